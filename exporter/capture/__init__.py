@@ -1,0 +1,1 @@
+"""From an HTTP exchange to an Observation."""

@@ -1,0 +1,97 @@
+"""What a drift detector is: a thing that takes embeddings in order and gives a verdict on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Verdicts on a batch of ``b`` observations, in the order in which they were given.
+
+    A detector with several windows reports each of them in the ``*_by_window`` arrays (``k``
+    columns, in the order of ``windows``); ``test_stat`` is then the largest ratio of a window's
+    statistic to its own threshold, and ``threshold`` is 1. With one window they are the raw numbers.
+
+    Parameters
+    ----------
+    test_stat
+        (b,) float64; NaN while the window fills and for refused rows.
+    threshold
+        The value that ``test_stat`` has to exceed.
+    is_drift
+        (b,) bool.
+    refused
+        (b,) bool; rows with NaN or infinity, which leave no trace in the detector.
+    windows
+        The window lengths, in observations, ascending.
+    test_stat_by_window
+        (b, k) float64.
+    threshold_by_window
+        (k,) float64.
+    """
+
+    test_stat: NDArray[np.float64]
+    threshold: float
+    is_drift: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+    windows: tuple[int, ...]
+    test_stat_by_window: NDArray[np.float64]
+    threshold_by_window: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a window differs from the reference.
+
+    Parameters
+    ----------
+    dimensions
+        (m,) int64 indices of the dimensions that moved most, largest first.
+    shifts
+        (m,) float64, their shift (mean of the window minus mean of the reference) in standard
+        deviations of the reference.
+    witness
+        (w,) float64, the mean kernel value of each member of the window, oldest first, with the
+        reference: small is untypical.
+    """
+
+    dimensions: NDArray[np.int64]
+    shifts: NDArray[np.float64]
+    witness: NDArray[np.float64]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """An online detector: one writer, observations in order, constant memory."""
+
+    @property
+    def n_features(self) -> int:
+        """Length of the embeddings it takes."""
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Window lengths, in observations, ascending."""
+
+    @property
+    def expected_run_length(self) -> float:
+        """Mean number of observations between false alarms, by calibration."""
+
+    def update(self, batch: Any) -> Scores:
+        """Take (b, d) or (d,) embeddings; give a verdict on each.
+
+        Raises
+        ------
+        InvalidEmbedding
+            If the length of the embeddings is not ``n_features``; the state is then unchanged.
+        """
+
+    def evidence(self, window: int | None = None) -> Evidence:
+        """Say why the current window (the longest, if None) differs from the reference."""
+
+    def reset(self) -> None:
+        """Empty the window; keep reference and thresholds."""

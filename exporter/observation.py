@@ -1,0 +1,85 @@
+"""The values that flow: an :class:`Observation` in, a :class:`DriftEvent` out. Both are frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Source = Literal["hook", "sidecar", "ingest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One prediction, as seen from outside: what was asked and what was answered.
+
+    All fields but ``model`` and ``source`` are optional, since services differ in what they say.
+
+    Parameters
+    ----------
+    model
+        Name of the model, the value of the ``model`` label.
+    source
+        Where the bytes came from.
+    timestamp
+        When the answer was complete, in seconds since the epoch.
+    predicted_class
+        The class that the model chose, as text.
+    confidence
+        The model's probability of that class, 0 to 1.
+    value
+        The output of a regression model.
+    embedding
+        (d,) floating-point array: numpy, or torch on the device where it was captured.
+    features
+        (k,) floats, or a mapping from name to number or category: what the model was asked.
+    request_id
+        The caller's identifier; never a label.
+    latency_seconds
+        From the first byte of the request to the last byte of the answer.
+    """
+
+    model: str
+    source: Source
+    timestamp: float = 0.0
+    predicted_class: str | None = None
+    confidence: float | None = None
+    value: float | None = None
+    embedding: Any = None
+    features: Any = None
+    request_id: str | None = None
+    latency_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TypicalObservation:
+    """One member of the window that raised an alarm, and how typical of the reference it is.
+
+    ``witness`` is the mean kernel value between it and the reference (0 to 1): near 0 means unlike
+    anything in the reference.
+    """
+
+    request_id: str | None
+    timestamp: float
+    witness: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftEvent:
+    """The onset of a drift episode: which detector spoke, how loudly, and on what evidence.
+
+    ``window`` is the window length, in observations, of the test that exceeded its threshold.
+    ``moved_dimensions`` lists (dimension, shift in reference standard deviations), largest first.
+    """
+
+    model: str
+    detector: str
+    timestamp: float
+    test_stat: float
+    threshold: float
+    expected_run_length: float
+    window: int
+    request_id: str | None = None
+    moved_dimensions: tuple[tuple[int, float], ...] = ()
+    least_typical: tuple[TypicalObservation, ...] = ()
+    most_typical: tuple[TypicalObservation, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
