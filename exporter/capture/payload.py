@@ -82,12 +82,14 @@ def decoded(body: bytes, headers: Headers, max_bytes: int) -> bytes:
     return data
 
 
-def _json(body: bytes, headers: Headers, truncated: bool, exchange: Exchange, which: str) -> Any:
-    if truncated:
-        raise PayloadError(
-            "body_too_large", f"{which} is longer than max_body_bytes ({exchange.max_body_bytes})"
-        )
+def _too_large(which: str, exchange: Exchange) -> PayloadError:
+    return PayloadError(
+        "body_too_large", f"{which} is longer than max_body_bytes ({exchange.max_body_bytes})"
+    )
+
+
+def _json(body: bytes, headers: Headers, max_bytes: int, which: str) -> Any:
     try:
-        return orjson.loads(decoded(body, headers, exchange.max_body_bytes))
+        return orjson.loads(decoded(body, headers, max_bytes))
     except orjson.JSONDecodeError as error:
         raise PayloadError("unreadable", f"{which} is not JSON: {error}") from None
