@@ -212,6 +212,19 @@ class AdminConfig(Section):
     token: str | None = Field(default=None, min_length=8)
 
 
+class AlertsConfig(Section):
+    """What the generated alert rules and dashboards hold the service to."""
+
+    errors_per_second: float = Field(default=20.0, gt=0)
+    min_confidence: float = Field(default=0.75, gt=0, lt=1)
+    latency_sla: Duration = 0.5
+    latency_objective: float = Field(default=0.99, ge=0.5, lt=1)
+    rising_score_ratio: float = Field(default=0.5, gt=0, lt=1)
+    class_shift: float = Field(default=0.2, gt=0, lt=1)
+    job: str | None = Field(default=None, min_length=1, max_length=128)
+    runbook_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+
+
 class Config(Section):
     """Everything that can be set."""
 
@@ -221,6 +234,7 @@ class Config(Section):
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")
     def _detector_names_differ(self) -> Config:
