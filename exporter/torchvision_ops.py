@@ -1,0 +1,53 @@
+"""Import torchvision where its compiled operators do not load.
+
+The Linux wheel on PyPI is linked against CUDA. Beside a CPU-only torch its operators are missing,
+and ``import torchvision`` fails before any of its pure-Python parts can be used. Models and
+transforms need only the *schemas* of two of those operators, not the operators themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any, cast
+
+_MISSING = "torchvision::nms does not exist"
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+_declared: list[Any] = []  # a torch Library takes its schemas along when it is collected
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision, and make it importable first where its operators failed to load.
+
+    Where torchvision imports by itself, nothing is declared and nothing is changed.
+
+    Returns
+    -------
+    ModuleType
+        ``torchvision``; its models and ``transforms.v2`` work. Where the operators failed to load,
+        calling ``torchvision.ops.nms`` still fails.
+
+    Raises
+    ------
+    ImportError
+        If torchvision is not installed.
+    RuntimeError
+        If the import fails for a different reason; it is torchvision's own error.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _MISSING not in str(error):
+            raise
+    # The failed attempt leaves submodules behind that a second one would take for complete.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    if not _declared:
+        torch_library = cast("Any", importlib.import_module("torch.library"))
+        library = torch_library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(operator + _SCHEMA)
+        _declared.append(library)
+    return importlib.import_module("torchvision")
