@@ -1,0 +1,438 @@
+"""One client connection and its upstream connection, tied together byte for byte.
+
+Bytes are handed to the other side before anything else happens to them. The end of a direction is
+passed on as an end, a reset as a reset, and what arrived before either is delivered first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import math
+import socket
+import struct
+import sys
+import termios
+from typing import TYPE_CHECKING, Protocol, cast
+
+from exporter.capture.limits import ProxyLimits, ProxyStats
+from exporter.capture.tap import ConnectionTap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+HOLD_BYTES = 64 * 1024
+"""Bytes of a client that are kept while its upstream connection is being made; then it is not read."""
+_FLUSH_CHECK_SECONDS = 0.005
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+# Reasons for not reading from an end; it is read again when none is left.
+PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
+
+_ANSWERS = {
+    502: b"502 Bad Gateway",
+    504: b"504 Gateway Timeout",
+}
+
+
+def answer_of_ours(status: int, reason: str) -> bytes:
+    """The whole answer with ``status`` 502 or 504; ``reason`` is a short ASCII text without line ends."""
+    body = f"inference-exporter: the upstream {reason}\n".encode()
+    return b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+        _ANSWERS[status],
+        len(body),
+        body,
+    )
+
+
+def speaks_http1(data: bytes) -> bool:
+    """Whether an answer in HTTP/1 would be understood by a client that began with ``data``."""
+    return data[:1].isalpha() and not data.startswith(b"PRI * HTTP/2")
+
+
+def _ignore(_data: bytes, /) -> None:
+    pass
+
+
+class Owner(Protocol):
+    """What a link needs of the proxy."""
+
+    limits: ProxyLimits
+    stats: ProxyStats
+    loop: asyncio.AbstractEventLoop
+
+    def forget(self, link: Link) -> None:
+        """The link is over."""
+
+
+class End(asyncio.Protocol):
+    """One of the two connections of a :class:`Link`.
+
+    ``write`` takes the bytes that arrive here to the other end, ``record`` shows them to the observer.
+    """
+
+    __slots__ = ("ended", "gone", "link", "pauses", "received", "record", "transport", "write")
+
+    def __init__(self, link: Link, record: Callable[[bytes], None]) -> None:
+        self.link = link
+        self.record = record
+        self.write: Callable[[bytes], None] = link.hold
+        self.transport: asyncio.Transport | None = None
+        self.received = 0
+        self.ended = False
+        self.gone = False
+        self.pauses = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.link.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.write(data)
+        self.received += len(data)
+        try:
+            self.record(data)
+        except Exception:
+            self.link.tap_failed()
+
+    def eof_received(self) -> bool:
+        self.link.ended(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.link.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        self.link.other(self).pause(PEER_FULL)
+
+    def resume_writing(self) -> None:
+        self.link.other(self).resume(PEER_FULL)
+
+    def pause(self, reason: int) -> None:
+        """Stop reading, so that the sender feels the back-pressure."""
+        if not self.pauses and self.transport is not None and self.readable():
+            self.transport.pause_reading()
+        self.pauses |= reason
+
+    def resume(self, reason: int) -> None:
+        """Read again, unless another reason not to is left."""
+        if self.pauses:
+            self.pauses &= ~reason
+            if not self.pauses and self.transport is not None and self.readable():
+                self.transport.resume_reading()
+
+    def readable(self) -> bool:
+        """Whether bytes may still arrive here."""
+        # A transport that has reported its EOF must not be resumed: it would report it once more.
+        return self.transport is not None and not self.ended and not self.transport.is_closing()
+
+    def unsent(self) -> int:
+        """Bytes on their way out of here, in our buffer and in the kernel's, not yet acknowledged."""
+        if self.transport is None or self.gone:
+            return 0
+        waiting: int = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+            # A Unix socket's bytes are with the receiver once they have left our buffer.
+            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            waiting += int.from_bytes(answer, sys.byteorder)
+        return waiting
+
+    def close(self) -> None:
+        """Close after what was written has been sent."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Break off: what is not yet sent is dropped, and the other side sees a reset."""
+        if self.transport is None or self.gone:
+            return
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.transport.abort()
+
+
+class Link:
+    """The two ends, and what happens to one when the other ends, breaks or stays silent."""
+
+    __slots__ = (
+        "active_at",
+        "client",
+        "connecting",
+        "counted_down",
+        "counted_up",
+        "finishing",
+        "first_bytes",
+        "held",
+        "http1",
+        "owner",
+        "tap",
+        "unsent_seen",
+        "upstream",
+    )
+
+    def __init__(self, owner: Owner, tap: ConnectionTap | None) -> None:
+        self.owner = owner
+        self.tap = tap
+        self.held: list[bytes] = []
+        self.client = End(self, tap.from_client if tap else _ignore)
+        self.upstream = End(self, tap.from_upstream if tap else _ignore)
+        self.connecting: asyncio.Task[None] | None = None
+        self.first_bytes: asyncio.Future[None] | None = None
+        self.finishing = False
+        self.http1 = True
+        self.active_at = owner.loop.time()
+        self.counted_up = 0
+        self.counted_down = 0
+        self.unsent_seen = 0
+
+    def other(self, end: End) -> End:
+        """The end that is not ``end``."""
+        return self.upstream if end is self.client else self.client
+
+    # What the ends report.
+
+    def hold(self, data: bytes) -> None:
+        """Keep bytes of the client until the upstream is connected."""
+        self.held.append(data)
+        if sum(map(len, self.held)) >= HOLD_BYTES:
+            self.client.pause(CONNECTING)
+        if self.first_bytes is not None and not self.first_bytes.done():
+            self.first_bytes.set_result(None)
+
+    def made(self, end: End) -> None:
+        """An end is connected; with the upstream's, bytes begin to flow."""
+        transport = end.transport
+        if transport is None or end is self.client:
+            return
+        client = self.client.transport
+        if self.finishing or client is None or self.client.gone:
+            transport.abort()
+            return
+        held, self.held = self.held, []
+        self.client.write = self._first
+        if held:
+            self._first(b"".join(held))
+        self.upstream.write = client.write
+        if self.client.ended:
+            transport.write_eof()
+        self.client.resume(CONNECTING)
+
+    def ended(self, end: End) -> None:
+        """No more bytes will come from ``end``: say so to the other, and close when both have ended."""
+        end.ended = True
+        self._show_end(end)
+        other = self.other(end)
+        if self.finishing or other.ended:
+            self.client.close()
+            self.upstream.close()
+        elif other.transport is not None and not other.transport.is_closing():
+            other.transport.write_eof()
+
+    def lost(self, end: End, exc: Exception | None) -> None:
+        """``end`` is gone; if it was broken off, so is the other."""
+        end.gone = True
+        other = self.other(end)
+        if exc is not None and not self.finishing:
+            stats = self.owner.stats
+            if end is self.client:
+                stats.client_resets += 1
+            else:
+                stats.upstream_failures["reset"] += 1
+            self.finishing = True
+            self._stop_connecting()
+            self._reset_when_sent(other)
+        if self.client.gone and (self.upstream.gone or self.upstream.transport is None):
+            self._over()
+
+    def tap_failed(self) -> None:
+        """The observer raised: it sees no more of this connection."""
+        self.owner.stats.tap_failures += 1
+        logger.exception("the observer failed; this connection goes on unobserved")
+        self.client.record = self.upstream.record = _ignore
+        self.tap = None
+
+    # What the proxy asks for.
+
+    def answer(self, status: int, reason: str) -> None:
+        """Answer for an upstream that does not, before any byte of its answer, then close."""
+        self.finishing = True
+        self.upstream.write = _ignore
+        self.upstream.reset()
+        client = self.client
+        if client.gone or client.transport is None:
+            return
+        if self.held:
+            self.http1 = speaks_http1(self.held[0])
+        client.write, self.held = _ignore, []
+        if not self.http1:
+            self.break_off()
+            return
+        data = answer_of_ours(status, reason)
+        if status == 502:
+            self.owner.stats.answered_502 += 1
+        else:
+            self.owner.stats.answered_504 += 1
+        self._show(data)
+        client.transport.write(data)
+        self._linger()
+
+    def silent(self) -> None:
+        """The upstream took bytes and gave none in the time allowed."""
+        self.owner.stats.upstream_failures["silent"] += 1
+        self.answer(504, "did not answer in time")
+
+    def break_off(self) -> None:
+        """Reset both ends at once."""
+        self.finishing = True
+        self._stop_connecting()
+        self.client.reset()
+        self.upstream.reset()
+        if self.client.transport is None:
+            self._over()
+
+    def finish(self) -> None:
+        """Close between two exchanges: the client sees an orderly end."""
+        self.finishing = True
+        self._stop_connecting()
+        self.client.write = self.upstream.write = _ignore
+        self.upstream.close()
+        if self.client.transport is None:
+            self._over()
+        else:
+            self._linger()
+
+    def tick(self, now: float) -> None:
+        """Count bytes and look at the clock."""
+        stats, limits = self.owner.stats, self.owner.limits
+        up, down = self.client.received, self.upstream.received
+        if up != self.counted_up or down != self.counted_down:
+            stats.bytes_from_client += up - self.counted_up
+            stats.bytes_from_upstream += down - self.counted_down
+            self.counted_up, self.counted_down = up, down
+            self.active_at = now
+            return
+        quiet = now - self.active_at
+        if self.finishing:
+            if quiet >= 2 * limits.linger_seconds and not self._progress(now):
+                self.break_off()
+            return
+        waits_for_first_byte = up > 0 and down == 0 and self.upstream.transport is not None
+        if waits_for_first_byte and not self.upstream.ended:
+            if quiet >= limits.first_byte_seconds and not self._progress(now):
+                self.silent()
+            return
+        allowed = min(limits.idle_seconds, limits.half_closed_seconds if self.upstream.ended else math.inf)
+        if quiet >= allowed and not self._progress(now):
+            stats.closed_idle += 1
+            self.finish()
+
+    def drain_step(self, now: float) -> None:
+        """While draining: take no further request, and close once nothing is under way."""
+        if self.finishing:
+            return
+        if self.tap is None:
+            if now - self.active_at >= self.owner.limits.drain_quiet_seconds:
+                self.finish()
+            return
+        self.client.pause(DRAINING)
+        phase = self.tap.phase()
+        if phase == "idle":
+            self.finish()
+        elif phase in ("asking", "unfollowed"):
+            self.client.resume(DRAINING)
+
+    async def asked(self) -> None:
+        """Wait until the client has sent its first bytes."""
+        if not self.held:
+            self.first_bytes = self.owner.loop.create_future()
+            await self.first_bytes
+
+    # How it is done.
+
+    def _first(self, data: bytes) -> None:
+        """Forward the first bytes, and note what an answer of ours would have to be."""
+        if self.upstream.transport is not None:
+            self.client.write = self.upstream.transport.write
+            self.client.write(data)
+        self.http1 = speaks_http1(data)
+
+    def _progress(self, now: float) -> bool:
+        """Whether a slow receiver has taken bytes since the last look."""
+        unsent = self.client.unsent() + self.upstream.unsent()
+        moved = unsent != self.unsent_seen
+        self.unsent_seen = unsent
+        if moved:
+            self.active_at = now
+        return moved
+
+    def _show(self, data: bytes) -> None:
+        try:
+            self.upstream.record(data)
+        except Exception:
+            self.tap_failed()
+
+    def _show_end(self, end: End) -> None:
+        try:
+            end.record(b"")
+        except Exception:
+            self.tap_failed()
+
+    def _stop_connecting(self) -> None:
+        if self.connecting is not None:
+            self.connecting.cancel()
+
+    def _reset_when_sent(self, end: End, deadline: float = 0.0, last: int = -1) -> None:
+        """Reset ``end`` after the bytes that came before the reset have been delivered."""
+        if end.gone or end.transport is None:
+            return
+        end.write = _ignore
+        end.pause(BROKEN)
+        loop = self.owner.loop
+        unsent = end.unsent()
+        if unsent != last:
+            deadline = loop.time() + self.owner.limits.linger_seconds
+        if unsent == 0 or loop.time() >= deadline:
+            end.reset()
+        else:
+            loop.call_later(_FLUSH_CHECK_SECONDS, self._reset_when_sent, end, deadline, unsent)
+
+    def _linger(self) -> None:
+        """End our side of the client's connection, and wait for its end before closing.
+
+        Closing at once with unread bytes would reset the connection, and the client could lose the
+        answer that was just sent.
+        """
+        client = self.client
+        if client.transport is None or client.gone or client.transport.is_closing():
+            return
+        if client.ended:
+            client.close()
+            return
+        client.write = _ignore
+        client.resume(PEER_FULL | CONNECTING | DRAINING)
+        client.transport.write_eof()
+        self.owner.loop.call_later(self.owner.limits.linger_seconds, self._linger_over)
+
+    def _linger_over(self) -> None:
+        if not self.client.gone:
+            if self.client.unsent() and self._progress(self.owner.loop.time()):
+                self.owner.loop.call_later(self.owner.limits.linger_seconds, self._linger_over)
+            else:
+                self.client.close()
+
+    def _over(self) -> None:
+        if self.tap is not None:
+            try:
+                self.tap.closed()
+            except Exception:
+                self.tap_failed()
+        stats = self.owner.stats
+        stats.bytes_from_client += self.client.received - self.counted_up
+        stats.bytes_from_upstream += self.upstream.received - self.counted_down
+        self.counted_up, self.counted_down = self.client.received, self.upstream.received
+        self.owner.forget(self)
