@@ -1,0 +1,321 @@
+"""Online MMD: an exact sliding-window two-sample test, at constant cost and memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_torch_array
+from numpy.typing import NDArray
+
+from exporter.detect import storage
+from exporter.detect.base import Evidence, Scores
+from exporter.detect.calibration import CalibrationReport, Progress, calibrate
+from exporter.detect.kernel import Scaling, kernel_matrix, median_bandwidth, to_numpy, witness
+from exporter.detect.ring import Ring
+from exporter.detect.validation import as_rows, check_positive, check_reference, check_windows
+from exporter.errors import DetectorFileError, InvalidEmbedding
+
+_KIND = "online-mmd"
+_CHUNK = 256
+_BLOCK = 128
+
+
+class OnlineMMD:
+    """Has the stream left the reference? Tested at every observation.
+
+    The unbiased squared MMD between the reference and the last W observations is ``A + B - 2 C``:
+    the mean off-diagonal kernel value of the reference, of the window, and the mean over the window
+    of the *witness* ``v(y) = mean_i k(x_i, y)``. A witness never changes once computed, so a batch
+    of b observations costs one N x b product and one (W + b) x b product, and the state is a ring
+    of W rows and W numbers. [Gretton et al., JMLR 2012.] Made by :meth:`fit` or :meth:`load`.
+
+    Not safe for concurrent use: one writer.
+    """
+
+    def __init__(
+        self,
+        reference: NDArray[np.float64],
+        *,
+        windows: tuple[int, ...],
+        thresholds: NDArray[np.float64],
+        expected_run_length: float,
+        bandwidth: float,
+        reference_kernel_mean: float,
+        report: CalibrationReport,
+        device: str = "cpu",
+    ) -> None:
+        self._mean = reference.mean(axis=0)
+        self._std = reference.std(axis=0)
+        self._scaling = Scaling(_to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        rows = self._scaling.apply(_to_device(reference, device))
+        self._reference = reference
+        self._x_twice = rows.z * 2.0
+        self._x_norm = _to_device(rows.squared_norm.astype(np.float32), device)
+        self._a = reference_kernel_mean
+        self._windows = windows
+        self._thresholds = thresholds
+        self._expected_run_length = expected_run_length
+        self._bandwidth = bandwidth
+        self._report = report
+        self._device = device
+        self._ring = Ring(windows, rows.z[:0])
+
+    @classmethod
+    def fit(
+        cls,
+        reference: Any,
+        *,
+        window: int | Sequence[int] = 50,
+        expected_run_length: float = 10_000,
+        bandwidth: float | None = None,
+        device: str = "auto",
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> OnlineMMD:
+        """Learn what normal is, and calibrate the thresholds.
+
+        Parameters
+        ----------
+        reference
+            (n, d) array of any real dtype, NumPy or torch; n >= 4 * window, finite, not constant.
+        window
+            Observations that are compared with the reference; several lengths are tested at once.
+        expected_run_length
+            Mean number of tests between false alarms, over all windows together; at least 10.
+        bandwidth
+            Sigma of the kernel; None takes the median heuristic.
+        device
+            ``"auto"`` (the reference's own CUDA device, else CUDA where torch is loaded and sees
+            one, else NumPy), ``"cpu"`` (NumPy), ``"cuda"``, ``"cuda:1"``, or ``"torch:cpu"``.
+        seed
+            Makes the calibration repeatable.
+        progress
+            Called with the share done, 0 to 1, from time to time.
+
+        Raises
+        ------
+        InvalidReference
+            If the reference breaks one of the rules above.
+        """
+        windows = check_windows(window)
+        expected_run_length = check_positive("expected_run_length", expected_run_length, least=10.0)
+        if bandwidth is not None:
+            bandwidth = check_positive("bandwidth", bandwidth)
+        device = _resolve_device(device, reference)
+        rows = check_reference(_host(reference), windows)
+        rng = np.random.default_rng(seed)
+        if bandwidth is None:
+            bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
+        scaling = Scaling(_to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        scaled = scaling.apply(_to_device(rows, device))
+        kernel = kernel_matrix(scaled.z, scaled.squared_norm)
+        n = rows.shape[0]
+        a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        return cls(
+            rows,
+            windows=windows,
+            thresholds=thresholds,
+            expected_run_length=expected_run_length,
+            bandwidth=bandwidth,
+            reference_kernel_mean=a,
+            report=report,
+            device=device,
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Length of the embeddings it takes."""
+        return int(self._mean.shape[0])
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Window lengths, in observations, ascending."""
+        return self._windows
+
+    @property
+    def expected_run_length(self) -> float:
+        """Mean number of tests between false alarms, by calibration."""
+        return self._expected_run_length
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """(k,) float64, the threshold of each window."""
+        return np.array(self._thresholds)
+
+    @property
+    def threshold(self) -> float:
+        """What ``Scores.test_stat`` has to exceed: the threshold, or 1 with several windows."""
+        return float(self._thresholds[0]) if len(self._windows) == 1 else 1.0
+
+    @property
+    def bandwidth(self) -> float:
+        """Sigma of the kernel."""
+        return self._bandwidth
+
+    @property
+    def report(self) -> CalibrationReport:
+        """How the thresholds were found, and whether to believe them."""
+        return self._report
+
+    @property
+    def n_seen(self) -> int:
+        """Observations taken since the start or the last :meth:`reset`, without the refused."""
+        return self._ring.count
+
+    def update(self, batch: Any) -> Scores:
+        """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
+
+        Rows with NaN or infinity are refused and leave no trace. The verdicts do not depend on how
+        the stream is cut into batches, beyond the last bits of float32 kernel products.
+
+        Raises
+        ------
+        InvalidEmbedding
+            If the length of the embeddings is not ``n_features``; the state is then unchanged.
+        """
+        rows = as_rows(_place(batch, self._device), self.n_features)
+        stats: list[NDArray[np.float64]] = []
+        kept: list[NDArray[np.bool_]] = []
+        for start in range(0, rows.shape[0], _CHUNK):
+            taken = self._scaling.apply(rows[start : start + _CHUNK])
+            kept.append(taken.finite)
+            values = witness(taken.z, taken.squared_norm, self._x_twice, self._x_norm)
+            for s in range(0, values.size, _BLOCK):  # none where all rows were refused
+                block = slice(s, s + _BLOCK)
+                stats.append(
+                    self._ring.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
+                )
+        return self._scores(rows.shape[0], stats, kept)
+
+    def _scores(self, b: int, stats: list[NDArray[np.float64]], kept: list[NDArray[np.bool_]]) -> Scores:
+        by_window = np.full((b, len(self._windows)), np.nan)
+        finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
+        if stats:
+            by_window[finite] = np.concatenate(stats)
+        if len(self._windows) == 1:
+            test_stat = by_window[:, 0].copy()
+        else:
+            # fmax passes over the windows that are still filling.
+            test_stat = np.fmax.reduce(by_window / self._thresholds, axis=1)
+        threshold = self.threshold
+        return Scores(
+            test_stat=test_stat,
+            threshold=threshold,
+            is_drift=test_stat > threshold,
+            refused=~finite,
+            windows=self._windows,
+            test_stat_by_window=by_window,
+            threshold_by_window=self._thresholds,
+        )
+
+    def evidence(self, window: int | None = None) -> Evidence:
+        """Say why the current window (the longest, if None) differs from the reference."""
+        w = self._windows[-1] if window is None else window
+        z, values = self._ring.last(w)
+        if not values.size:
+            empty = np.zeros(0)
+            return Evidence(np.zeros(0, dtype=np.int64), empty, empty)
+        shift = to_numpy(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
+        spread = np.where(self._std > 0, self._std, self._std[self._std > 0].min())
+        moved = shift / spread
+        order = np.argsort(-np.abs(moved), kind="stable")[:10]
+        return Evidence(order.astype(np.int64), moved[order], values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write reference, thresholds and running state to one ``.npz``: atomically, without pickle."""
+        narrow = self._reference.astype(np.float32)
+        exact = np.array_equal(narrow.astype(np.float64), self._reference)
+        arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
+        settings = {
+            "windows": self._windows,
+            "expected_run_length": self._expected_run_length,
+            "bandwidth": self._bandwidth,
+            "reference_kernel_mean": self._a,
+            "report": dataclasses.asdict(self._report),
+        }
+        storage.write(path, _KIND, settings, arrays | self._ring.state())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
+        """Read what :meth:`save` wrote; the stream goes on where it was saved.
+
+        Raises
+        ------
+        DetectorFileError
+            If the file is corrupt, truncated, no detector, or from a newer version.
+        """
+        settings, arrays = storage.read(path, _KIND)
+        try:
+            report = settings["report"]
+            detector = cls(
+                arrays["reference"].astype(np.float64),
+                windows=tuple(settings["windows"]),
+                thresholds=arrays["thresholds"],
+                expected_run_length=settings["expected_run_length"],
+                bandwidth=settings["bandwidth"],
+                reference_kernel_mean=settings["reference_kernel_mean"],
+                report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
+                device=_resolve_device(device, None),
+            )
+            rows = arrays["ring_rows"]
+            detector._ring.restore(arrays, _to_device(rows, detector._device))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
+        return detector
+
+    def reset(self) -> None:
+        """Empty the window; keep reference and thresholds."""
+        self._ring = Ring(self._windows, self._x_twice[:0])
+
+
+def _resolve_device(device: str, reference: Any) -> str:
+    if device != "auto":
+        return device
+    if is_torch_array(reference) and reference.device.type == "cuda":
+        return str(reference.device)
+    torch = sys.modules.get("torch")
+    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+
+
+def _host(array: Any) -> Any:
+    if is_torch_array(array):
+        import torch
+
+        return array.detach().to("cpu", torch.float64).numpy()
+    return array
+
+
+def _to_device(array: NDArray[Any], device: str) -> Any:
+    if device == "cpu":
+        return array
+    import torch
+
+    return torch.as_tensor(array, device=device.removeprefix("torch:"))
+
+
+def _place(batch: Any, device: str) -> Any:
+    """The batch as an array of the engine's library, on its device."""
+    if device == "cpu":
+        if is_torch_array(batch):
+            import torch
+
+            wide = (
+                batch.detach() if batch.dtype in (torch.float32, torch.float64) else batch.detach().double()
+            )
+            return wide.cpu().numpy()
+        return np.asarray(batch)
+    import torch
+
+    if not is_torch_array(batch):
+        try:
+            batch = torch.as_tensor(np.asarray(batch))
+        except TypeError as error:
+            raise InvalidEmbedding(f"batch: {error}; give real numbers") from error
+    return batch.detach().to(device.removeprefix("torch:"))
