@@ -26,6 +26,7 @@ def load_config(
     source: str | Path | Mapping[str, Any] | None = None,
     *,
     environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Config:
     """Read the configuration from a YAML file (or a mapping) and the environment.
 
@@ -35,6 +36,8 @@ def load_config(
         Path to a YAML file, an already parsed mapping, or None for defaults and environment only.
     environment
         Variables to read instead of the process's own.
+    overrides
+        Keys that win over both.
 
     Raises
     ------
@@ -47,9 +50,9 @@ def load_config(
         data = dict(source)
     else:
         data = _read_yaml(Path(source))
-    overrides = _from_environment(os.environ if environment is None else environment)
+    data = _merge(data, _from_environment(os.environ if environment is None else environment))
     try:
-        return Config.model_validate(_merge(data, overrides))
+        return Config.model_validate(_merge(data, dict(overrides or {})))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in _distinct(error))) from None
 

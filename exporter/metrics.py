@@ -137,6 +137,18 @@ DRIFT = (
         _DETECTOR,
         multiprocess="livemin",
     ),
+    Spec(
+        "drift_checkpoint_timestamp_seconds",
+        "gauge",
+        "When the detector was last written to its checkpoint, in seconds since the epoch.",
+        _DETECTOR,
+    ),
+    Spec(
+        "drift_checkpoint_failures_total",
+        "counter",
+        "Checkpoints of the detector that could not be written.",
+        _DETECTOR,
+    ),
 )
 LEDGER = (
     Spec(

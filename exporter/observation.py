@@ -49,6 +49,11 @@ class Observation:
     request_id: str | None = None
     latency_seconds: float | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        """What it holds in memory, roughly."""
+        return 512 + int(getattr(self.embedding, "nbytes", 0))
+
 
 @dataclass(frozen=True, slots=True)
 class TypicalObservation:

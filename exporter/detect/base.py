@@ -78,6 +78,10 @@ class Detector(Protocol):
         """Window lengths, in observations, ascending."""
 
     @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """(k,) float64, the threshold of each window."""
+
+    @property
     def expected_run_length(self) -> float:
         """Mean number of observations between false alarms, by calibration."""
 

@@ -1,0 +1,144 @@
+"""The hook's middleware: pure ASGI, holding nothing between requests.
+
+Every message goes on first, as the very object it came as; then a copy is noted. Whatever fails on
+our side is handed to ``on_error`` and never reaches the application or the server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from exporter.capture.context import current_exchange
+from exporter.capture.exchange import Exchange
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class CaptureMiddleware:
+    """Records the exchanges of captured paths.
+
+    Parameters
+    ----------
+    app
+        The application inside.
+    matches
+        Whether a path is captured.
+    submit
+        Takes each complete exchange; must not wait.
+    max_body_bytes
+        Bound of each kept body.
+    on_startup, on_shutdown
+        Called with the application's lifespan: before it starts, and after it has shut down.
+    on_error
+        Called inside the ``except`` block of any failure of ours.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        matches: Callable[[str], bool],
+        submit: Callable[[Exchange], object],
+        max_body_bytes: int,
+        on_startup: Callable[[], Awaitable[None]],
+        on_shutdown: Callable[[], Awaitable[None]],
+        on_error: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.app = app
+        self._matches = matches
+        self._submit = submit
+        self._max_body_bytes = max_body_bytes
+        self._on_startup = on_startup
+        self._on_shutdown = on_shutdown
+        self._on_error = on_error
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http" and self._matches(scope["path"]):
+            await self._http(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(
+            scope["method"],
+            scope["path"],
+            scope.get("query_string", b""),
+            scope["headers"],
+            max_body_bytes=self._max_body_bytes,
+            started=self._clock(),
+        )
+        done = False
+
+        async def recording_receive() -> Message:
+            message = await receive()
+            try:
+                if message["type"] == "http.request" and (body := message.get("body", b"")):
+                    exchange.request_chunk(body)
+            except Exception:
+                self._on_error()
+            return message
+
+        async def recording_send(message: Message) -> None:
+            nonlocal done
+            await send(message)
+            try:
+                if message["type"] == "http.response.body":
+                    if body := message.get("body", b""):
+                        exchange.response_chunk(body)
+                    if not message.get("more_body", False) and not done:
+                        done = True
+                        self._finish(exchange, aborted=False)
+                elif message["type"] == "http.response.start":
+                    exchange.response_start(message["status"], message.get("headers", ()))
+            except Exception:
+                self._on_error()
+
+        token = current_exchange.set(exchange)
+        try:
+            await self.app(scope, recording_receive, recording_send)
+        finally:
+            current_exchange.reset(token)
+            if not done:
+                try:
+                    self._finish(exchange, aborted=True)
+                except Exception:
+                    self._on_error()
+
+    def _finish(self, exchange: Exchange, *, aborted: bool) -> None:
+        """Hand over what counts as a prediction: a complete answer with a 2xx status."""
+        exchange.finish(self._clock(), aborted=aborted)
+        if not aborted and 200 <= exchange.status < 300:
+            self._submit(exchange)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_and_start() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._on_startup()
+                except Exception:
+                    self._on_error()
+            return message
+
+        async def stop_and_send(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                try:
+                    await self._on_shutdown()
+                except Exception:
+                    self._on_error()
+            await send(message)
+
+        await self.app(scope, receive_and_start, stop_and_send)

@@ -1,0 +1,57 @@
+"""Rendering a registry for a scrape: the text formats, and all processes' values where there are several."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def multiprocess_folder() -> Path | None:
+    """The folder that the processes of a pre-fork server share, if one is set."""
+    value = os.environ.get(MULTIPROCESS_VARIABLE)
+    return Path(value) if value else None
+
+
+def render(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:
+    """Content type and body of a scrape's answer.
+
+    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, the values of all processes that share the folder are
+    put together, and those that belong to processes which have died are left out of live gauges.
+
+    Parameters
+    ----------
+    accept
+        The scrape's ``Accept`` header, which chooses between the Prometheus and OpenMetrics formats.
+    """
+    folder = multiprocess_folder()
+    if folder is not None:
+        from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+        for pid in _pids(folder) - {os.getpid()}:
+            if not _alive(pid):
+                mark_process_dead(pid, str(folder))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(folder))
+    encode, content_type = choose_encoder(accept)
+    return content_type, encode(registry)
+
+
+def _pids(folder: Path) -> set[int]:
+    """Processes that left live gauges, whose files are named after mode and process."""
+    names = (path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db"))
+    return {int(name) for name in names if name.isdigit()}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,208 @@
+"""The hook's face: one line that adds everything to an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from exporter.capture.asgi import CaptureMiddleware
+from exporter.capture.exchange import Exchange
+from exporter.capture.module import ModuleWatch
+from exporter.capture.paths import path_matcher
+from exporter.capture.values import as_vector
+from exporter.config import Config
+from exporter.config_file import load_config
+from exporter.errors import ConfigError
+from exporter.metrics import HTTP_DURATION_BUCKETS
+from exporter.observation import DriftEvent, Observation
+from exporter.runtime import Runtime
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+log = logging.getLogger(__name__)
+App = TypeVar("App", bound="Starlette")
+
+ENABLE_VARIABLE = "ENABLE_METRICS"
+
+
+class InferenceExporter:
+    """Watches one model inside its own service.
+
+    >>> from fastapi import FastAPI
+    >>> app = FastAPI()
+    >>> exporter = InferenceExporter(model="digits").instrument(app).expose(app)
+
+    The environment variable ``ENABLE_METRICS``, set to ``false``, turns all of it off.
+
+    Parameters
+    ----------
+    config
+        A :class:`Config`, a path to a YAML file, or None for defaults and the environment.
+    registry
+        Where the metrics appear; one of its own by default, so that two exporters can live side by side.
+    on_event
+        Called on a worker thread with each :class:`DriftEvent`.
+    overrides
+        Top-level keys of the configuration, such as ``model``; and ``reference``, the short form of
+        ``drift=[{"reference": ...}]``: a path, or a number of embeddings to learn it from.
+
+    Raises
+    ------
+    ConfigError, InvalidReference, DetectorFileError
+        If a setting, or something that it names, cannot serve.
+    """
+
+    def __init__(
+        self,
+        config: Config | str | Path | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+        on_event: Callable[[DriftEvent], None] | None = None,
+        **overrides: Any,
+    ) -> None:
+        self.config = _resolve(config, overrides)
+        self.enabled = os.environ.get(ENABLE_VARIABLE, "true").strip().lower() not in {
+            "false",
+            "0",
+            "no",
+            "off",
+        }
+        self.runtime = Runtime(self.config, registry=registry, on_event=on_event)
+        self.watches: list[ModuleWatch] = []
+        self._errors = self.runtime.instruments.errors["extract"]
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where the metrics are."""
+        return self.runtime.registry
+
+    def instrument(self, app: App) -> InferenceExporter:
+        """Add the HTTP metrics of prometheus-fastapi-instrumentator and our capture to an application.
+
+        To be called before the application serves its first request.
+        """
+        if not self.enabled:
+            return self
+        self._add_http_metrics(app)
+        # Last in the list is innermost: bodies are seen before any compression, and the handler's
+        # context is ours.
+        from starlette.middleware import Middleware
+
+        app.user_middleware.append(Middleware(CaptureMiddleware, **self._capture_settings()))
+        return self
+
+    def expose(self, app: App, endpoint: str = "/metrics") -> InferenceExporter:
+        """Add the scrape route to an application."""
+        if self.enabled:
+            app.router.routes.append(_scrape_route(endpoint, self.runtime.render))
+        return self
+
+    def wrap(self, app: Any) -> CaptureMiddleware:
+        """Our capture around any ASGI application, where there is no Starlette underneath."""
+        return CaptureMiddleware(app, **self._capture_settings())
+
+    def watch(self, module: Any, layer: str | None = None) -> InferenceExporter:
+        """Take embeddings from a live ``torch.nn.Module``, in its own forward pass.
+
+        Parameters
+        ----------
+        module
+            The model that answers the requests.
+        layer
+            Name of the submodule whose output is the embedding; None for the input of the last
+            linear layer.
+
+        Raises
+        ------
+        ConfigError
+            If the module has no such layer.
+        """
+        if self.enabled:
+            watch = ModuleWatch(module, layer, without_request=self._submit_rows, on_error=self._count_error)
+            self.watches.append(watch)
+        return self
+
+    def start(self) -> None:
+        """Start in this process. The application's lifespan does it, and so does the first request."""
+        if self.enabled:
+            self.runtime.start()
+
+    def stop(self) -> None:
+        """Handle what waits, within ``queue.drain_seconds``, and stop."""
+        self.runtime.stop()
+
+    def _capture_settings(self) -> dict[str, Any]:
+        async def start() -> None:
+            self.start()
+
+        async def stop() -> None:
+            await asyncio.to_thread(self.stop)
+
+        return {
+            "matches": path_matcher(self.config.capture.paths),
+            "submit": self._submit,
+            "max_body_bytes": int(self.config.capture.max_body_bytes),
+            "on_startup": start,
+            "on_shutdown": stop,
+            "on_error": self._count_error,
+        }
+
+    def _submit(self, exchange: Exchange) -> None:
+        self.runtime.submit(exchange, "hook")
+
+    def _submit_rows(self, rows: list[Any]) -> None:
+        now = time.time()
+        for row in rows:
+            observation = Observation(self.config.model, "hook", now, embedding=as_vector(row))
+            self.runtime.submit(observation, "hook")
+
+    def _count_error(self) -> None:
+        log.exception("an exchange could not be recorded")
+        self._errors.inc()
+
+    def _add_http_metrics(self, app: Any) -> None:
+        try:
+            from prometheus_fastapi_instrumentator import Instrumentator
+        except ImportError as error:
+            raise ConfigError(
+                "instrument: prometheus-fastapi-instrumentator is not installed; "
+                "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
+            ) from error
+        Instrumentator(registry=self.registry).instrument(app, latency_lowr_buckets=HTTP_DURATION_BUCKETS)
+
+
+def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    def metrics(request: Request) -> Response:
+        content_type, body = render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    return Route(endpoint, metrics, include_in_schema=False)
+
+
+def _resolve(config: Config | str | Path | None, overrides: Mapping[str, Any]) -> Config:
+    given = dict(overrides)
+    reference = given.pop("reference", None)
+    if reference is not None:
+        if "drift" in given:
+            raise ConfigError(
+                "reference: is the short form of drift=[{'reference': ...}]; give one of the two"
+            )
+        given["drift"] = [{"reference": {"learn": reference} if isinstance(reference, int) else reference}]
+    if not isinstance(config, Config):
+        return load_config(config, overrides=given)
+    if not given:
+        return config
+    return load_config({**config.model_dump(exclude_unset=True), **given}, environment={})
+

@@ -1,0 +1,215 @@
+"""One model's pipeline: exchanges and observations in; metrics, verdicts and events out.
+
+``submit`` is all that the request path sees: it counts, appends and returns. Reading bodies, metrics
+and detectors happen on the model's one worker thread, in order and in batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from exporter.capture.exchange import Exchange
+from exporter.capture.payload import Reader, make_reader
+from exporter.capture.values import clean
+from exporter.config import Config
+from exporter.drift import DriftWatch
+from exporter.errors import PayloadError
+from exporter.instruments import Instruments, LedgerInstruments, ModelInstruments
+from exporter.ledger import Ledger
+from exporter.observation import DriftEvent, Observation, Source
+from exporter.worker import Worker
+
+log = logging.getLogger(__name__)
+
+# Between two slices of a batch the worker offers the interpreter lock to the event loop, so that a
+# request never waits for more than a slice.
+_SLICE = 16
+
+Captured = tuple[Source, Exchange | Observation]
+
+
+class Monitor:
+    """Watches one model.
+
+    Parameters
+    ----------
+    config
+        The whole configuration; the model's name, its capture, drift and queue sections are used.
+    instruments
+        Where the metrics live.
+    on_event
+        Called on the worker thread with each :class:`DriftEvent`; what it raises is counted.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        instruments: Instruments,
+        *,
+        on_event: Callable[[DriftEvent], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.model = config.model
+        self._clock = clock
+        self._on_event = on_event
+        self._errors = instruments.errors
+        self._metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
+        self._read: Reader = make_reader(config.capture)
+        self.ledger = Ledger(LedgerInstruments(instruments, config.model))
+        self._queue = config.queue
+        self.worker: Worker[Captured] = self._new_worker()
+        self.watches = [
+            DriftWatch(
+                config.model,
+                entry,
+                instruments,
+                refuse=self._metrics.refuse,
+                on_event=self._announce,
+                clock=clock,
+            )
+            for entry in config.drift
+        ]
+        instruments.before_collect(self.publish)
+
+    def submit(self, item: Exchange | Observation, source: Source) -> bool:
+        """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
+        self.ledger.admitted(source)
+        reason = self.worker.offer((source, item), item.n_bytes)
+        if reason is None:
+            return True
+        self.ledger.withdrawn(reason)
+        return False
+
+    def start(self) -> None:
+        """Start the worker; what was submitted before waits for it."""
+        if not self.worker.running:
+            self.ledger.reopen()
+            self.worker.start()
+
+    def stop(self) -> None:
+        """Handle what waits, within the drain time; count the rest as dropped."""
+        self.worker.stop(self._queue.drain_seconds)
+        self.ledger.close()
+        for watch in self.watches:
+            watch.close()
+        self.worker = self._new_worker()
+
+    def after_fork(self) -> None:
+        """In a child process: threads did not come along, and the parent's queue is the parent's."""
+        self.ledger.close()
+        self.worker = self._new_worker()
+
+    def publish(self) -> None:
+        """Carry the ledger over to the metrics."""
+        self.ledger.publish(self.worker.queued_bytes)
+
+    def _new_worker(self) -> Worker[Captured]:
+        return Worker(
+            self._handle,
+            max_items=self._queue.max_items,
+            max_bytes=self._queue.max_bytes,
+            max_batch=self._queue.max_batch,
+            flush_interval_seconds=self._queue.flush_interval_seconds,
+            name=f"inference-exporter-{self.model}",
+        )
+
+    def _handle(self, batch: list[Captured]) -> None:
+        pending: list[Observation] = []
+        for start in range(0, len(batch), _SLICE):
+            for source, item in batch[start : start + _SLICE]:
+                try:
+                    pending.extend(self._observations(source, item))
+                except PayloadError as error:
+                    self.ledger.dropped(error.reason)
+                except Exception:
+                    log.exception("an exchange could not be read")
+                    self._errors["extract"].inc()
+                    self.ledger.dropped("failed")
+            time.sleep(0)
+        if pending:
+            self._detect(pending)
+
+    def _observations(self, source: Source, item: Exchange | Observation) -> list[Observation]:
+        """Read, clean and record what an item holds."""
+        if isinstance(item, Observation):
+            observations = [item]
+        else:
+            observations = self._read_exchange(source, item)
+            if len(observations) != 1:
+                self.ledger.unfolded(source, len(observations))
+        now = self._clock()
+        for observation in observations:
+            self._record(observation)
+            self._metrics.lag_seconds.observe(max(0.0, now - observation.timestamp))
+        return observations
+
+    def _read_exchange(self, source: Source, exchange: Exchange) -> list[Observation]:
+        rows = exchange.embeddings or []
+        try:
+            readings = self._read(exchange)
+        except PayloadError:
+            if not rows and not exchange.notes:
+                raise
+            readings = [{}]
+        if exchange.notes:
+            readings = [{**readings[0], **exchange.notes}, *readings[1:]]
+        if len(rows) > len(readings):
+            readings = [*readings, *({} for _ in range(len(rows) - len(readings)))]
+        for reading, row in zip(readings, rows, strict=False):
+            if exchange.notes is None or "embedding" not in exchange.notes:
+                reading["embedding"] = row
+        latency = exchange.ended - exchange.started
+        return [
+            Observation(
+                model=self.model,
+                source=source,
+                timestamp=exchange.ended,
+                latency_seconds=latency,
+                **clean(reading, self._metrics.refuse),
+            )
+            for reading in readings
+        ]
+
+    def _record(self, observation: Observation) -> None:
+        if observation.confidence is not None:
+            self._metrics.confidence.observe(observation.confidence)
+        if observation.predicted_class is not None:
+            self._metrics.count_class(observation.predicted_class)
+        if observation.value is not None:
+            self._metrics.value.observe(observation.value)
+
+    def _detect(self, observations: Sequence[Observation]) -> None:
+        """Test what has an embedding, then settle: an observation is processed once it was tested."""
+        testable = [observation for observation in observations if observation.embedding is not None]
+        admitted_by_any: set[int] = set()
+        try:
+            for watch in self.watches:
+                admitted = [item for item in testable if watch.admits(item.timestamp)]
+                admitted_by_any.update(id(item) for item in admitted)
+                if admitted:
+                    watch.take(admitted)
+        finally:
+            sampled_out = len(testable) - len(admitted_by_any) if self.watches else 0
+            self.ledger.settled("sampled_out", sampled_out)
+            self.ledger.settled("processed", len(observations) - sampled_out)
+
+    def _announce(self, event: DriftEvent) -> None:
+        log.warning(
+            "drift: model %s, detector %s, statistic %.4g above threshold %.4g over the last %d observations",
+            event.model,
+            event.detector,
+            event.test_stat,
+            event.threshold,
+            event.window,
+        )
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:
+            log.exception("the handler of a drift event raised")
+            self._errors["notify"].inc()

@@ -1,0 +1,105 @@
+"""The composition root: a configuration becomes a running exporter, with ``start()`` and ``stop()``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from exporter.capture.context import orphan_observes
+from exporter.capture.exchange import Exchange
+from exporter.config import Config
+from exporter.exposition import multiprocess_folder, render
+from exporter.instruments import Instruments
+from exporter.monitor import Monitor
+from exporter.observation import DriftEvent, Observation, Source
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """A running exporter: one registry, one model's monitor.
+
+    Threads are started by :meth:`start`, or by the first submission in a process, so that an object
+    made before a fork works in every child.
+
+    Parameters
+    ----------
+    config
+        What to watch.
+    registry
+        Where the metrics appear; a new one by default.
+    sidecar
+        Whether to carry the sidecar's metrics.
+    on_event
+        Called on a worker thread with each :class:`DriftEvent`.
+    clock
+        Seconds since the epoch.
+
+    Raises
+    ------
+    ConfigError, InvalidReference, DetectorFileError
+        If something that the configuration names cannot serve; before anything runs.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        registry: CollectorRegistry | None = None,
+        sidecar: bool = False,
+        on_event: Callable[[DriftEvent], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self.instruments = Instruments(
+            self.registry, value_buckets=config.capture.value_buckets, sidecar=sidecar
+        )
+        self.monitor = Monitor(config, self.instruments, on_event=on_event, clock=clock)
+        self._orphans_published = 0
+        self.instruments.before_collect(self._publish_orphans)
+        self._pid: int | None = None
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Start the worker; does nothing if it runs in this process."""
+        with self._starting:
+            pid = os.getpid()
+            if self._pid is not None and self._pid != pid:
+                self.monitor.after_fork()
+            self._pid = pid
+            self.monitor.start()
+
+    def stop(self) -> None:
+        """Handle what waits, within the drain time, and end the worker."""
+        with self._starting:
+            if self._pid == os.getpid():
+                self.monitor.stop()
+            self._pid = None
+
+    def submit(self, item: Exchange | Observation, source: Source) -> bool:
+        """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
+        try:
+            if self._pid != os.getpid():
+                self.start()
+            return self.monitor.submit(item, source)
+        except Exception:
+            log.exception("an observation could not be queued")
+            self.instruments.errors["extract"].inc()
+            return False
+
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """Content type and body of a scrape's answer."""
+        if multiprocess_folder() is not None:
+            self.instruments.refresh()
+        return render(self.registry, accept)
+
+    def _publish_orphans(self) -> None:
+        total = orphan_observes()
+        self.instruments["inference_exporter_orphan_observes_total"].inc(total - self._orphans_published)
+        self._orphans_published = total

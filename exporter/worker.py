@@ -1,0 +1,142 @@
+"""A bounded queue and the one thread that empties it in batches. It knows no domain type.
+
+The caller's side is a lock, two comparisons and an append: it never waits for the worker, and wakes
+it at most once a batch. The worker gathers for a moment before it takes a batch, since a thread that
+wakes for each item takes the interpreter lock away from the event loop each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Worker(Generic[T]):
+    """Hands items to ``handle`` in the order in which they were offered, from a single thread.
+
+    Parameters
+    ----------
+    handle
+        Takes a batch. Whatever it raises is logged; the next batch is handled all the same.
+    max_items, max_bytes
+        Bounds of the queue; an item beyond either is refused.
+    max_batch
+        Most items that one call of ``handle`` gets.
+    flush_interval_seconds
+        How long to gather items before the first of them is handled.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[list[T]], None],
+        *,
+        max_items: int,
+        max_bytes: int,
+        max_batch: int,
+        flush_interval_seconds: float,
+        name: str = "inference-exporter",
+    ) -> None:
+        self._handle = handle
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._max_batch = max_batch
+        self._flush_interval_seconds = flush_interval_seconds
+        self._name = name
+        self._items: deque[tuple[T, int]] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._pending = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether items are accepted and handled."""
+        return self._thread is not None and self._thread.is_alive() and not self._stopping.is_set()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of the items that wait."""
+        return self._bytes
+
+    def start(self) -> None:
+        """Start the thread; does nothing if it runs."""
+        if self.running:
+            return
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def offer(self, item: T, n_bytes: int) -> str | None:
+        """Queue an item, or say why not: ``queue_full``, ``queue_bytes`` or ``stopped``. Never waits."""
+        with self._lock:
+            if self._stopping.is_set():
+                return "stopped"
+            if len(self._items) >= self._max_items:
+                return "queue_full"
+            if self._bytes + n_bytes > self._max_bytes:
+                return "queue_bytes"
+            first = not self._items
+            self._items.append((item, n_bytes))
+            self._bytes += n_bytes
+        if first:
+            self._pending.set()
+        return None
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Wait until everything offered so far is handled; False if the time was not enough."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if not self._items and self._idle.is_set():
+                return True
+            time.sleep(0.002)
+        return not self._items and self._idle.is_set()
+
+    def stop(self, timeout_seconds: float) -> list[T]:
+        """Accept no more, handle what waits for as long as the time allows, and return the rest."""
+        with self._lock:
+            self._stopping.set()
+        self._pending.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_seconds)
+        with self._lock:
+            left = [item for item, _ in self._items]
+            self._items.clear()
+            self._bytes = 0
+        return left
+
+    def _run(self) -> None:
+        while True:
+            self._pending.wait()
+            self._pending.clear()
+            self._stopping.wait(self._flush_interval_seconds)
+            while batch := self._take():
+                try:
+                    self._handle(batch)
+                except Exception:
+                    log.exception("a batch of %d items failed", len(batch))
+                finally:
+                    self._idle.set()
+            if self._stopping.is_set():
+                return
+
+    def _take(self) -> list[T]:
+        with self._lock:
+            batch: list[T] = []
+            while self._items and len(batch) < self._max_batch:
+                item, n_bytes = self._items.popleft()
+                self._bytes -= n_bytes
+                batch.append(item)
+            if batch:
+                self._idle.clear()
+            return batch
