@@ -49,23 +49,46 @@ class Splits:
     traffic: Split
 
 
-def load_splits(*, train: int = 600, reference: int = 598) -> Splits:
-    """Shuffle the 1,797 digits, always in the same way, and cut them into three.
+def load_splits(*, train: int = 599) -> Splits:
+    """Cut the 1,797 digits into three, always in the same way.
 
-    scikit-learn lists them writer by writer, so without the shuffle the parts would differ in
-    handwriting.
+    scikit-learn lists them writer by writer, so they are shuffled first. Reference and traffic are
+    small samples of the same handwriting: to let them differ by as little as samples can, those
+    outside the training part are paired, each with the most similar image of the same digit still
+    free, and a pair gives one image to each part.
     """
     digits = load_digits()
-    order = np.random.default_rng(20_240_901).permutation(len(digits.target))
+    rng = np.random.default_rng(20_240_901)
+    order = rng.permutation(len(digits.target))
+    reference, traffic = _paired(digits.data, digits.target, order[train:], rng)
 
     def part(chosen: NDArray[np.int64]) -> Split:
         return Split(digits.images[chosen].astype(np.float64), digits.target[chosen].astype(np.int64))
 
-    return Splits(
-        train=part(order[:train]),
-        reference=part(order[train : train + reference]),
-        traffic=part(order[train + reference :]),
-    )
+    return Splits(train=part(order[:train]), reference=part(reference), traffic=part(traffic))
+
+
+def _paired(
+    pixels: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Deal the chosen images out to two halves, pair by pair; an odd one out goes to the first."""
+    halves: tuple[list[int], list[int]] = ([], [])
+    for label in np.unique(labels[chosen]):
+        free = chosen[labels[chosen] == label]
+        while len(free):
+            first, free = free[0], free[1:]
+            pair = [int(first)]
+            if len(free):
+                nearest = int(np.argmin(((pixels[free] - pixels[first]) ** 2).sum(axis=1)))
+                pair.append(int(free[nearest]))
+                free = np.delete(free, nearest)
+                rng.shuffle(pair)
+            for half, index in zip(halves, pair, strict=False):
+                half.append(index)
+    return np.asarray(halves[0]), np.asarray(halves[1])
 
 
 def draw(image: NDArray[np.float64], rng: np.random.Generator) -> Picture:
