@@ -83,11 +83,17 @@ class Exchange:
     def request_chunk(self, data: bytes) -> None:
         """Add a piece of the request's body."""
         self._request_size += len(data)
-        if self._request_size <= self.max_body_bytes:
+        if self._request_size <= self.max_body_bytes and not self.request_truncated:
             self._request_chunks.append(data)
         else:
             self.request_truncated = True
             self._request_chunks.clear()
+
+    def request_gap(self, n_bytes: int) -> None:
+        """Note bytes of the request's body that passed unseen."""
+        self._request_size += n_bytes
+        self.request_truncated = True
+        self._request_chunks.clear()
 
     def response_start(self, status: int, headers: Headers) -> None:
         """Note the answer's status line and headers (names in lower case)."""
@@ -97,11 +103,17 @@ class Exchange:
     def response_chunk(self, data: bytes) -> None:
         """Add a piece of the answer's body."""
         self._response_size += len(data)
-        if self._response_size <= self.max_body_bytes:
+        if self._response_size <= self.max_body_bytes and not self.response_truncated:
             self._response_chunks.append(data)
         else:
             self.response_truncated = True
             self._response_chunks.clear()
+
+    def response_gap(self, n_bytes: int) -> None:
+        """Note bytes of the answer's body that passed unseen."""
+        self._response_size += n_bytes
+        self.response_truncated = True
+        self._response_chunks.clear()
 
     def finish(self, ended: float, *, aborted: bool = False) -> None:
         """Note when the last byte was seen, and whether the answer broke off before its end."""

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 HOLD_BYTES = 64 * 1024
 """Bytes of a client that are kept while its upstream connection is being made; then it is not read."""
 _FLUSH_CHECK_SECONDS = 0.005
+_NEWCOMER_SECONDS = 0.05  # while draining, for a connection from the queue to say what it wants
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 # Reasons for not reading from an end; it is read again when none is left.
@@ -338,6 +339,8 @@ class Link:
         if self.tap is None:
             if now - self.active_at >= self.owner.limits.drain_quiet_seconds:
                 self.finish()
+            return
+        if self.client.received == 0 and now - self.active_at < _NEWCOMER_SECONDS:
             return
         self.client.pause(DRAINING)
         phase = self.tap.phase()

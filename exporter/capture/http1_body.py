@@ -1,0 +1,140 @@
+"""Where the body of an HTTP/1 message ends: by length, by chunks, or by the end of the connection.
+
+Each reader takes bytes from ``start`` on, hands the body's to ``sink``, and returns where it stopped;
+``done`` says that the message is complete. [RFC 9112, sections 6 and 7]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+Sink = Callable[[bytes], None]
+
+_MAX_LINE_BYTES = 8192
+_MAX_TRAILER_BYTES = 64 * 1024
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
+
+
+class NotHttp1Error(Exception):
+    """The bytes break the rules of a chunked body."""
+
+
+class Body(Protocol):
+    """Follows one body."""
+
+    done: bool
+
+    def feed(self, data: bytes, start: int, sink: Sink) -> int:
+        """Read from ``data[start:]``; return the offset of the first byte after the message."""
+
+    def skip(self, n_bytes: int) -> bool:
+        """Pass over bytes of the body that were not kept; False if the end may lie among them."""
+
+
+class LengthBody:
+    """A body of ``remaining`` > 0 bytes."""
+
+    __slots__ = ("done", "remaining")
+
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
+        self.done = False
+
+    def feed(self, data: bytes, start: int, sink: Sink) -> int:
+        end = start + self.remaining
+        if end <= len(data):
+            self.remaining = 0
+            self.done = True
+            sink(data[start:end])
+            return end
+        self.remaining = end - len(data)
+        sink(data[start:] if start else data)
+        return len(data)
+
+    def skip(self, n_bytes: int) -> bool:
+        if n_bytes >= self.remaining:
+            return False
+        self.remaining -= n_bytes
+        return True
+
+
+class UntilCloseBody:
+    """A body that ends with the connection; its owner sets ``done``."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def feed(self, data: bytes, start: int, sink: Sink) -> int:
+        sink(data[start:] if start else data)
+        return len(data)
+
+    def skip(self, n_bytes: int) -> bool:
+        return n_bytes >= 0
+
+
+class ChunkedBody:
+    """A chunked body with its trailers, which are passed over."""
+
+    __slots__ = ("_line", "_remaining", "_state", "_trailer_bytes", "done")
+
+    _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
+
+    def __init__(self) -> None:
+        self.done = False
+        self._state = self._SIZE
+        self._remaining = 0
+        self._line = b""
+        self._trailer_bytes = 0
+
+    def feed(self, data: bytes, start: int, sink: Sink) -> int:
+        position, end = start, len(data)
+        while position < end and not self.done:
+            if self._state == self._DATA:
+                stop = min(end, position + self._remaining)
+                sink(data[position:stop])
+                self._remaining -= stop - position
+                position = stop
+                if self._remaining == 0:
+                    self._state = self._DATA_END
+                continue
+            newline = data.find(b"\n", position)
+            stop = end if newline < 0 else newline + 1
+            self._line += data[position:stop]
+            position = stop
+            if len(self._line) > _MAX_LINE_BYTES:
+                raise NotHttp1Error
+            if newline >= 0:
+                line, self._line = self._line, b""
+                self._take_line(line)
+        return position
+
+    def _take_line(self, line: bytes) -> None:
+        if line[-2:] != b"\r\n":
+            raise NotHttp1Error
+        text = line[:-2]
+        if self._state == self._SIZE:
+            match = _CHUNK_SIZE.fullmatch(text)
+            if match is None:
+                raise NotHttp1Error
+            self._remaining = int(match[1], 16)
+            self._state = self._DATA if self._remaining else self._TRAILER
+        elif self._state == self._DATA_END:
+            if text:
+                raise NotHttp1Error
+            self._state = self._SIZE
+        elif not text:
+            self.done = True
+        else:
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > _MAX_TRAILER_BYTES:
+                raise NotHttp1Error
+
+    def skip(self, n_bytes: int) -> bool:
+        if self._state != self._DATA or n_bytes >= self._remaining:
+            return False
+        self._remaining -= n_bytes
+        return True

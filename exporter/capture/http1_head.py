@@ -1,0 +1,183 @@
+"""The heads of HTTP/1 messages, read by llhttp, and what they say about the body that follows.
+
+A client sends almost the same head again and again, and so does a server: parsed heads are kept by
+their bytes, since all that is derived here depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+"""A longer head is taken for something that is not HTTP/1."""
+_MAX_KEPT_HEADS = 512
+_MAX_KEPT_HEAD_BYTES = 4096
+
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+Select = Callable[[str, str], bool]
+"""(method, path) to whether the exchange's headers and bodies are wanted."""
+
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request's head. ``length`` is the body's, in bytes, or ``CHUNKED``.
+
+    ``may_switch`` marks a request after which the connection may speak another protocol (Upgrade,
+    CONNECT), ``last`` one after which the connection takes no other.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    length: int
+    may_switch: bool
+    last: bool
+    wanted: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """An answer's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    length: int
+
+
+class _Collector:
+    """What llhttp calls back with."""
+
+    __slots__ = ("complete", "fields", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+class Heads:
+    """Parsed heads, shared by the connections of one thread. None stands for what is not HTTP/1."""
+
+    def __init__(self, select: Select) -> None:
+        self._select = select
+        self._requests: dict[bytes, RequestHead] = {}
+        self._responses: dict[bytes, ResponseHead] = {}
+
+    def request(self, head: bytes) -> RequestHead | None:
+        """Read a request's head, from its first byte to the empty line."""
+        known = self._requests.get(head)
+        if known is not None:
+            return known
+        parsed = _parse_request(head, self._select)
+        if parsed is not None and len(head) <= _MAX_KEPT_HEAD_BYTES:
+            if len(self._requests) >= _MAX_KEPT_HEADS:
+                self._requests.clear()
+            self._requests[head] = parsed
+        return parsed
+
+    def response(self, head: bytes) -> ResponseHead | None:
+        """Read an answer's head, from its first byte to the empty line."""
+        known = self._responses.get(head)
+        if known is not None:
+            return known
+        parsed = _parse_response(head)
+        if parsed is not None and len(head) <= _MAX_KEPT_HEAD_BYTES:
+            if len(self._responses) >= _MAX_KEPT_HEADS:
+                self._responses.clear()
+            self._responses[head] = parsed
+        return parsed
+
+
+def _parse_request(head: bytes, select: Select) -> RequestHead | None:
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    switch = False
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        switch = True
+    except httptools.HttpParserError:
+        return None
+    if not collector.complete or parser.get_http_version() not in ("1.0", "1.1"):
+        return None
+    method = parser.get_method().decode("latin-1")
+    length = _length(collector.fields, default=0)
+    target = _split_target(method, collector.target)
+    if length is None or target is None:
+        return None
+    path, query = target
+    return RequestHead(
+        method=method,
+        path=path,
+        query=query,
+        headers=tuple(collector.fields),
+        length=0 if method == "CONNECT" else length,
+        may_switch=switch or parser.should_upgrade() or method == "CONNECT",
+        last=not parser.should_keep_alive(),
+        wanted=method != "CONNECT" and select(method, path),
+        size=len(head),
+    )
+
+
+def _parse_response(head: bytes) -> ResponseHead | None:
+    collector = _Collector()
+    parser = httptools.HttpResponseParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        return None
+    length = _length(collector.fields, default=UNTIL_CLOSE)
+    status: int = parser.get_status_code()
+    if not collector.complete or length is None or status < 100:
+        return None
+    return ResponseHead(status, tuple(collector.fields), length)
+
+
+def _length(fields: list[tuple[bytes, bytes]], *, default: int) -> int | None:
+    """The body's length by RFC 9112, section 6.3, without what depends on method and status."""
+    codings = b",".join(value for name, value in fields if name == b"transfer-encoding")
+    if codings:
+        last = codings.rpartition(b",")[2].strip().lower()
+        if last == b"chunked":
+            return CHUNKED
+        return UNTIL_CLOSE if default == UNTIL_CLOSE else None
+    for name, value in fields:
+        if name == b"content-length":
+            text = value.strip()
+            return int(text) if _DIGITS.fullmatch(text) else None
+    return default
+
+
+def _split_target(method: str, target: bytes) -> tuple[str, bytes] | None:
+    if method == "CONNECT" or target == b"*":
+        return target.decode("latin-1"), b""
+    if not target.startswith(b"/"):
+        try:
+            parts = urlsplit(target.decode("latin-1"))
+        except ValueError:
+            return None
+        return unquote(parts.path or "/"), parts.query.encode("latin-1")
+    path, _, query = target.partition(b"#")[0].partition(b"?")
+    return unquote(path.decode("latin-1"), errors="replace"), query
