@@ -43,6 +43,12 @@ def load_detector(config: DriftConfig) -> Detector | None:
     return _with_configured_windows(OnlineMMD.load(config.reference, device=config.device), config)
 
 
+def check_detector(config: DriftConfig) -> None:
+    """Read what an entry of ``drift`` names, and raise what its start would raise."""
+    if load_detector(config) is None and not isinstance(config.reference, LearnConfig):
+        read_reference(config)
+
+
 def read_reference(config: DriftConfig) -> Any:
     """The (n, d) reference that the configuration names, validated.
 

@@ -205,4 +205,3 @@ def _resolve(config: Config | str | Path | None, overrides: Mapping[str, Any]) -
     if not given:
         return config
     return load_config({**config.model_dump(exclude_unset=True), **given}, environment={})
-

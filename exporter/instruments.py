@@ -113,7 +113,7 @@ class ModelInstruments:
         }
         self._classes = instruments["predicted_class_total"]
         self._model = model
-        self._max_classes = max_classes
+        self.max_classes = max_classes
         self._class_children: dict[str, Any] = {}
         self._other = self._classes.labels(model, OTHER_CLASS)
 
@@ -121,7 +121,7 @@ class ModelInstruments:
         """Count a prediction of a class; from the ``max_classes``-th on, new ones are ``other``."""
         child = self._class_children.get(class_name)
         if child is None:
-            if class_name == OTHER_CLASS or len(self._class_children) >= self._max_classes:
+            if class_name == OTHER_CLASS or len(self._class_children) >= self.max_classes:
                 child = self._other
             else:
                 child = self._class_children[class_name] = self._classes.labels(self._model, class_name)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reader, make_reader
 from exporter.capture.values import clean
-from exporter.config import Config
+from exporter.config import Config, DriftConfig
 from exporter.drift import DriftWatch
 from exporter.errors import PayloadError
 from exporter.instruments import Instruments, LedgerInstruments, ModelInstruments
@@ -56,23 +56,14 @@ class Monitor:
         self.model = config.model
         self._clock = clock
         self._on_event = on_event
+        self._instruments = instruments
         self._errors = instruments.errors
         self._metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
         self._read: Reader = make_reader(config.capture)
         self.ledger = Ledger(LedgerInstruments(instruments, config.model))
         self._queue = config.queue
         self.worker: Worker[Captured] = self._new_worker()
-        self.watches = [
-            DriftWatch(
-                config.model,
-                entry,
-                instruments,
-                refuse=self._metrics.refuse,
-                on_event=self._announce,
-                clock=clock,
-            )
-            for entry in config.drift
-        ]
+        self.watches = [self._new_watch(entry) for entry in config.drift]
         instruments.before_collect(self.publish)
 
     def submit(self, item: Exchange | Observation, source: Source) -> bool:
@@ -90,6 +81,27 @@ class Monitor:
             self.ledger.reopen()
             self.worker.start()
 
+    def reconfigure(self, config: Config) -> None:
+        """Take over other capture and drift sections, from the next batch on.
+
+        Detectors whose entry did not change go on as they are.
+
+        Raises
+        ------
+        ConfigError, InvalidReference, DetectorFileError
+            If something that it names cannot serve; everything then stays as it was.
+        """
+        read = make_reader(config.capture)
+        kept = [watch for watch in self.watches if watch.config in config.drift]
+        known = [watch.config for watch in kept]
+        added = [self._new_watch(entry) for entry in config.drift if entry not in known]
+        gone = [watch for watch in self.watches if watch not in kept]
+        self._metrics.max_classes = config.capture.max_classes
+        self._read = read
+        self.watches = [*kept, *added]
+        for watch in gone:
+            watch.close()
+
     def stop(self) -> None:
         """Handle what waits, within the drain time; count the rest as dropped."""
         self.worker.stop(self._queue.drain_seconds)
@@ -106,6 +118,16 @@ class Monitor:
     def publish(self) -> None:
         """Carry the ledger over to the metrics."""
         self.ledger.publish(self.worker.queued_bytes)
+
+    def _new_watch(self, entry: DriftConfig) -> DriftWatch:
+        return DriftWatch(
+            self.model,
+            entry,
+            self._instruments,
+            refuse=self._metrics.refuse,
+            on_event=self._announce,
+            clock=self._clock,
+        )
 
     def _new_worker(self) -> Worker[Captured]:
         return Worker(

@@ -93,6 +93,17 @@ class Runtime:
             self.instruments.errors["extract"].inc()
             return False
 
+    def reconfigure(self, config: Config) -> None:
+        """Take over the capture and drift sections of another configuration, while running.
+
+        Raises
+        ------
+        ConfigError, InvalidReference, DetectorFileError
+            If something that it names cannot serve; everything then stays as it was.
+        """
+        self.monitor.reconfigure(config)
+        self.config = config
+
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Content type and body of a scrape's answer."""
         if multiprocess_folder() is not None:

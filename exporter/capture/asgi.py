@@ -12,6 +12,7 @@ from typing import Any
 
 from exporter.capture.context import current_exchange
 from exporter.capture.exchange import Exchange
+from exporter.capture.paths import PathMatcher
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,7 +29,7 @@ class CaptureMiddleware:
     app
         The application inside.
     matches
-        Whether a path is captured.
+        From a path to what captures it, or None.
     submit
         Takes each complete exchange; must not wait.
     max_body_bytes
@@ -45,7 +46,7 @@ class CaptureMiddleware:
         self,
         app: ASGIApp,
         *,
-        matches: Callable[[str], bool],
+        matches: PathMatcher,
         submit: Callable[[Exchange], object],
         max_body_bytes: int,
         on_startup: Callable[[], Awaitable[None]],

@@ -7,37 +7,44 @@ from collections.abc import Callable, Iterable
 
 _MAX_REMEMBERED = 1024
 
+PathMatcher = Callable[[str], str | None]
+"""From a path to the pattern that captures it, or None. Patterns are few, paths are not: the pattern
+is what may become a label."""
 
-def path_matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+
+def path_matcher(patterns: Iterable[str]) -> PathMatcher:
     """A fast test of a path against ``capture.paths``.
 
     Exact paths cost one look-up; other paths are remembered, up to a bound, since services have few.
     """
-    exact = set()
-    prefixes = []
-    expressions = []
+    exact: dict[str, str] = {}
+    prefixes: list[tuple[str, str]] = []
+    expressions: list[tuple[re.Pattern[str], str]] = []
     for pattern in patterns:
         if pattern.startswith("regex:"):
-            expressions.append(re.compile(pattern.removeprefix("regex:")))
+            expressions.append((re.compile(pattern.removeprefix("regex:")), pattern))
         elif pattern.endswith("/*"):
-            prefixes.append(pattern[:-1])
+            prefixes.append((pattern[:-1], pattern))
         else:
-            exact.add(pattern)
+            exact[pattern] = pattern
     if not prefixes and not expressions:
-        return exact.__contains__
-    starts = tuple(prefixes)
-    seen: dict[str, bool] = {}
+        return exact.get
+    seen: dict[str, str | None] = {}
 
-    def matches(path: str) -> bool:
-        known = seen.get(path)
-        if known is None:
-            known = (
-                path in exact
-                or path.startswith(starts)
-                or any(expression.fullmatch(path) for expression in expressions)
-            )
-            if len(seen) < _MAX_REMEMBERED:
-                seen[path] = known
-        return known
+    def find(path: str) -> str | None:
+        if path in exact:
+            return path
+        for prefix, pattern in prefixes:
+            if path.startswith(prefix):
+                return pattern
+        return next((pattern for expression, pattern in expressions if expression.fullmatch(path)), None)
 
-    return matches
+    def match(path: str) -> str | None:
+        if path in seen:
+            return seen[path]
+        pattern = find(path)
+        if len(seen) < _MAX_REMEMBERED:
+            seen[path] = pattern
+        return pattern
+
+    return match
