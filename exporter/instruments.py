@@ -81,7 +81,11 @@ class Instruments(Collector):
         """What a scrape reads, all of it as of one instant, also when two scrapes overlap."""
         with self._lock:
             self._refresh()
-            return [metric for instrument in self._by_name.values() for metric in instrument.collect()]
+            metrics = [metric for instrument in self._by_name.values() for metric in instrument.collect()]
+        for metric in metrics:
+            # One more series for each counter and histogram, and of no use to any query.
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+        return metrics
 
     def _refresh(self) -> None:
         for refresh in self._before_collect:

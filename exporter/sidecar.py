@@ -58,7 +58,7 @@ class Sidecar:
         self._reloaded.set(1)
         self._http = HttpMetrics(instruments, path_matcher(config.capture.paths))
         self.observer = LogObserver(
-            lambda method, path: self._http.match(path) is not None,
+            lambda _, path: self._http.match(path) is not None,
             self._deliver,
             max_body_bytes=int(config.capture.max_body_bytes),
             max_kept_bytes=int(config.queue.max_bytes),
@@ -104,12 +104,8 @@ class Sidecar:
                 f"({error.strerror or error}); give a free address of this host, HOST:PORT"
             ) from error
         self.admin.start()
-        log.info(
-            "listening on %s, upstream %s, admin on http://%s",
-            self.proxy.address,
-            sidecar.upstream,
-            self.admin.address,
-        )
+        log.info("listening on %s for %s", self.proxy.address, sidecar.upstream)
+        log.info("metrics on http://%s/metrics", self.admin.address)
         await stop.wait()
         self._draining = True
         log.info("draining for up to %.0f s", sidecar.drain_seconds)
