@@ -87,7 +87,7 @@ def calibrate(
         exceedances=exceedances,
         shape=worst.shape,
         fit_distance=worst.fit_distance,
-        extrapolated=level * runs < 50,
+        extrapolated=bool(level * runs < 50),
         warnings=tuple(warnings),
     )
     return np.maximum(thresholds, np.finfo(np.float64).tiny), report
