@@ -20,7 +20,6 @@ from exporter.metrics import (
     DRIFT,
     DROP_REASONS,
     ERROR_STAGES,
-    HTTP,
     INVALID_VALUES,
     LEDGER,
     OPERATION,
@@ -45,15 +44,15 @@ class Instruments(Collector):
     value_buckets
         Upper bounds for ``prediction_value``, if the default ones do not suit the model.
     sidecar
-        Whether to carry the sidecar's own metrics, and the HTTP ones, which in an instrumented app
-        come from prometheus-fastapi-instrumentator.
+        Whether to carry the sidecar's own metrics. (The HTTP ones come from
+        prometheus-fastapi-instrumentator in the hook, from :mod:`exporter.http_metrics` in the sidecar.)
     """
 
     def __init__(
         self, registry: CollectorRegistry, *, value_buckets: Sequence[float] = (), sidecar: bool = False
     ) -> None:
         self.registry = registry
-        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *((*SIDECAR, *HTTP) if sidecar else ())]
+        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *(SIDECAR if sidecar else ())]
         self._by_name: dict[str, Any] = {}
         for spec in specs:
             buckets = tuple(value_buckets) if spec.name == "prediction_value" else ()

@@ -56,7 +56,7 @@ class Sidecar:
         instruments = self.runtime.instruments
         self._reloaded = instruments["inference_exporter_config_reload_success"]
         self._reloaded.set(1)
-        self._http = HttpMetrics(instruments, path_matcher(config.capture.paths))
+        self._http = HttpMetrics(path_matcher(config.capture.paths), self.runtime.registry)
         self.observer = LogObserver(
             lambda _, path: self._http.match(path) is not None,
             self._deliver,
