@@ -19,7 +19,8 @@ from examples.limits import BodyLimit
 from examples.serving import add_address, serve
 from exporter import InferenceExporter
 
-CONFIG = Path(__file__).parent / "config.yaml"
+WINDOW = 50
+EXPECTED_RUN_LENGTH = 1_000_000  # tests between false alarms
 MAX_BODY_BYTES = 1024 * 1024
 
 
@@ -53,7 +54,13 @@ def create_app(artefacts: Path = BUILD) -> FastAPI:
         best = int(probabilities.argmax())
         return Answer(prediction=str(best), probability=float(probabilities[best]))
 
-    InferenceExporter(CONFIG, reference=artefacts / REFERENCE).watch(network).instrument(app).expose(app)
+    drift = {
+        "reference": artefacts / REFERENCE,
+        "window": WINDOW,
+        "expected_run_length": EXPECTED_RUN_LENGTH,
+        "seed": 0,
+    }
+    InferenceExporter(model="digits", drift=[drift]).watch(network).instrument(app).expose(app)
     return app
 
 
