@@ -1,0 +1,154 @@
+"""Populations to draw references and streams from, and the ways in which they drift.
+
+A population is an endless source of independent observations, so a stream never repeats its reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Draw = Callable[[np.random.Generator, int], NDArray[np.float32]]
+
+POPULATIONS = ("gaussian", "skewed", "clusters", "digits")
+_POOL = 200_000
+
+
+@dataclass(frozen=True)
+class Population:
+    """``draw(rng, n)`` gives (n, d) float32 independent observations; ``std`` is (d,)."""
+
+    name: str
+    draw: Draw
+    std: NDArray[np.float64]
+
+    @property
+    def n_features(self) -> int:
+        return self.std.size
+
+
+@cache
+def population(name: str, n_features: int = 16) -> Population:
+    """One of ``POPULATIONS``; ``digits`` has 64 features, whatever is asked."""
+    draw = {
+        "gaussian": lambda: _gaussian(n_features),
+        "skewed": lambda: _skewed(n_features),
+        "clusters": lambda: _clusters(n_features),
+        "digits": _digits,
+    }[name]()
+    std = draw(np.random.default_rng(999), 20_000).std(axis=0, dtype=np.float64)
+    return Population(name, draw, std)
+
+
+def _gaussian(d: int) -> Draw:
+    return lambda rng, n: rng.standard_normal((n, d), dtype=np.float32)
+
+
+def _skewed(d: int) -> Draw:
+    """Non-negative and skewed, each row with its own heavy-tailed scale (log-normal, sigma 0.75)."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        scale = np.exp(0.75 * rng.standard_normal((n, 1), dtype=np.float32))
+        return rng.standard_exponential((n, d), dtype=np.float32) * scale
+
+    return draw
+
+
+def _clusters(d: int) -> Draw:
+    """Ten equally likely clusters whose centres lie three standard deviations apart or more."""
+    centres = 3.0 * np.random.default_rng(10).standard_normal((10, d), dtype=np.float32)
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        return centres[rng.integers(10, size=n)] + rng.standard_normal((n, d), dtype=np.float32)
+
+    return draw
+
+
+def _digits() -> Draw:
+    pool = digits_embeddings()
+    return lambda rng, n: pool[rng.integers(pool.shape[0], size=n)]
+
+
+@cache
+def digits_embeddings() -> NDArray[np.float32]:
+    """(200000, 64) penultimate-layer embeddings of a small CNN on scikit-learn's handwritten digits.
+
+    Every embedding is of another image: one of the 1,797 digits, moved, rotated, scaled and made
+    noisy at random.
+    """
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+    from torch.nn import functional
+
+    data = load_digits()
+    images = torch.as_tensor(data.images / 16.0, dtype=torch.float32)[:, None]
+    labels = torch.as_tensor(data.target)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    features = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 64), nn.ReLU(),
+    )  # fmt: skip
+    head = nn.Linear(64, 10)
+
+    def augment(rows: torch.Tensor) -> torch.Tensor:
+        n = rows.shape[0]
+        angle = 0.15 * torch.randn(n, generator=generator)
+        scale = torch.exp(0.08 * torch.randn(n, generator=generator))
+        move = 0.08 * torch.randn(n, 2, generator=generator)
+        cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+        theta = torch.stack([torch.stack([cos, -sin, move[:, 0]], 1), torch.stack([sin, cos, move[:, 1]], 1)], 1)
+        grid = functional.affine_grid(theta, [n, 1, 8, 8], align_corners=False)
+        moved = functional.grid_sample(images[rows], grid, align_corners=False)
+        return moved + 0.03 * torch.randn(moved.shape, generator=generator)
+
+    optimiser = torch.optim.Adam([*features.parameters(), *head.parameters()], lr=2e-3)
+    for _ in range(400):
+        rows = torch.randint(images.shape[0], (128,), generator=generator)
+        loss = functional.cross_entropy(head(features(augment(rows))), labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        parts = []
+        for _ in range(_POOL // 2000):
+            rows = torch.randint(images.shape[0], (2000,), generator=generator)
+            parts.append(features(augment(rows)))
+        return torch.cat(parts).numpy()
+
+
+def batches(source: Population, rng: np.random.Generator, total: int, size: int = 4096) -> Iterator[NDArray[np.float32]]:
+    """``total`` observations of the population, in batches."""
+    for start in range(0, total, size):
+        yield source.draw(rng, min(size, total - start))
+
+
+def run_lengths(statistics: NDArray[np.floating], threshold: float, window: int) -> NDArray[np.int64]:
+    """Tests until each false alarm on one long stream, if the window were emptied after every alarm.
+
+    ``statistics`` is the (n,) statistic of every full window of an unbroken stream. Emptying costs
+    ``window - 1`` observations without a test; those between an alarm and the next full window are
+    left out, so each length is that of a fresh stream. The last, unfinished stretch is counted as
+    in an exponential model: see :func:`mean_run_length`.
+    """
+    above = np.flatnonzero(statistics > threshold)
+    lengths, start = [], 0
+    while True:
+        at = np.searchsorted(above, start)
+        if at == above.size:
+            return np.array(lengths, dtype=np.int64)
+        lengths.append(int(above[at]) - start + 1)
+        start = int(above[at]) + window
+
+
+def mean_run_length(statistics: NDArray[np.floating], threshold: float, window: int) -> tuple[float, int]:
+    """Mean tests to a false alarm, and the number of alarms: tests made over alarms seen."""
+    lengths = run_lengths(statistics, threshold, window)
+    used = int(lengths.sum()) + (window - 1) * lengths.size
+    rest = max(0, statistics.size - used)
+    return (float(lengths.sum()) + rest) / max(1, lengths.size), lengths.size

@@ -1,0 +1,193 @@
+"""Runs of reference rows, and the largest statistic of each: what a stream without drift looks like.
+
+A run is L different reference rows on a circle, with the window slid once around it. On a circle
+every window has neighbours on both sides, so ``-log P(largest of L <= h)`` is L times the rate at
+which alarms begin, with no correction for ends.
+
+A window from the reference is part of what it is compared with. Its mean embedding differs from
+the reference's by a variance proportional to ``1/W - 1/N``; in operation, where the stream is
+independent of the reference, by one proportional to ``1/W + 1/N``. So the biased (V-statistic) form
+is multiplied by their ratio, ``(N + W) / (N - W)`` up to 1/N, and the bias is then taken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.typing import NDArray
+
+Progress = Callable[[float], None]
+
+_STEP = 100_000  # kernel values handled in one step: they stay in the processor's cache
+_LEVELS = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class NullRuns:
+    """Simulated runs of a stream without drift.
+
+    Parameters
+    ----------
+    length
+        Windows on each circle.
+    maxima
+        (runs, k) float64: the largest statistic of each window length.
+    peaks
+        (runs, k) int64: position of the last member of the window that had it.
+    rows
+        (runs, length) int32: the reference rows on each circle.
+    spaced
+        (m, k) float64: statistics of windows that do not overlap.
+    """
+
+    length: int
+    maxima: NDArray[np.float64]
+    peaks: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    spaced: NDArray[np.float64]
+
+
+class _Kernel:
+    """The kernel matrix in 16 bits, so that random reads find it in the cache."""
+
+    def __init__(self, kernel: NDArray[np.float32]) -> None:
+        n = kernel.shape[0]
+        self.n = n
+        self.row_sums = kernel.sum(axis=1, dtype=np.float64)
+        self.total = float(self.row_sums.sum())
+        self.off_diagonal_mean = (self.total - n) / (n * (n - 1.0))
+        self.low = float(kernel.min())
+        # The diagonal is never read, and may be far from all else.
+        highest = max(float(np.delete(row, i).max()) for i, row in enumerate(kernel))
+        self.step = max(highest - self.low, 1e-12) / _LEVELS
+        codes = np.empty((n, n), dtype=np.uint16)
+        for start in range(0, n, 1024):
+            scaled = (kernel[start : start + 1024] - np.float32(self.low)) * np.float32(1.0 / self.step)
+            codes[start : start + 1024] = np.minimum(scaled + np.float32(0.5), _LEVELS)
+        self.flat = codes.reshape(-1)
+
+
+def simulate(
+    kernel: NDArray[np.float32],
+    windows: tuple[int, ...],
+    length: int,
+    runs: int,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> NullRuns:
+    """Draw ``runs`` circles of ``length`` rows and slide every window around them.
+
+    ``kernel`` is (N, N) float32 with ones on the diagonal; ``2 * windows[-1] <= length <= N``.
+    Costs ``runs * length * windows[-1]`` reads of kernel values.
+    """
+    source = _Kernel(kernel)
+    widest, k = windows[-1], len(windows)
+    together = max(1, _STEP // (length * widest))
+    circles = _Circles(source, windows, together, length)
+    rows = _draw_rows(source.n, length, runs, rng)
+    maxima, peaks = np.empty((runs, k)), np.empty((runs, k), dtype=np.int64)
+    spaced = []
+    for start in range(0, runs, together):
+        some = slice(start, min(start + together, runs))
+        stats = circles.statistics(rows[some].astype(np.int64))
+        at = stats.argmax(axis=1)
+        peaks[some] = at
+        maxima[some] = np.take_along_axis(stats, at[:, None, :], axis=1)[:, 0, :]
+        spaced.append(stats[:, ::widest].reshape(-1, k))
+        if progress is not None:
+            progress(some.stop / runs)
+    return NullRuns(length, maxima, peaks, rows, np.concatenate(spaced))
+
+
+def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """(runs, length) rows without replacement: permutations of the reference, cut into runs."""
+    each = n // length
+    out = np.empty((-(-runs // each) * each, length), dtype=np.int32)
+    order = np.arange(n, dtype=np.int32)
+    for start in range(0, out.shape[0], each):
+        rng.shuffle(order)
+        out[start : start + each] = order[: each * length].reshape(each, length)
+    return out[:runs]
+
+
+class _Circles:
+    """Statistics around ``c`` circles at a time, in buffers that are used again and again."""
+
+    def __init__(self, source: _Kernel, windows: tuple[int, ...], c: int, length: int) -> None:
+        self.source, self.windows, self.length = source, windows, length
+        self.reach = windows[-1] - 1
+        self.step = min(length, max(1, _STEP // (c * self.reach)))
+        self.index = np.empty((c, self.step, self.reach), dtype=np.int64)
+        self.codes = np.empty((c, self.step, self.reach), dtype=np.uint16)
+        self.band = np.empty((c, length + self.reach, self.reach), dtype=np.float32)
+        strides = self.band.strides
+        # later[c, t, j]: row t with the row (j + 1) places further along the circle.
+        self.later = as_strided(
+            self.band[:, 1:, self.reach - 1 :],
+            shape=(c, length, self.reach),
+            strides=(strides[0], strides[1], strides[1] - strides[2]),
+            writeable=False,
+        )
+        # Members of a window with those before them in it.
+        self.inside = [np.tril(np.ones((w, w - 1), dtype=np.float32), -1)[:, ::-1].copy() for w in windows]
+
+    def statistics(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(c, length, k): the statistic of the window that ends at each position of (c, length) rows."""
+        c, length = rows.shape
+        source, reach = self.source, self.reach
+        band = self._fill(rows)
+        around = np.concatenate([rows[:, length - reach :], rows], axis=1)
+        sums = np.zeros((c, length + reach + 1))
+        np.cumsum(source.row_sums[around], axis=1, out=sums[:, 1:])
+        out = np.empty((c, length, len(self.windows)))
+        for column, w in enumerate(self.windows):
+            near = slice(reach - (w - 1), reach)
+            arriving = (band[:, :length, near] @ np.ones(w - 1, dtype=np.float32)).astype(np.float64)
+            leaving = self.later[:c, :, : w - 1].sum(axis=2)
+            # The window ending at 0 has its members at -(w - 1)..0; its pairs are counted directly.
+            last = np.concatenate([band[:, length - w + 1 : length, near], band[:, :1, near]], axis=1)
+            pairs = np.empty((c, length))
+            pairs[:, 0] = last.reshape(c, -1) @ self.inside[column].reshape(-1)
+            pairs[:, 1:] = arriving[:, 1:] - np.roll(leaving, w, axis=1)[:, 1:]
+            np.cumsum(pairs, axis=1, out=pairs)
+            pairs *= source.step
+            pairs += source.low * (w * (w - 1) / 2.0)
+            crossing = sums[:, reach + 1 :] - sums[:, reach + 1 - w : reach + 1 - w + length]
+            out[:, :, column] = _as_in_operation(source, pairs, crossing, w)
+        return out
+
+    def _fill(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(c, length + reach, reach): each row with those before it on the circle, the nearest last."""
+        c, length = rows.shape
+        reach = self.reach
+        around = np.concatenate([rows[:, length - reach :], rows], axis=1)
+        before = sliding_window_view(around, reach, axis=1)[:, :length]
+        base = (rows * self.source.n)[:, :, None]
+        band = self.band[:c]
+        for start in range(0, length, self.step):
+            part = slice(start, min(start + self.step, length))
+            index, codes = self.index[:c, : part.stop - start], self.codes[:c, : part.stop - start]
+            np.add(base[:, part], before[:, part], out=index)
+            # "wrap" spares a check and a buffer; every index is in range.
+            self.source.flat.take(index, out=codes, mode="wrap")
+            band[:, part] = codes
+        band[:, length:] = band[:, :reach]  # the circle closes
+        return band
+
+
+def _as_in_operation(
+    source: _Kernel, pairs: NDArray[np.float64], crossing: NDArray[np.float64], w: int
+) -> NDArray[np.float64]:
+    """The unbiased squared MMD that a window of an independent stream would have.
+
+    ``pairs`` is the sum over unordered pairs of members, ``crossing`` the sum of the members' row
+    sums over the whole reference.
+    """
+    n = source.n
+    biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))
+    inner = 2.0 * pairs / (w * (w - 1.0))
+    bias = (1.0 - inner) / w + (1.0 - source.off_diagonal_mean) / n
+    return np.asarray((n + w) / (n - float(w)) * biased - bias)
