@@ -1,0 +1,78 @@
+"""What the documentation says exists, and runs."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from exporter.cli import app
+from exporter.config_file import load_config
+from exporter.metrics import CONTRACT
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, text)
+        for page in PAGES
+        for found, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if found == language
+    ]
+
+
+def test_metrics_page_is_made_from_the_contract() -> None:
+    render = runpy.run_path(str(ROOT / "docs" / "build.py"))["render"]
+    message = "docs/metrics.md differs from exporter/metrics.py: run python docs/build.py"
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == render(), message
+
+
+def test_every_metric_named_in_the_documentation_exists() -> None:
+    known = {spec.name for spec in CONTRACT}
+    suffixes = ("", "_bucket", "_count", "_sum")
+    names = {name + suffix for name in known for suffix in suffixes}
+    pattern = re.compile(
+        r"`((?:drift|prediction|predicted|http_request|http_requests|inference_exporter)_[a-z_]+)`"
+    )
+    for page in PAGES:
+        for name in pattern.findall(page.read_text(encoding="utf-8")):
+            assert name in names, f"{page.name} names {name}, which exporter/metrics.py does not have"
+
+
+def test_readme_examples_run_in_order() -> None:
+    pytest.importorskip("fastapi")
+    namespace: dict[str, object] = {}
+    examples = [text for page, text in blocks("python") if page == "README.md"]
+    assert len(examples) >= 3
+    for text in examples:
+        exec(compile(text, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"))
+def test_configuration_examples_are_valid(page: str, text: str) -> None:
+    data = yaml.safe_load(text)
+    if "model" in data:
+        assert load_config(data, environment={}).model == data["model"], page
+
+
+def test_commands_named_in_the_documentation_exist() -> None:
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    named = set()
+    for page in PAGES:
+        named |= set(re.findall(r"(?:`|\$ )inference-exporter ([a-z-]+)", page.read_text(encoding="utf-8")))
+    assert named
+    assert named <= commands
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
