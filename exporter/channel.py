@@ -1,11 +1,13 @@
-"""One window of one detector, as the metrics show it: statistic, threshold, events, episodes."""
+"""One window of one detector, as the metrics show it: state, statistic, threshold, events, episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
 from exporter.episode import Episode
 from exporter.instruments import DetectorInstruments, Instruments
+
+State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 
 
 class Channel:
@@ -22,9 +24,15 @@ class Channel:
     def __init__(self, model: str, label: str, window: int, instruments: Instruments) -> None:
         self.label = label
         self.window = window
+        self.state: State = "filling"
         self.instruments = DetectorInstruments(instruments, model, label)
         self._episode = Episode(window)
         self._last: tuple[float, float] | None = None
+
+    def enter(self, state: State) -> None:
+        """Take up a state, and show it."""
+        self.state = state
+        self.instruments.enter_state(state)
 
     def record(self, statistic: float, threshold: float) -> bool:
         """Count one test; True if an episode begins with it."""
@@ -39,18 +47,10 @@ class Channel:
         return begins
 
     def publish(self, now: float) -> None:
-        """Show where the last test of a batch left things."""
-        if self._last is None:
-            return
-        statistic, threshold = self._last
+        """Show where the last test left things; zeros before the first, also where another went before."""
+        statistic, threshold = self._last or (0.0, 1.0)
         self.instruments.test_stat_last.set(statistic)
         self.instruments.score_ratio.set(statistic / threshold)
         self.instruments.active.set(1 if self._episode.active else 0)
-        self.instruments.last_test_timestamp.set(now)
-
-
-def channel_labels(label: str, windows: Sequence[int]) -> list[str]:
-    """The ``detector`` label of each window: several windows of one detector speak for themselves."""
-    if len(windows) == 1:
-        return [label]
-    return [f"{label}_w{window}" for window in windows]
+        if self._last is not None:
+            self.instruments.last_test_timestamp.set(now)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from exporter.config import DriftConfig
+from exporter.instruments import Instruments
+
 log = logging.getLogger(__name__)
 
 
@@ -38,22 +41,37 @@ class Checkpoint:
         self._path = path
         self._interval_seconds = interval_seconds
         self._written = written
-        self._failed = failed
         self._clock = clock
-        self._due = clock() + interval_seconds
+        self._last = clock()
+        self.failed = failed
+
+    @classmethod
+    def of(
+        cls, model: str, config: DriftConfig, instruments: Instruments, clock: Callable[[], float]
+    ) -> Checkpoint | None:
+        """The checkpoint that an entry of ``drift`` asks for, or None."""
+        if config.checkpoint is None:
+            return None
+        return cls(
+            config.checkpoint,
+            config.checkpoint_interval,
+            written=instruments["drift_checkpoint_timestamp_seconds"].labels(model, config.label).set,
+            failed=instruments["drift_checkpoint_failures_total"].labels(model, config.label).inc,
+            clock=clock,
+        )
 
     def save_if_due(self, detector: Any) -> None:
-        """Save, if the interval has passed since the last write."""
-        if self._clock() >= self._due:
+        """Save, if the interval has passed since the last write, or the clock was set back."""
+        if not 0 <= self._clock() - self._last < self._interval_seconds:
             self.save(detector)
 
     def save(self, detector: Any) -> None:
         """Save now."""
-        self._due = self._clock() + self._interval_seconds
+        self._last = self._clock()
         try:
             detector.save(self._path)
         except Exception:
             log.exception("checkpoint %s could not be written", self._path)
-            self._failed()
+            self.failed()
         else:
             self._written(self._clock())

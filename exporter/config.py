@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -172,8 +173,12 @@ class DriftConfig(Section):
 
     @property
     def label(self) -> str:
-        """The value of the ``detector`` label."""
+        """What the entry is called: its own name, or the kind of detector."""
         return self.name or self.detector
+
+    def labels(self, windows: Sequence[int]) -> list[str]:
+        """The value of the ``detector`` label for each window: several speak for themselves."""
+        return [self.label] if len(windows) == 1 else [f"{self.label}_w{window}" for window in windows]
 
     @property
     def run_length(self) -> float:

@@ -6,19 +6,26 @@ import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from exporter.config import DriftConfig, LearnConfig
 from exporter.detect.base import Detector
-from exporter.errors import ConfigError, DetectorFileError
+from exporter.errors import ConfigError, InferenceExporterError
+
+if TYPE_CHECKING:
+    from exporter.detect import OnlineMMD
 
 log = logging.getLogger(__name__)
 
 
-def load_detector(config: DriftConfig) -> Detector | None:
+def load_detector(config: DriftConfig, passed_over: Callable[[], None] | None = None) -> Detector | None:
     """The detector that a checkpoint or a fitted file holds, or None where one must be fitted first.
 
-    A checkpoint that cannot be read is passed over, with a warning: a cold start is better than none.
+    A checkpoint that cannot be read, or that was made under other settings or from another reference,
+    is passed over, with a warning and a call of ``passed_over``: a cold start is better than none, and
+    better than verdicts by rules that no longer hold.
 
     Raises
     ------
@@ -31,16 +38,23 @@ def load_detector(config: DriftConfig) -> Detector | None:
 
     if config.detector == "alibi":
         return _load_alibi(config)
+    fitted = None
+    if not isinstance(config.reference, LearnConfig) and _is_detector_file(config.reference):
+        fitted = OnlineMMD.load(config.reference, device=config.device)
+        _check_windows(fitted, config)
     if config.checkpoint is not None and config.checkpoint.exists():
         try:
-            return _with_configured_windows(OnlineMMD.load(config.checkpoint, device=config.device), config)
-        except (DetectorFileError, ConfigError, OSError) as error:
+            kept = OnlineMMD.load(config.checkpoint, device=config.device)
+            _check_checkpoint(kept, config, fitted)
+        except (InferenceExporterError, OSError) as error:
             log.warning(
                 "checkpoint %s is passed over, the detector starts cold: %s", config.checkpoint, error
             )
-    if isinstance(config.reference, LearnConfig) or not _is_detector_file(config.reference):
-        return None
-    return _with_configured_windows(OnlineMMD.load(config.reference, device=config.device), config)
+            if passed_over is not None:
+                passed_over()
+        else:
+            return kept
+    return fitted
 
 
 def check_detector(config: DriftConfig) -> None:
@@ -103,10 +117,27 @@ def _is_detector_file(path: Path) -> bool:
         return False
 
 
-def _with_configured_windows(detector: Detector, config: DriftConfig) -> Detector:
+def _check_windows(detector: Detector, config: DriftConfig) -> None:
     if "window" in config.model_fields_set and detector.windows != config.windows:
         raise ConfigError(
             f"drift.window: {list(config.windows)} differs from {list(detector.windows)}, which "
             f"{config.reference} was fitted for; remove the key, or fit again with that window"
         )
-    return detector
+
+
+def _check_checkpoint(kept: OnlineMMD, config: DriftConfig, fitted: OnlineMMD | None) -> None:
+    """Whether a checkpoint holds the detector that the configuration asks for now."""
+    reference: Any = None
+    if fitted is not None:
+        wanted = [fitted.windows, fitted.expected_run_length, fitted.bandwidth, *fitted.thresholds.tolist()]
+        found = [kept.windows, kept.expected_run_length, kept.bandwidth, *kept.thresholds.tolist()]
+        reference = fitted.reference
+    else:
+        wanted = [config.windows, config.run_length, config.bandwidth or kept.bandwidth]
+        found = [kept.windows, kept.expected_run_length, kept.bandwidth]
+        if not isinstance(config.reference, LearnConfig):
+            reference = read_reference(config)
+    if wanted != found:
+        raise ConfigError(f"it was made for windows, run length, bandwidth {found}, not {wanted}")
+    if reference is not None and not np.array_equal(reference, kept.reference):
+        raise ConfigError(f"it was made from another reference than {config.reference}")

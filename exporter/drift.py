@@ -1,42 +1,43 @@
 """One detector in a running service: learning, calibrating, filling, ready, or failed.
 
-:class:`DriftWatch` gives a detector its observations, its metrics and its episodes. It is used by
-the model's worker thread alone; only the calibration runs on a thread of its own, since it takes
-seconds and the queue must not wait for it.
+:class:`DriftWatch` gives a detector its observations, its metrics and its episodes. Only the
+calibration runs on a thread of its own, since it takes seconds and the queue must not wait for it.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
 
-import numpy as np
-
-from exporter.channel import Channel, channel_labels
+from exporter.calibrator import Calibrator
+from exporter.channel import State
 from exporter.checkpoint import Checkpoint
 from exporter.config import DriftConfig, LearnConfig
 from exporter.detect.base import Detector
-from exporter.detectors import fit_detector, load_detector, read_reference
-from exporter.errors import InferenceExporterError, InvalidEmbedding
+from exporter.detectors import load_detector, read_reference
+from exporter.embeddings import Refuse, screen, stack
+from exporter.errors import InvalidEmbedding, InvalidReference
+from exporter.exposition import multiprocess_folder
 from exporter.instruments import Instruments
-from exporter.observation import DriftEvent, Observation, TypicalObservation
+from exporter.observation import DriftEvent, Observation
+from exporter.panel import Panel
 from exporter.reference import ReferenceLearner
 from exporter.sampling import RateSampler
 
-State = Literal["learning", "calibrating", "filling", "ready", "failed"]
-Refuse = Callable[[str, str], None]
 log = logging.getLogger(__name__)
 
-_EVIDENCE = 5
+# How long a batch waits for whoever else has the detector. Only a thread that hung, and was given
+# up at a stop, has it for longer.
+_PATIENCE_SECONDS = 0.05
 
 
 class DriftWatch:
     """A detector at work on one model's stream.
+
+    Observations come from one thread at a time, the model's worker. A lock holds what is left of the
+    rule "one writer, in order" where a worker hung and was replaced.
 
     Parameters
     ----------
@@ -73,31 +74,57 @@ class DriftWatch:
         self.config = config
         self._model = model
         self._refuse = refuse
-        self._on_event = on_event
-        self._clock = clock
         self._sampler = RateSampler(config.sample.max_per_second if config.sample else None)
         self._errors = instruments.errors["detect"]
+        self._lock = threading.Lock()
+        self._checkpoint = Checkpoint.of(model, config, instruments, clock)
+        self._detector = load_detector(config, self._checkpoint.failed if self._checkpoint else None)
         self._learner: ReferenceLearner | None = None
-        self._calibration: threading.Thread | None = None
-        self._checkpoint = _checkpoint(model, config, instruments, clock)
-        self._detector: Detector | None = load_detector(config)
         windows = self._detector.windows if self._detector is not None else config.windows
-        self._channels = [
-            Channel(model, label, window, instruments)
-            for label, window in zip(channel_labels(config.label, windows), windows, strict=True)
-        ]
-        self._recent: deque[tuple[str | None, float]] = deque(maxlen=max(windows))
-        self._begin(windows)
+        self._panel = Panel(
+            model,
+            config.labels(windows),
+            windows,
+            instruments,
+            refuse=refuse,
+            on_event=on_event,
+            clock=clock,
+        )
+        self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
+        # Where processes share their metrics, one that only forks others has nothing to say for itself.
+        self._shown = multiprocess_folder() is None
+        self._state: State = "filling"
+        if self._detector is not None:
+            self._enter("filling")
+        elif isinstance(config.reference, LearnConfig):
+            self._learner = ReferenceLearner(config.reference.learn, window=windows)
+            self._enter("learning")
+        else:
+            self._calibrator.reference = read_reference(config)
+            self._enter("calibrating")
 
     @property
     def state(self) -> State:
-        """Where the detector is; the value of the ``state`` label that shows 1."""
+        """Where the detector is. With several windows it is ready when the last of them is."""
         return self._state
 
     @property
     def detector(self) -> Detector | None:
         """The detector, once it is calibrated."""
         return self._detector
+
+    @property
+    def labels(self) -> set[str]:
+        """Values of the ``detector`` label, one for each window."""
+        return {channel.label for channel in self._panel.channels}
+
+    def start(self) -> None:
+        """Begin, or go on, in this process."""
+        self._shown = True
+        self._panel.show(self._detector)
+        self._panel.publish()
+        if self._state == "calibrating":
+            self._calibrator.start()
 
     def admits(self, timestamp: float) -> bool:
         """Whether the sampling rate lets an observation of that time through."""
@@ -109,41 +136,57 @@ class DriftWatch:
         A failure of the detector is logged and counted, ends in the state ``failed``, and is not
         raised: the observations were recorded all the same.
         """
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            self._fault("a thread given up earlier still has it; observations go untested")
+            return
         try:
             if self._learner is not None:
-                self._learn(observations)
+                self._learn(self._learner, observations)
             elif self._detector is not None and self._state != "failed":
                 self._test(self._detector, observations)
         except Exception:
             self._fail("it raised while testing")
+        finally:
+            self._lock.release()
 
     def join_calibration(self, timeout_seconds: float | None = None) -> bool:
         """Wait for a calibration under way; True if none is."""
-        thread = self._calibration
-        if thread is not None:
-            thread.join(timeout_seconds)
-            return not thread.is_alive()
-        return True
+        return self._calibrator.join(timeout_seconds)
 
     def close(self) -> None:
-        """Write a last checkpoint, if one is kept."""
-        if self._checkpoint is not None and self._detector is not None and self._state != "failed":
-            self._checkpoint.save(self._detector)
-
-    def _begin(self, windows: tuple[int, ...]) -> None:
-        if self._detector is not None:
-            self._adopt(self._detector)
-        elif isinstance(self.config.reference, LearnConfig):
-            self._learner = ReferenceLearner(self.config.reference.learn, window=windows)
-            self._enter("learning")
-        else:
-            self._calibrate(read_reference(self.config))
-
-    def _learn(self, observations: Sequence[Observation]) -> None:
-        learner = self._learner
-        if learner is None:
+        """Give up a calibration under way, and write a last checkpoint, if one is kept."""
+        self._calibrator.cancel()
+        if self._checkpoint is None or self._detector is None or self._state == "failed":
             return
-        for observation in observations:
+        if self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            try:
+                self._checkpoint.save(self._detector)
+            finally:
+                self._lock.release()
+        else:
+            self._checkpoint.failed()
+            self._fault("it is in the middle of a test; no last checkpoint is written")
+
+    def forget(self, labels: set[str]) -> None:
+        """Take the metrics of channels that are gone off the scrape, lest an alert stays up for ever."""
+        for channel in self._panel.channels:
+            if channel.label in labels:
+                channel.instruments.remove()
+
+    def after_fork(self) -> None:
+        """In a child process: no thread came along, and what one of them was changing is in pieces."""
+        if self._lock.locked():
+            self._panel.recent.clear()
+            if self._detector is not None:
+                self._detector.reset()
+                self._enter("filling")
+            if self._learner is not None:
+                self._learner = ReferenceLearner(self._learner.size, window=self.config.windows)
+        self._lock = threading.Lock()
+        self._calibrator.after_fork()
+
+    def _learn(self, learner: ReferenceLearner, observations: Sequence[Observation]) -> None:
+        for observation in screen(observations, None, self._refuse):
             refused = learner.refused
             try:
                 learner.add(observation.embedding)
@@ -153,144 +196,55 @@ class DriftWatch:
                 self._refuse("embedding", "not_finite")
             if learner.complete:
                 self._learner = None
-                self._calibrate(learner.reference())
+                try:
+                    self._calibrator.reference = learner.reference()
+                except InvalidReference as error:
+                    self._fail(str(error), with_traceback=False)
+                    return
+                self._enter("calibrating")
+                self._calibrator.start()
                 return
 
-    def _calibrate(self, reference: Any) -> None:
-        self._enter("calibrating")
-
-        def fit() -> None:
-            try:
-                self._adopt(fit_detector(self.config, reference))
-            except InferenceExporterError as error:
-                self._fail(str(error), with_traceback=False)
-            except Exception:
-                self._fail("its calibration raised")
-
-        self._calibration = threading.Thread(target=fit, name=f"calibrate-{self.config.label}", daemon=True)
-        self._calibration.start()
-
-    def _adopt(self, detector: Detector) -> None:
-        for channel, threshold in zip(self._channels, detector.thresholds, strict=True):
-            channel.instruments.threshold.set(float(threshold))
-            channel.instruments.expected_run_length.set(detector.expected_run_length)
-            channel.instruments.calibration_ok.set(1 if getattr(detector, "calibration_ok", True) else 0)
-        self._detector = detector
-        self._enter("filling")
+    def _adopt(self, detector: Detector, cancelled: threading.Event) -> None:
+        with self._lock:
+            if not cancelled.is_set():
+                self._detector = detector
+                self._enter("filling")
 
     def _test(self, detector: Detector, observations: Sequence[Observation]) -> None:
-        rows, tested = self._stack(detector, observations)
+        tested = screen(observations, detector.n_features or None, self._refuse)
         if not tested:
             return
         started = time.perf_counter()
-        scores = detector.update(rows)
-        seconds = time.perf_counter() - started
-        kept = []
-        for row, observation in enumerate(tested):
-            if scores.refused[row]:
-                self._refuse("embedding", "not_finite")
-            else:
-                kept.append(row)
-                self._recent.append((observation.request_id, observation.timestamp))
-        now = self._clock()
-        for column, channel in enumerate(self._channels):
-            channel.instruments.detect_seconds.observe(seconds)
-            statistics = scores.test_stat_by_window[:, column]
-            threshold = float(scores.threshold_by_window[column])
-            for row in kept:
-                statistic = float(statistics[row])
-                if not math.isnan(statistic) and channel.record(statistic, threshold):
-                    self._announce(detector, channel, tested[row], statistic, threshold)
-            channel.publish(now)
-        if self._state == "filling" and kept and not np.isnan(scores.test_stat_by_window[kept[-1]]).any():
-            self._enter("ready")
+        try:
+            scores = detector.update(stack([observation.embedding for observation in tested]))
+        except InvalidEmbedding as error:
+            log.warning("detector %s refuses %d embeddings: %s", self.config.label, len(tested), error)
+            for _ in tested:
+                self._refuse("embedding", "wrong_shape")
+            return
+        self._panel.record(detector, tested, scores, time.perf_counter() - started)
+        if self._state == "filling" and self._panel.ready:
+            self._state = "ready"
         if self._checkpoint is not None:
             self._checkpoint.save_if_due(detector)
 
-    def _stack(
-        self, detector: Detector, observations: Sequence[Observation]
-    ) -> tuple[Any, list[Observation]]:
-        """The embeddings as one (b, d) array where they can be, and the observations they belong to."""
-        fitting = []
-        for observation in observations:
-            if observation.embedding.shape[-1] == detector.n_features:
-                fitting.append(observation)
-            else:
-                self._refuse("embedding", "wrong_shape")
-        if not fitting:
-            return None, []
-        return stack([observation.embedding for observation in fitting]), fitting
-
-    def _announce(
-        self,
-        detector: Detector,
-        channel: Channel,
-        observation: Observation,
-        statistic: float,
-        threshold: float,
-    ) -> None:
-        evidence = detector.evidence(channel.window)
-        members = list(self._recent)[-len(evidence.witness) :]
-        ranked = sorted(zip(evidence.witness, members, strict=False), key=lambda pair: float(pair[0]))
-        typical = [
-            TypicalObservation(request_id, timestamp, float(witness))
-            for witness, (request_id, timestamp) in ranked
-        ]
-        self._on_event(
-            DriftEvent(
-                model=self._model,
-                detector=channel.label,
-                timestamp=self._clock(),
-                test_stat=statistic,
-                threshold=threshold,
-                expected_run_length=detector.expected_run_length,
-                window=channel.window,
-                request_id=observation.request_id,
-                moved_dimensions=tuple(
-                    (int(dimension), float(shift))
-                    for dimension, shift in zip(evidence.dimensions, evidence.shifts, strict=True)
-                )[:_EVIDENCE],
-                least_typical=tuple(typical[:_EVIDENCE]),
-                most_typical=tuple(reversed(typical[-_EVIDENCE:])),
-            )
-        )
-
     def _enter(self, state: State) -> None:
-        self._state: State = state
-        for channel in self._channels:
-            channel.instruments.enter_state(state)
+        self._state = state
+        self._panel.enter(state)
+        if self._shown:
+            self._panel.show(self._detector)
 
     def _fail(self, reason: str, *, with_traceback: bool = True) -> None:
+        self._fault(reason, with_traceback=with_traceback)
+        self._enter("failed")
+
+    def _fault(self, reason: str, *, with_traceback: bool = False) -> None:
         log.error(
-            "detector %s of model %s failed: %s",
+            "detector %s of model %s: %s",
             self.config.label,
             self._model,
             reason,
             exc_info=with_traceback,
         )
         self._errors.inc()
-        self._enter("failed")
-
-
-def stack(embeddings: Sequence[Any]) -> Any:
-    """(b, d) array of (d,) ones: of their own kind and on their device if they agree, else numpy."""
-    first = embeddings[0]
-    if isinstance(first, np.ndarray) or len({type(row) for row in embeddings}) > 1:
-        return np.stack([row if isinstance(row, np.ndarray) else np.asarray(row.cpu()) for row in embeddings])
-    import array_api_compat
-
-    return array_api_compat.array_namespace(first).stack(list(embeddings))
-
-
-def _checkpoint(
-    model: str, config: DriftConfig, instruments: Instruments, clock: Callable[[], float]
-) -> Checkpoint | None:
-    if config.checkpoint is None:
-        return None
-    return Checkpoint(
-        config.checkpoint,
-        config.checkpoint_interval,
-        written=instruments["drift_checkpoint_timestamp_seconds"].labels(model, config.label).set,
-        failed=instruments["drift_checkpoint_failures_total"].labels(model, config.label).inc,
-        clock=clock,
-    )

@@ -98,6 +98,10 @@ class Instruments(Collector):
         for instrument in self._by_name.values():
             yield from instrument.describe()
 
+    def after_fork(self) -> None:
+        """In a child process: a lock that a thread of the parent held is nobody's to release."""
+        self._lock = threading.Lock()
+
     def unregister(self) -> None:
         """Take everything off the registry."""
         self.registry.unregister(self)
@@ -142,6 +146,8 @@ class DetectorInstruments:
 
     def __init__(self, instruments: Instruments, model: str, detector: str) -> None:
         pair = (model, detector)
+        self._instruments = instruments
+        self._pair = pair
         self.test_stat = instruments["drift_test_stat"].labels(*pair)
         self.test_stat_last = instruments["drift_test_stat_last"].labels(*pair)
         self.threshold = instruments["drift_threshold"].labels(*pair)
@@ -156,6 +162,14 @@ class DetectorInstruments:
         self._states = {
             state: instruments["drift_detector_state"].labels(*pair, state) for state in DETECTOR_STATES
         }
+
+    def remove(self) -> None:
+        """Take all of them off the scrape."""
+        for spec in (*DRIFT, *OPERATION):
+            if spec.labels[:2] != ("model", "detector"):
+                continue
+            for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
+                self._instruments[spec.name].remove(*self._pair, *rest)
 
     def enter_state(self, state: str) -> None:
         """Show one state as 1 and all others as 0."""

@@ -37,95 +37,127 @@ class Balance:
 
 
 class Ledger:
-    """One model's account; ``publish`` carries it over to the metrics."""
+    """One model's books; :meth:`publish` carries them over to the metrics.
+
+    What waits is kept in an :class:`Account`, one for the life of each worker.
+    """
 
     def __init__(self, instruments: LedgerInstruments) -> None:
         self._instruments = instruments
-        self._lock = threading.Lock()
-        self._observed: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._outcomes: Counter[str] = Counter()
-        self._queued = 0
-        self._closed = False
-        self._published: Counter[tuple[str, str]] = Counter()
+        self._begin()
 
-    def admitted(self, source: Source) -> None:
-        """One more observation was captured and waits."""
-        with self._lock:
-            self._observed[source] += 1
-            self._queued += 1
+    def open(self) -> Account:
+        """The account of a new worker."""
+        return Account(self)
 
     def refused(self, source: Source, reason: str) -> None:
         """One more observation was captured, and given up at once."""
-        with self._lock:
-            self._observed[source] += 1
-            self._dropped[reason] += 1
-
-    def withdrawn(self, reason: str) -> None:
-        """An admitted observation found no place in the queue after all."""
-        with self._lock:
-            self._queued -= 1
-            self._dropped[reason] += 1
-
-    def unfolded(self, source: Source, n: int) -> None:
-        """A waiting exchange turned out to hold ``n`` observations."""
-        with self._lock:
-            if not self._closed:
-                self._observed[source] += n - 1
-                self._queued += n - 1
-
-    def settled(self, outcome: Outcome, n: int = 1) -> None:
-        """``n`` waiting observations came to an end."""
-        with self._lock:
-            if not self._closed:
-                self._queued -= n
-                self._outcomes[outcome] += n
-
-    def dropped(self, reason: str, n: int = 1) -> None:
-        """``n`` waiting observations were given up."""
-        with self._lock:
-            if not self._closed:
-                self._queued -= n
-                self._dropped[reason] += n
-
-    def close(self) -> None:
-        """Give up what still waits; a worker that wakes up later changes nothing any more."""
-        with self._lock:
-            self._dropped["stopped"] += self._queued
-            self._queued = 0
-            self._closed = True
-
-    def reopen(self) -> None:
-        """Take up the account again after a restart."""
-        with self._lock:
-            self._closed = False
+        with self.lock:
+            self.observed[source] += 1
+            self.drop(reason, 1)
 
     def balance(self) -> Balance:
-        """The account as it stands."""
-        with self._lock:
+        """The books as they stand."""
+        with self.lock:
             return Balance(
-                observed=self._observed.total(),
-                processed=self._outcomes["processed"],
-                dropped=dict(self._dropped),
-                sampled_out=self._outcomes["sampled_out"],
-                queued=self._queued,
+                observed=self.observed.total(),
+                processed=self.outcomes["processed"],
+                dropped=dict(self.dropped),
+                sampled_out=self.outcomes["sampled_out"],
+                queued=self.queued,
             )
 
     def publish(self, queue_bytes: int) -> None:
-        """Carry the account over to the metrics, all of it as of one instant."""
+        """Carry the books over to the metrics, all of them as of one instant."""
         counters = self._instruments
-        with self._lock:
-            for source, n in self._observed.items():
+        with self.lock:
+            for source, n in self.observed.items():
                 self._advance(("observed", source), n, counters.observed[source])
-            for reason, n in self._dropped.items():
+            for reason, n in self.dropped.items():
                 self._advance(("dropped", reason), n, counters.dropped[reason])
-            self._advance(("outcome", "processed"), self._outcomes["processed"], counters.processed)
-            self._advance(("outcome", "sampled_out"), self._outcomes["sampled_out"], counters.sampled_out)
-            counters.queued.set(self._queued)
+            self._advance(("outcome", "processed"), self.outcomes["processed"], counters.processed)
+            self._advance(("outcome", "sampled_out"), self.outcomes["sampled_out"], counters.sampled_out)
+            counters.queued.set(self.queued)
             counters.queue_bytes.set(queue_bytes)
+
+    def after_fork(self) -> None:
+        """In a child process: its books begin at zero, since the parent goes on with what it captured."""
+        self._begin()
+        counters = self._instruments
+        for counter in (*counters.observed.values(), *counters.dropped.values()):
+            counter.reset()
+        counters.processed.reset()
+        counters.sampled_out.reset()
+
+    def drop(self, reason: str, n: int) -> None:
+        """Book ``n`` as given up; the lock is held. A reason outside of the contract is ``failed``."""
+        self.dropped[reason if reason in self._instruments.dropped else "failed"] += n
+
+    def _begin(self) -> None:
+        self.lock = threading.Lock()
+        self.observed: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.queued = 0
+        self._published: Counter[tuple[str, str]] = Counter()
 
     def _advance(self, key: tuple[str, str], total: int, counter: prometheus_client.Counter) -> None:
         step = total - self._published[key]
         if step:
             counter.inc(step)
             self._published[key] = total
+
+
+class Account:
+    """What waits for one worker.
+
+    Closing it gives up whatever still waits. A thread that hung then, and wakes up later, speaks to
+    a closed account, and changes nothing: not even after a restart, which opens another one.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._closed = False
+        self._waiting = 0
+
+    def admitted(self, source: Source) -> None:
+        """One more observation was captured and waits."""
+        with self._ledger.lock:
+            self._ledger.observed[source] += 1
+            if self._closed:
+                self._ledger.drop("stopped", 1)
+            else:
+                self._wait(1)
+
+    def unfolded(self, source: Source, n: int) -> None:
+        """A waiting exchange turned out to hold ``n`` observations."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._ledger.observed[source] += n - 1
+                self._wait(n - 1)
+
+    def settled(self, outcome: Outcome, n: int = 1) -> None:
+        """``n`` waiting observations came to an end."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._wait(-n)
+                self._ledger.outcomes[outcome] += n
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """``n`` waiting observations were given up."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._wait(-n)
+                self._ledger.drop(reason, n)
+
+    def close(self) -> None:
+        """Give up what still waits."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._closed = True
+                self._ledger.drop("stopped", self._waiting)
+                self._wait(-self._waiting)
+
+    def _wait(self, n: int) -> None:
+        self._waiting += n
+        self._ledger.queued += n

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reader, make_reader
@@ -16,8 +18,9 @@ from exporter.capture.values import clean
 from exporter.config import Config, DriftConfig
 from exporter.drift import DriftWatch
 from exporter.errors import PayloadError
+from exporter.exposition import multiprocess_folder
 from exporter.instruments import Instruments, LedgerInstruments, ModelInstruments
-from exporter.ledger import Ledger
+from exporter.ledger import Account, Ledger
 from exporter.observation import DriftEvent, Observation, Source
 from exporter.worker import Worker
 
@@ -28,6 +31,14 @@ log = logging.getLogger(__name__)
 _SLICE = 16
 
 Captured = tuple[Source, Exchange | Observation]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """A worker and the account of what waits for it: they come and go together."""
+
+    worker: Worker[Captured]
+    account: Account
 
 
 class Monitor:
@@ -62,24 +73,34 @@ class Monitor:
         self._read: Reader = make_reader(config.capture)
         self.ledger = Ledger(LedgerInstruments(instruments, config.model))
         self._queue = config.queue
-        self.worker: Worker[Captured] = self._new_worker()
+        self._shared = multiprocess_folder() is not None
+        self._shift = self._new_shift()
         self.watches = [self._new_watch(entry) for entry in config.drift]
         instruments.before_collect(self.publish)
 
+    @property
+    def worker(self) -> Worker[Captured]:
+        """The worker of now; another one after a restart."""
+        return self._shift.worker
+
     def submit(self, item: Exchange | Observation, source: Source) -> bool:
         """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
-        self.ledger.admitted(source)
-        reason = self.worker.offer((source, item), item.n_bytes)
+        shift = self._shift
+        n_bytes = item.n_bytes
+        shift.account.admitted(source)
+        reason = shift.worker.offer((source, item), n_bytes)
         if reason is None:
             return True
-        self.ledger.withdrawn(reason)
+        shift.account.dropped(reason)
         return False
 
     def start(self) -> None:
         """Start the worker; what was submitted before waits for it."""
-        if not self.worker.running:
-            self.ledger.reopen()
-            self.worker.start()
+        if self._shift.worker.stopped:
+            self._shift = self._new_shift()
+        self._shift.worker.start()
+        for watch in self.watches:
+            watch.start()
 
     def reconfigure(self, config: Config) -> None:
         """Take over other capture and drift sections, from the next batch on.
@@ -101,19 +122,28 @@ class Monitor:
         self.watches = [*kept, *added]
         for watch in gone:
             watch.close()
+        labels = {label for watch in self.watches for label in watch.labels}
+        for watch in gone:
+            if not self._shared:
+                watch.forget(watch.labels - labels)
+        if self._shift.worker.running:
+            for watch in added:
+                watch.start()
 
     def stop(self) -> None:
-        """Handle what waits, within the drain time; count the rest as dropped."""
-        self.worker.stop(self._queue.drain_seconds)
-        self.ledger.close()
+        """Handle what waits, within the drain time; count the rest, and what comes later, as dropped."""
+        self._shift.worker.stop(self._queue.drain_seconds)
+        self._shift.account.close()
         for watch in self.watches:
             watch.close()
-        self.worker = self._new_worker()
+        self.publish()
 
     def after_fork(self) -> None:
         """In a child process: threads did not come along, and the parent's queue is the parent's."""
-        self.ledger.close()
-        self.worker = self._new_worker()
+        self.ledger.after_fork()
+        self._shift = self._new_shift()
+        for watch in self.watches:
+            watch.after_fork()
 
     def publish(self) -> None:
         """Carry the ledger over to the metrics."""
@@ -129,45 +159,56 @@ class Monitor:
             clock=self._clock,
         )
 
-    def _new_worker(self) -> Worker[Captured]:
-        return Worker(
-            self._handle,
+    def _new_shift(self) -> _Shift:
+        account = self.ledger.open()
+        worker: Worker[Captured] = Worker(
+            partial(self._handle, account),
             max_items=self._queue.max_items,
             max_bytes=self._queue.max_bytes,
             max_batch=self._queue.max_batch,
             flush_interval_seconds=self._queue.flush_interval_seconds,
             name=f"inference-exporter-{self.model}",
         )
+        return _Shift(worker, account)
 
-    def _handle(self, batch: list[Captured]) -> None:
+    def _handle(self, account: Account, batch: list[Captured]) -> None:
         pending: list[Observation] = []
         for start in range(0, len(batch), _SLICE):
             for source, item in batch[start : start + _SLICE]:
-                try:
-                    pending.extend(self._observations(source, item))
-                except PayloadError as error:
-                    self.ledger.dropped(error.reason)
-                except Exception:
-                    log.exception("an exchange could not be read")
-                    self._errors["extract"].inc()
-                    self.ledger.dropped("failed")
+                pending.extend(self._observations(account, source, item))
             time.sleep(0)
         if pending:
-            self._detect(pending)
+            self._detect(account, pending)
+        if self._shared:
+            # Another process may answer the next scrape.
+            self.publish()
 
-    def _observations(self, source: Source, item: Exchange | Observation) -> list[Observation]:
+    def _observations(
+        self, account: Account, source: Source, item: Exchange | Observation
+    ) -> list[Observation]:
         """Read, clean and record what an item holds."""
-        if isinstance(item, Observation):
-            observations = [item]
+        n = 1
+        try:
+            if isinstance(item, Observation):
+                observations = [item]
+            else:
+                observations = self._read_exchange(source, item)
+                n = len(observations)
+                if n != 1:
+                    account.unfolded(source, n)
+            now = self._clock()
+            for observation in observations:
+                self._record(observation)
+                self._metrics.lag_seconds.observe(max(0.0, now - observation.timestamp))
+        except PayloadError as error:
+            account.dropped(error.reason)
+        except Exception:
+            log.exception("an exchange could not be read")
+            self._errors["extract"].inc()
+            account.dropped("failed", n)
         else:
-            observations = self._read_exchange(source, item)
-            if len(observations) != 1:
-                self.ledger.unfolded(source, len(observations))
-        now = self._clock()
-        for observation in observations:
-            self._record(observation)
-            self._metrics.lag_seconds.observe(max(0.0, now - observation.timestamp))
-        return observations
+            return observations
+        return []
 
     def _read_exchange(self, source: Source, exchange: Exchange) -> list[Observation]:
         rows = exchange.embeddings or []
@@ -177,6 +218,8 @@ class Monitor:
             if not rows and not exchange.notes:
                 raise
             readings = [{}]
+        if not readings:
+            raise PayloadError("no_prediction", "the answer holds no instance")
         if exchange.notes:
             readings = [{**readings[0], **exchange.notes}, *readings[1:]]
         if len(rows) > len(readings):
@@ -204,7 +247,7 @@ class Monitor:
         if observation.value is not None:
             self._metrics.value.observe(observation.value)
 
-    def _detect(self, observations: Sequence[Observation]) -> None:
+    def _detect(self, account: Account, observations: Sequence[Observation]) -> None:
         """Test what has an embedding, then settle: an observation is processed once it was tested."""
         testable = [observation for observation in observations if observation.embedding is not None]
         admitted_by_any: set[int] = set()
@@ -216,8 +259,8 @@ class Monitor:
                     watch.take(admitted)
         finally:
             sampled_out = len(testable) - len(admitted_by_any) if self.watches else 0
-            self.ledger.settled("sampled_out", sampled_out)
-            self.ledger.settled("processed", len(observations) - sampled_out)
+            account.settled("sampled_out", sampled_out)
+            account.settled("processed", len(observations) - sampled_out)
 
     def _announce(self, event: DriftEvent) -> None:
         log.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,7 +53,10 @@ class Observation:
     @property
     def n_bytes(self) -> int:
         """What it holds in memory, roughly."""
-        return 512 + int(getattr(self.embedding, "nbytes", 0))
+        size = 512 + int(getattr(self.embedding, "nbytes", 0))
+        if isinstance(self.features, Sized):
+            size += 64 * len(self.features)
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,11 @@ class TypicalObservation:
 class DriftEvent:
     """The onset of a drift episode: which detector spoke, how loudly, and on what evidence.
 
-    ``window`` is the window length, in observations, of the test that exceeded its threshold.
-    ``moved_dimensions`` lists (dimension, shift in reference standard deviations), largest first.
+    ``request_id``, ``test_stat`` and ``threshold`` are those of the first test above the threshold,
+    ``window`` is its window length in observations. The evidence is that of the window of this length
+    when the detector's batch was through, which ends with that observation or a later one of the batch:
+    ``moved_dimensions`` lists (dimension, shift in reference standard deviations), largest first;
+    ``least_typical`` and ``most_typical`` are members of that window, the extreme ones first.
     """
 
     model: str

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,8 @@ from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Observation, Source
 
 log = logging.getLogger(__name__)
+
+_alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
@@ -64,29 +67,29 @@ class Runtime:
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
+        self._stopped = False
         self._starting = threading.Lock()
+        _alive.add(self)
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
         with self._starting:
-            pid = os.getpid()
-            if self._pid is not None and self._pid != pid:
-                self.monitor.after_fork()
-            self._pid = pid
-            self.monitor.start()
+            self._start()
 
     def stop(self) -> None:
-        """Handle what waits, within the drain time, and end the worker."""
+        """Handle what waits, within the drain time, and end the worker; what comes later is refused."""
         with self._starting:
-            if self._pid == os.getpid():
-                self.monitor.stop()
-            self._pid = None
+            self._stopped = True
+            self._pid = os.getpid()
+            self.monitor.stop()
 
     def submit(self, item: Exchange | Observation, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
         try:
             if self._pid != os.getpid():
-                self.start()
+                with self._starting:
+                    if not self._stopped:
+                        self._start()
             return self.monitor.submit(item, source)
         except Exception:
             log.exception("an observation could not be queued")
@@ -110,7 +113,29 @@ class Runtime:
             self.instruments.refresh()
         return render(self.registry, accept)
 
+    def after_fork(self) -> None:
+        """In a child process: begin anew there, with the first submission or :meth:`start`."""
+        self._starting = threading.Lock()
+        self._stopped = False
+        self._pid = None
+        self.instruments.after_fork()
+        self.monitor.after_fork()
+
+    def _start(self) -> None:
+        self.monitor.start()
+        self._stopped = False
+        self._pid = os.getpid()
+
     def _publish_orphans(self) -> None:
         total = orphan_observes()
         self.instruments["inference_exporter_orphan_observes_total"].inc(total - self._orphans_published)
         self._orphans_published = total
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_alive):
+        runtime.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 class Worker(Generic[T]):
     """Hands items to ``handle`` in the order in which they were offered, from a single thread.
 
+    A worker runs once: after a stop its thread may still hang in ``handle``, so whoever goes on
+    does so with a new worker.
+
     Parameters
     ----------
     handle
@@ -51,10 +54,9 @@ class Worker(Generic[T]):
         self._name = name
         self._items: deque[tuple[T, int]] = deque()
         self._bytes = 0
+        self._busy = False
         self._lock = threading.Lock()
         self._pending = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -64,17 +66,28 @@ class Worker(Generic[T]):
         return self._thread is not None and self._thread.is_alive() and not self._stopping.is_set()
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was stopped, and accepts nothing any more."""
+        return self._stopping.is_set()
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes of the items that wait."""
         return self._bytes
 
     def start(self) -> None:
-        """Start the thread; does nothing if it runs."""
-        if self.running:
-            return
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+        """Start the thread; does nothing if it was started before.
+
+        Raises
+        ------
+        RuntimeError
+            If the worker was stopped.
+        """
+        if self.stopped:
+            raise RuntimeError("a stopped worker cannot start again; make a new one")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
 
     def offer(self, item: T, n_bytes: int) -> str | None:
         """Queue an item, or say why not: ``queue_full``, ``queue_bytes`` or ``stopped``. Never waits."""
@@ -95,11 +108,11 @@ class Worker(Generic[T]):
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is handled; False if the time was not enough."""
         deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline:
-            if not self._items and self._idle.is_set():
-                return True
+        while not self._at_rest():
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(0.002)
-        return not self._items and self._idle.is_set()
+        return True
 
     def stop(self, timeout_seconds: float) -> list[T]:
         """Accept no more, handle what waits for as long as the time allows, and return the rest."""
@@ -115,19 +128,24 @@ class Worker(Generic[T]):
             self._bytes = 0
         return left
 
+    def _at_rest(self) -> bool:
+        with self._lock:
+            return not self._items and not self._busy
+
     def _run(self) -> None:
         while True:
             self._pending.wait()
             self._pending.clear()
             self._stopping.wait(self._flush_interval_seconds)
+            # Read before the queue is emptied: once it is set nothing more comes in, so that what
+            # was accepted just before is not left behind.
+            stopping = self._stopping.is_set()
             while batch := self._take():
                 try:
                     self._handle(batch)
                 except Exception:
                     log.exception("a batch of %d items failed", len(batch))
-                finally:
-                    self._idle.set()
-            if self._stopping.is_set():
+            if stopping:
                 return
 
     def _take(self) -> list[T]:
@@ -137,6 +155,5 @@ class Worker(Generic[T]):
                 item, n_bytes = self._items.popleft()
                 self._bytes -= n_bytes
                 batch.append(item)
-            if batch:
-                self._idle.clear()
+            self._busy = bool(batch)
             return batch

@@ -155,6 +155,11 @@ class OnlineMMD:
         return float(self._thresholds[0]) if len(self._windows) == 1 else 1.0
 
     @property
+    def reference(self) -> NDArray[np.float64]:
+        """(n, d) float64, what normal is; a copy."""
+        return np.array(self._reference)
+
+    @property
     def bandwidth(self) -> float:
         """Sigma of the kernel."""
         return self._bandwidth
