@@ -1,0 +1,179 @@
+"""The sidecar as a process, in front of a real HTTP server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.servers import cli, free_port, get, process, request, wait_for
+
+
+class Service(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/slow":
+            time.sleep(1.0)
+        answer = json.dumps({"prediction": json.loads(body)["say"], "probability": 0.75}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Running:
+    """A sidecar process and its addresses."""
+
+    def __init__(self, child: subprocess.Popen[bytes], listen: int, admin: int, log: Path) -> None:
+        self.child, self.listen, self.admin, self.log = child, listen, admin, log
+
+    def sample(self, name: str, **labels: str) -> float:
+        """The first sample of that name with those labels; 0 for a class that has not been seen."""
+        _, text = get(self.admin, "/metrics")
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        assert "class_name" in labels, f"{name}{labels} is not in the scrape"
+        return 0.0
+
+    def say(self, what: str, path: str = "/predict") -> tuple[int, str]:
+        return request(self.listen, "POST", path, json.dumps({"say": what}).encode())
+
+
+@pytest.fixture
+def sidecar(upstream: int, tmp_path: Path) -> Iterator[Running]:
+    config = tmp_path / "exporter.yaml"
+    config.write_text("model: m\ncapture: {paths: [/predict, /slow]}\n")
+    listen, admin = free_port(), free_port()
+    command = cli(
+        "sidecar", "--upstream", f"http://127.0.0.1:{upstream}", "--listen", f"127.0.0.1:{listen}",
+        "--admin", f"127.0.0.1:{admin}", "--config", str(config),
+    )  # fmt: skip
+    with process(command, log=tmp_path / "log") as child:
+        wait_for(lambda: get(admin, "/-/ready")[0] == 200, what="readiness")
+        yield Running(child, listen, admin, tmp_path / "log")
+
+
+def test_answers_pass_and_are_counted(sidecar: Running) -> None:
+    for _ in range(3):
+        assert sidecar.say("cat") == (200, '{"prediction": "cat", "probability": 0.75}')
+    sidecar.say("ignored", "/other")
+    wait_for(lambda: sidecar.sample("inference_exporter_processed_total") == 3, what="three observations")
+    assert sidecar.sample("predicted_class_total", class_name="cat") == 3
+    assert sidecar.sample("prediction_confidence_sum", model="m") == pytest.approx(2.25)
+    assert sidecar.sample("http_requests_total", handler="/predict", method="POST", status="2xx") == 3
+    assert sidecar.sample("http_requests_total", handler="none", status="2xx") == 1
+    assert sidecar.sample("inference_exporter_upstream_up") == 1
+
+
+def test_pages_of_the_admin_listener(sidecar: Running) -> None:
+    assert get(sidecar.admin, "/-/healthy") == (200, "healthy\n")
+    status, page = get(sidecar.admin, "/")
+    assert status == 200
+    assert "inference-exporter" in page
+    assert "/metrics" in page
+    assert get(sidecar.admin, "/nowhere")[0] == 404
+
+
+def test_reload_takes_a_good_file_and_refuses_a_bad_one(sidecar: Running) -> None:
+    config = sidecar.log.parent / "exporter.yaml"
+    config.write_text("model: m\ncapture: {paths: [/other]}\n")
+    sidecar.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: "was read again" in sidecar.log.read_text(), what="the reload")
+    sidecar.say("dog", "/other")
+    wait_for(lambda: sidecar.sample("predicted_class_total", class_name="dog") >= 1, what="the new path")
+    assert sidecar.sample("inference_exporter_config_reload_success") == 1
+
+    config.write_text("model: m\ncapture: {pahts: [/other]}\n")
+    sidecar.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: sidecar.sample("inference_exporter_config_reload_success") == 0, what="the refusal")
+    assert "did you mean paths?" in sidecar.log.read_text()
+    sidecar.say("dog", "/other")
+    wait_for(
+        lambda: sidecar.sample("predicted_class_total", class_name="dog") == 2, what="the old file at work"
+    )
+
+
+def test_reload_that_needs_a_restart_says_so(sidecar: Running) -> None:
+    (sidecar.log.parent / "exporter.yaml").write_text("model: another\n")
+    sidecar.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: "model: changed, which needs a restart" in sidecar.log.read_text(), what="the message")
+
+
+def test_stop_lets_an_answer_under_way_finish(sidecar: Running) -> None:
+    answers: list[tuple[int, str]] = []
+    asking = threading.Thread(target=lambda: answers.append(sidecar.say("late", "/slow")))
+    asking.start()
+    time.sleep(0.3)
+    sidecar.child.send_signal(signal.SIGTERM)
+    wait_for(lambda: get(sidecar.admin, "/-/ready") == (503, "draining\n"), what="not being ready")
+    asking.join()
+    assert answers == [(200, '{"prediction": "late", "probability": 0.75}')]
+    assert sidecar.child.wait(10) == 0
+
+
+def test_unreachable_upstream_starts_and_says_why(tmp_path: Path) -> None:
+    listen, admin = free_port(), free_port()
+    command = cli(
+        "sidecar", "--upstream", f"http://127.0.0.1:{free_port()}", "--listen", f"127.0.0.1:{listen}",
+        "--admin", f"127.0.0.1:{admin}",
+    )  # fmt: skip
+    with process(command, log=tmp_path / "log"):
+        status, why = wait_for(lambda: get(admin, "/-/ready"), what="the admin listener")
+        assert status == 503
+        assert "upstream not reachable" in why
+        status, body = request(listen, "POST", "/predict", b"{}")
+        assert status == 502
+        assert "refused" in body
+
+
+@pytest.mark.parametrize("which", ["listen", "admin"])
+def test_port_in_use_is_one_line_and_exit_code_2(which: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = {"listen": free_port(), "admin": free_port(), which: taken.getsockname()[1]}
+        result = subprocess.run(
+            cli(
+                "sidecar", "--upstream", "http://127.0.0.1:1", "--log-level", "error",
+                "--listen", f"127.0.0.1:{ports['listen']}", "--admin", f"127.0.0.1:{ports['admin']}",
+            ),
+            capture_output=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "PYTHONWARNINGS": ""},
+        )  # fmt: skip
+    key = "sidecar.listen" if which == "listen" else "admin.listen"
+    assert result.returncode == 2
+    assert result.stderr.decode().startswith(
+        f"error: {key}: '127.0.0.1:{ports[which]}' cannot be listened on"
+    )
+    assert len(result.stderr.decode().splitlines()) == 1
