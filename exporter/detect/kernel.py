@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 # Scaled coordinates beyond this lie at kernel value 0 from everything; kept finite in float32 when squared.
 FARTHEST = 1e12
-_NEAR_ENOUGH = 1e24
 _MEDIAN_ROWS = 1000
+
+
+# Beyond this squared norm float32 products of two rows would cancel: see Rows.far.
+FAR = 64.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Rows:
     z
         (n, d) float32 on the engine's device.
     squared_norm
-        (n,) float64 NumPy array: ``|z|^2`` of the rounded rows.
+        (n,) float64 NumPy array: ``|z|^2``.
     finite
         (m,) bool NumPy array over the *given* rows: those that were kept, ``n`` of ``m``.
     """
@@ -57,22 +60,29 @@ class Scaling:
     def apply(self, x: Any) -> Rows:
         """Scale (n, d) rows of any real dtype; drop those with NaN or infinity."""
         xp = array_namespace(self.mean)
-        scaled = (x - self.mean if is_numpy_array(x) else xp.astype(x, xp.float64) - self.mean) * self.factor
-        z = xp.astype(scaled, xp.float32)
-        norm = to_numpy(squared_norms(z))
-        if norm.size and not norm.max() < _NEAR_ENOUGH:
-            finite = to_numpy(xp.all(xp.isfinite(x), axis=1))
-            keep = xp.asarray(np.flatnonzero(finite), device=device(scaled))
-            z = xp.astype(xp.clip(xp.take(scaled, keep, axis=0), -FARTHEST, FARTHEST), xp.float32)
-            return Rows(z, to_numpy(squared_norms(z)), finite)
-        return Rows(z, norm, np.ones(norm.shape, dtype=np.bool_))
+        scaled = (x if is_numpy_array(x) else xp.astype(x, xp.float64)) - self.mean
+        scaled *= self.factor
+        norm = to_numpy(xp.vecdot(scaled, scaled))
+        if norm.size and not norm.max() < FAR:
+            return self._apply_far(x, scaled)
+        return Rows(xp.astype(scaled, xp.float32), norm, np.ones(norm.shape, dtype=np.bool_))
+
+    def _apply_far(self, x: Any, scaled: Any) -> Rows:
+        """The same with care: refuse what is not finite, bound what is huge, take norms as rounded."""
+        xp = array_namespace(self.mean)
+        finite = to_numpy(xp.all(xp.isfinite(x), axis=1))
+        keep = xp.asarray(np.flatnonzero(finite), device=device(scaled))
+        kept = xp.take(scaled, keep, axis=0)
+        # A finite row can overflow when scaled; NaN cannot arise, and clip bounds the infinite.
+        z = xp.astype(xp.clip(kept, -FARTHEST, FARTHEST), xp.float32)
+        return Rows(z, squared_norms(z), finite)
 
 
-def squared_norms(z: Any) -> Any:
-    """(n,) float64 squared lengths of (n, d) rows, summed in float64."""
+def squared_norms(z: Any) -> NDArray[np.float64]:
+    """(n,) squared lengths of (n, d) rows, summed in float64."""
     xp = array_namespace(z)
     z = xp.astype(z, xp.float64)
-    return xp.sum(z * z, axis=1)
+    return to_numpy(xp.vecdot(z, z))
 
 
 def to_numpy(array: Any) -> NDArray[Any]:
@@ -82,21 +92,37 @@ def to_numpy(array: Any) -> NDArray[Any]:
     return np.asarray(array.detach().cpu().numpy())
 
 
-def witness(z: Any, squared_norm: NDArray[np.float64], x_twice: Any, x_norm: Any) -> NDArray[np.float64]:
-    """Mean kernel value of each row of ``z`` with the reference: one N x b product.
+class Witness:
+    """Mean kernel value between new rows and the reference: one N x b product.
 
-    ``x_twice`` is (N, d) float32, twice the scaled reference; ``x_norm`` its (N,) float32 squared
-    norms. What float32 loses of ``squared_norm`` is the same for a whole row of kernel values, so
-    it would not average out; it is put back in float64.
+    Holds the reference on its device, and a buffer of ``chunk`` x N float32.
     """
-    xp = array_namespace(x_twice)
-    high = squared_norm.astype(np.float32)
-    exponent = z @ x_twice.T
-    exponent -= x_norm
-    exponent -= xp.asarray(high, device=device(z))[:, None]
-    k = xp.exp(xp.clip(exponent, None, 0.0))
-    mean = to_numpy(xp.sum(k, axis=1, dtype=xp.float64)) / x_twice.shape[0]
-    return np.asarray(mean * np.exp(high - squared_norm))
+
+    def __init__(self, reference: Rows, chunk: int) -> None:
+        xp = array_namespace(reference.z)
+        where = device(reference.z)
+        self._xp = xp
+        self._twice = (reference.z * 2.0).T
+        self._norm = xp.asarray(reference.squared_norm.astype(np.float32), device=where)
+        self._zero = xp.zeros((), dtype=xp.float32, device=where)
+        self._buffer = xp.empty((chunk, reference.squared_norm.size), dtype=xp.float32, device=where)
+
+    def __call__(self, z: Any, squared_norm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(b,) float64 witness values of (b, d) scaled rows, b at most ``chunk``.
+
+        What float32 loses of ``squared_norm`` is the same for a whole row of kernel values and
+        would not average out; it is put back in float64.
+        """
+        xp = self._xp
+        high = squared_norm.astype(np.float32)
+        k = self._buffer[: high.size]
+        xp.matmul(z, self._twice, out=k)
+        k -= self._norm
+        k -= xp.asarray(high, device=device(z))[:, None]
+        xp.minimum(k, self._zero, out=k)
+        xp.exp(k, out=k)
+        mean = to_numpy(xp.sum(k, axis=1, dtype=xp.float64)) / k.shape[1]
+        return np.asarray(mean * np.exp(high - squared_norm))
 
 
 def median_bandwidth(x: NDArray[np.float64], rng: np.random.Generator) -> float:

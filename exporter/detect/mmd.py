@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from exporter.detect import storage
 from exporter.detect.base import Evidence, Scores
 from exporter.detect.calibration import CalibrationReport, Progress, calibrate
-from exporter.detect.kernel import Scaling, kernel_matrix, median_bandwidth, to_numpy, witness
-from exporter.detect.ring import Ring
+from exporter.detect.kernel import Scaling, Witness, kernel_matrix, median_bandwidth, to_numpy
+from exporter.detect.ring import BLOCK, Ring
 from exporter.detect.validation import as_rows, check_positive, check_reference, check_windows
 from exporter.errors import DetectorFileError, InvalidEmbedding
 
 _KIND = "online-mmd"
 _CHUNK = 256
-_BLOCK = 128
 
 
 class OnlineMMD:
@@ -55,8 +54,7 @@ class OnlineMMD:
         self._scaling = Scaling(_to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
         rows = self._scaling.apply(_to_device(reference, device))
         self._reference = reference
-        self._x_twice = rows.z * 2.0
-        self._x_norm = _to_device(rows.squared_norm.astype(np.float32), device)
+        self._witness = Witness(rows, _CHUNK)
         self._a = reference_kernel_mean
         self._windows = windows
         self._thresholds = thresholds
@@ -64,7 +62,8 @@ class OnlineMMD:
         self._bandwidth = bandwidth
         self._report = report
         self._device = device
-        self._ring = Ring(windows, rows.z[:0])
+        self._ring = Ring(windows, rows.z)
+        self._z = rows.z
 
     @classmethod
     def fit(
@@ -191,9 +190,9 @@ class OnlineMMD:
         for start in range(0, rows.shape[0], _CHUNK):
             taken = self._scaling.apply(rows[start : start + _CHUNK])
             kept.append(taken.finite)
-            values = witness(taken.z, taken.squared_norm, self._x_twice, self._x_norm)
-            for s in range(0, values.size, _BLOCK):  # none where all rows were refused
-                block = slice(s, s + _BLOCK)
+            values = self._witness(taken.z, taken.squared_norm)
+            for s in range(0, values.size, BLOCK):  # none where all rows were refused
+                block = slice(s, s + BLOCK)
                 stats.append(
                     self._ring.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
                 )
@@ -269,15 +268,14 @@ class OnlineMMD:
                 report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
                 device=_resolve_device(device, None),
             )
-            rows = arrays["ring_rows"]
-            detector._ring.restore(arrays, _to_device(rows, detector._device))
+            detector._ring.restore(arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
         return detector
 
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
-        self._ring = Ring(self._windows, self._x_twice[:0])
+        self._ring = Ring(self._windows, self._z)
 
 
 def _resolve_device(device: str, reference: Any) -> str:
