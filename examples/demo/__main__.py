@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from examples.demo.performance import Performance
 from examples.demo.server import ServiceFailed
@@ -59,7 +60,7 @@ def main() -> int:
     try:
         return asyncio.run(_perform(arguments, console))
     except ServiceFailed as error:
-        console.print(f"[red]failed:[/] {error}", markup=True)
+        console.print(f"[red]failed:[/] {escape(str(error))}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("\nstopped; nothing is left running")

@@ -198,7 +198,7 @@ class Performance:
 
     def _sum_up(self, outcomes: list[Outcome]) -> int:
         last = self.history[-1]
-        table = Table(title="What /metrics said", title_justify="left", padding=(0, 1))
+        table = Table(title="What /metrics said\n", title_justify="left", box=None, padding=(0, 1, 0, 0))
         table.add_column("phase", no_wrap=True)
         for name in ("requests", "mean\nconfid.", "median\nstatistic", "max\nstatistic"):
             table.add_column(name, justify="right")
@@ -210,7 +210,7 @@ class Performance:
             verdict = "-" if not judged else "[red]wrong[/]" if o.complaint() else "[green]right[/]"
             table.add_row(
                 *(o.phase.name, str(o.requests), f"{o.mean_confidence:.3f}"),
-                *(f"{o.median_statistic:.4f}", f"{o.max_statistic:.4f}", str(o.events), str(o.episodes)),
+                *(f"{o.median_statistic:.3f}", f"{o.max_statistic:.3f}", str(o.events), str(o.episodes)),
                 *("-" if o.delay is None or not judged else str(o.delay), verdict),
             )
         picture = self.output / "drift.png"
@@ -218,7 +218,7 @@ class Performance:
         wrong = complaints(outcomes, last)
         self.console.print(table)
         self.console.print(
-            f"threshold {last.threshold:.4f}, set for one false alarm "
+            f"\nthreshold {last.threshold:.3f}, set for one false alarm "
             f"in {last.expected_run_length:,.0f} tests\n"
             f"'found after' counts the requests of the phase up to the first drift event\n"
             f"picture: {picture}\n"
@@ -235,4 +235,5 @@ class Performance:
             f"  {url}/metrics\n  {url}/docs\n"
             f"  python -m examples.digits.traffic --url {url} --phase low-confidence --shape ramp\n"
         )
-        await asyncio.Event().wait()
+        with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
+            await asyncio.Event().wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,9 +42,12 @@ class DigitNet(nn.Module):
         return self.head(self.embed(pictures))
 
 
-def save_network(network: DigitNet, path: Path) -> None:
-    """Write the weights as safetensors: numbers and names only, so that loading runs no code."""
-    save_file(network.state_dict(), str(path))
+def save_network(network: DigitNet, path: Path, recipe: str = "") -> None:
+    """Write the weights as safetensors: numbers and names only, so that loading runs no code.
+
+    ``recipe`` says how they came about; :func:`recipe_of` gives it back.
+    """
+    save_file(network.state_dict(), str(path), metadata={"recipe": recipe})
 
 
 def load_network(path: Path) -> DigitNet:
@@ -51,3 +55,11 @@ def load_network(path: Path) -> DigitNet:
     network = DigitNet()
     network.load_state_dict(load_file(str(path)))
     return network.eval()
+
+
+def recipe_of(path: Path) -> str | None:
+    """Read the recipe in a file of weights; None if there is no such file, or none in it."""
+    if not path.is_file():
+        return None
+    with safe_open(str(path), framework="pt") as file:
+        return (file.metadata() or {}).get("recipe")

@@ -7,9 +7,11 @@ the network has not been trained on. Neither holds pickled objects.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from examples.digits.images import Split, draw, load_splits, to_input
-from examples.digits.network import DigitNet, save_network
+from examples.digits.network import DigitNet, recipe_of, save_network
 
 BUILD = Path(__file__).parent / ".build"
 WEIGHTS = "weights.safetensors"
@@ -71,16 +73,27 @@ def train(directory: Path = BUILD, *, seed: int = 0, epochs: int = EPOCHS) -> Tr
 
     directory.mkdir(parents=True, exist_ok=True)
     weights, reference = directory / WEIGHTS, directory / REFERENCE
-    save_network(network, weights)
-    np.savez(reference, reference=embeddings)
+    # Under other names first, and the weights last: whoever finds them finds both files whole.
+    with TemporaryDirectory(dir=directory) as folder:
+        np.savez(Path(folder) / REFERENCE, reference=embeddings)
+        save_network(network, Path(folder) / WEIGHTS, _recipe())
+        for name in (REFERENCE, WEIGHTS):
+            (Path(folder) / name).replace(directory / name)
     return Trained(weights, reference, accuracy, time.perf_counter() - started)
 
 
 def ensure_trained(directory: Path = BUILD) -> Trained | None:
-    """Train unless both files are there; None if they were."""
-    if (directory / WEIGHTS).is_file() and (directory / REFERENCE).is_file():
+    """Train unless both files are there, made by the code as it stands; None if they were."""
+    if (directory / REFERENCE).is_file() and recipe_of(directory / WEIGHTS) == _recipe():
         return None
     return train(directory)
+
+
+def _recipe() -> str:
+    """A hash of the code that the files depend on."""
+    sources = ("images.py", "network.py", "train.py")
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in sources)
+    return hashlib.sha256(code).hexdigest()
 
 
 def _fit(network: DigitNet, split: Split, epochs: int, rng: np.random.Generator) -> None:
