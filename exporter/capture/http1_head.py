@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
+from exporter.capture.exchange import Headers
+
 MAX_HEAD_BYTES = 64 * 1024
 """A longer head is taken for something that is not HTTP/1."""
 _MAX_KEPT_HEADS = 512
@@ -24,10 +26,11 @@ UNTIL_CLOSE = -2
 Select = Callable[[str, str], bool]
 """(method, path) to whether the exchange's headers and bodies are wanted."""
 
+_VERSIONS = ("1.0", "1.1")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RequestHead:
     """A request's head. ``length`` is the body's, in bytes, or ``CHUNKED``.
 
@@ -38,7 +41,7 @@ class RequestHead:
     method: str
     path: str
     query: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     length: int
     may_switch: bool
     last: bool
@@ -46,12 +49,12 @@ class RequestHead:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ResponseHead:
     """An answer's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     length: int
 
 
@@ -118,24 +121,26 @@ def _parse_request(head: bytes, select: Select) -> RequestHead | None:
         switch = True
     except httptools.HttpParserError:
         return None
-    if not collector.complete or parser.get_http_version() not in ("1.0", "1.1"):
+    if not collector.complete or parser.get_http_version() not in _VERSIONS:
         return None
+    fields = collector.fields
     method = parser.get_method().decode("latin-1")
-    length = _length(collector.fields, default=0)
+    length = _length(fields, default=0)
     target = _split_target(method, collector.target)
     if length is None or target is None:
         return None
     path, query = target
+    connect = method == "CONNECT"
     return RequestHead(
-        method=method,
-        path=path,
-        query=query,
-        headers=tuple(collector.fields),
-        length=0 if method == "CONNECT" else length,
-        may_switch=switch or parser.should_upgrade() or method == "CONNECT",
-        last=not parser.should_keep_alive(),
-        wanted=method != "CONNECT" and select(method, path),
-        size=len(head),
+        method,
+        path,
+        query,
+        fields,
+        0 if connect else length,
+        switch or connect or parser.should_upgrade(),
+        not parser.should_keep_alive(),
+        not connect and select(method, path),
+        len(head),
     )
 
 
@@ -152,22 +157,24 @@ def _parse_response(head: bytes) -> ResponseHead | None:
     status: int = parser.get_status_code()
     if not collector.complete or length is None or status < 100:
         return None
-    return ResponseHead(status, tuple(collector.fields), length)
+    return ResponseHead(status, collector.fields, length)
 
 
 def _length(fields: list[tuple[bytes, bytes]], *, default: int) -> int | None:
     """The body's length by RFC 9112, section 6.3, without what depends on method and status."""
-    codings = b",".join(value for name, value in fields if name == b"transfer-encoding")
-    if codings:
-        last = codings.rpartition(b",")[2].strip().lower()
-        if last == b"chunked":
-            return CHUNKED
-        return UNTIL_CLOSE if default == UNTIL_CLOSE else None
+    length: int | None = default
+    coding = b""
     for name, value in fields:
         if name == b"content-length":
             text = value.strip()
-            return int(text) if _DIGITS.fullmatch(text) else None
-    return default
+            length = int(text) if _DIGITS.fullmatch(text) else None
+        elif name == b"transfer-encoding":
+            coding = value.rpartition(b",")[2].strip().lower()
+    if not coding:
+        return length
+    if coding == b"chunked":
+        return CHUNKED
+    return UNTIL_CLOSE if default == UNTIL_CLOSE else None
 
 
 def _split_target(method: str, target: bytes) -> tuple[str, bytes] | None:
@@ -180,4 +187,4 @@ def _split_target(method: str, target: bytes) -> tuple[str, bytes] | None:
             return None
         return unquote(parts.path or "/"), parts.query.encode("latin-1")
     path, _, query = target.partition(b"#")[0].partition(b"?")
-    return unquote(path.decode("latin-1"), errors="replace"), query
+    return unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"), query

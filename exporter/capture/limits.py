@@ -32,7 +32,7 @@ class ProxyLimits:
     drain_quiet_seconds
         Without an observer, a connection is between exchanges when it has been quiet for so long.
     probe_seconds
-        Between two probes of the upstream while it has no traffic.
+        Between two probes of the upstream while it has no traffic; 0 for no probes.
     """
 
     max_connections: int = 10_000

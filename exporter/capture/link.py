@@ -170,6 +170,7 @@ class Link:
         "first_bytes",
         "held",
         "http1",
+        "over",
         "owner",
         "tap",
         "unsent_seen",
@@ -185,6 +186,7 @@ class Link:
         self.connecting: asyncio.Task[None] | None = None
         self.first_bytes: asyncio.Future[None] | None = None
         self.finishing = False
+        self.over = False
         self.http1 = True
         self.active_at = owner.loop.time()
         self.counted_up = 0
@@ -212,7 +214,7 @@ class Link:
             return
         client = self.client.transport
         if self.finishing or client is None or self.client.gone:
-            transport.abort()
+            end.reset()
             return
         held, self.held = self.held, []
         self.client.write = self._first
@@ -245,7 +247,7 @@ class Link:
             else:
                 stats.upstream_failures["reset"] += 1
             self.finishing = True
-            self._stop_connecting()
+            # A connection that is still being made is reset as soon as it is there.
             self._reset_when_sent(other)
         if self.client.gone and (self.upstream.gone or self.upstream.transport is None):
             self._over()
@@ -286,6 +288,11 @@ class Link:
         """The upstream took bytes and gave none in the time allowed."""
         self.owner.stats.upstream_failures["silent"] += 1
         self.answer(504, "did not answer in time")
+
+    def upstream_reset(self) -> None:
+        """The upstream took the connection and broke it off at once."""
+        self.owner.stats.upstream_failures["reset"] += 1
+        self.break_off()
 
     def break_off(self) -> None:
         """Reset both ends at once."""
@@ -429,6 +436,9 @@ class Link:
                 self.client.close()
 
     def _over(self) -> None:
+        if self.over:
+            return
+        self.over = True
         if self.tap is not None:
             try:
                 self.tap.closed()

@@ -88,7 +88,9 @@ class Proxy:
         _allow_open_files(2 * self.limits.max_connections + _SPARE_FILES)
         self._socket = _listening_socket(self.listen)
         self._resume_accepting()
-        self._tasks = [self.loop.create_task(self._sweep()), self.loop.create_task(self._probe_forever())]
+        self._tasks = [self.loop.create_task(self._sweep())]
+        if self.limits.probe_seconds > 0:
+            self._tasks.append(self.loop.create_task(self._probe_forever()))
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop listening, let what is under way finish for up to ``grace_seconds``, then break off.
@@ -198,6 +200,9 @@ class Proxy:
         while True:
             try:
                 await asyncio.wait_for(self._connect(lambda: link.upstream), self.limits.connect_seconds)
+            except ConnectionResetError:
+                link.upstream_reset()
+                return
             except (OSError, asyncio.TimeoutError) as error:
                 kind = _kind(error)
             else:
