@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.capture.exchange import Exchange, header
-from exporter.capture.payload import Reading, request_json, response_json
+from exporter.capture.payload import Reading, identified, request_json, response_json
+from exporter.capture.protocols.rows import limited
 from exporter.config import FieldsConfig
 from exporter.errors import ConfigError, PayloadError
 
@@ -65,7 +66,11 @@ class FieldMapping:
         return not self._getters
 
     def read(self, exchange: Exchange) -> list[Reading]:
-        """One reading with every field that stands where its address says."""
+        """One reading with every field that stands where its address says.
+
+        Where class, confidence or value is a list, or embedding a list of lists, the exchange is a
+        batch and gives one reading for each item; what is not a list then holds for all of them.
+        """
         documents = _Documents(exchange)
         reading = {}
         for name, get in self._getters.items():
@@ -74,7 +79,7 @@ class FieldMapping:
                 reading[name] = value
         if not reading:
             raise PayloadError("no_prediction", "none of capture.fields is in this exchange")
-        return [reading]
+        return _instances(reading)
 
 
 def read_headers(exchange: Exchange) -> list[Reading]:
@@ -104,6 +109,34 @@ def walk(document: Any, steps: tuple[str | int, ...]) -> Any:
         else:
             return None
     return document
+
+
+def _instances(reading: Reading) -> list[Reading]:
+    """One reading for each instance of a batch whose fields are columns."""
+    columns = {name: value for name, value in reading.items() if _is_column(name, value)}
+    lengths = {len(column) for column in columns.values()}
+    if not lengths:
+        return [reading]
+    if len(lengths) > 1:
+        raise PayloadError("unreadable", f"capture.fields name lists of different lengths: {sorted(lengths)}")
+    (count,) = lengths
+    limited(count)
+    if not count:
+        raise PayloadError("no_prediction", "capture.fields name empty lists")
+    shared = {name: value for name, value in reading.items() if name not in columns}
+    request_id = shared.pop("request_id", None)
+    readings = [
+        {**shared, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)
+    ]
+    return readings if request_id is None else identified(readings, request_id)
+
+
+def _is_column(name: str, value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    if name in ("embedding", "features"):
+        return bool(value) and isinstance(value[0], list | dict)
+    return True
 
 
 def _getter(key: str, address: str) -> _Getter:

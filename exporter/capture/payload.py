@@ -8,12 +8,12 @@ in one place, by :mod:`exporter.capture.values`.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from exporter.capture.encodings import decode
 from exporter.capture.exchange import Exchange, Headers, header
 from exporter.config import CaptureConfig
 from exporter.errors import PayloadError
@@ -29,8 +29,19 @@ def make_reader(config: CaptureConfig) -> Reader:
     """
     from exporter.capture.autodetect import read_auto
     from exporter.capture.mapping import FieldMapping, read_headers
+    from exporter.capture.protocols.kserve_v1 import read_kserve_v1
+    from exporter.capture.protocols.open_inference_v2 import read_open_inference_v2
+    from exporter.capture.protocols.openai import read_openai
+    from exporter.capture.protocols.torchserve import read_torchserve
 
-    presets: dict[str, Reader] = {"auto": read_auto, "headers": read_headers}
+    presets: dict[str, Reader] = {
+        "auto": read_auto,
+        "headers": read_headers,
+        "kserve-v1": read_kserve_v1,
+        "open-inference-v2": read_open_inference_v2,
+        "openai": read_openai,
+        "torchserve": read_torchserve,
+    }
     mapping = FieldMapping(config.fields)
     if config.payload == "fields":
         return mapping.read
@@ -39,11 +50,12 @@ def make_reader(config: CaptureConfig) -> Reader:
         return preset
 
     def read_both(exchange: Exchange) -> list[Reading]:
-        mapped = mapping.read(exchange)
-        try:
-            found = preset(exchange)
-        except PayloadError:
-            found = []
+        mapped = _if_any(mapping.read, exchange)
+        if not mapped:
+            return preset(exchange)
+        found = _if_any(preset, exchange)
+        if len(mapped) == 1 and mapped[0].keys() == {"request_id"} and found:
+            return identified(found, mapped[0]["request_id"])
         if len(found) != len(mapped):
             return mapped
         return [{**preset_reading, **reading} for preset_reading, reading in zip(found, mapped, strict=True)]
@@ -51,45 +63,66 @@ def make_reader(config: CaptureConfig) -> Reader:
     return read_both
 
 
+def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
+    """The readings with the exchange's identifier.
+
+    One reading takes it as it is; the i-th of several, counted from 0, is known as ``ID:i``, so that
+    a label which arrives later can be joined to one instance of a batch.
+    """
+    if len(readings) == 1:
+        readings[0]["request_id"] = request_id
+    else:
+        for index, reading in enumerate(readings):
+            reading["request_id"] = f"{request_id}:{index}"
+    return readings
+
+
+def request_bytes(exchange: Exchange) -> bytes:
+    """The request's body with its content encoding undone."""
+    if exchange.request_truncated:
+        raise _too_large("request", exchange)
+    return decoded(exchange.request_body, exchange.request_headers, exchange.max_body_bytes)
+
+
+def response_bytes(exchange: Exchange) -> bytes:
+    """The answer's body with its content encoding undone."""
+    if exchange.response_truncated:
+        raise _too_large("answer", exchange)
+    return decoded(exchange.response_body, exchange.response_headers, exchange.max_body_bytes)
+
+
 def request_json(exchange: Exchange) -> Any:
     """The request's body as JSON."""
-    return _json(
-        exchange.request_body, exchange.request_headers, exchange.request_truncated, exchange, "request"
-    )
+    return parse_json(request_bytes(exchange), "request")
 
 
 def response_json(exchange: Exchange) -> Any:
     """The answer's body as JSON."""
-    return _json(
-        exchange.response_body, exchange.response_headers, exchange.response_truncated, exchange, "answer"
-    )
+    return parse_json(response_bytes(exchange), "answer")
+
+
+def parse_json(body: bytes, which: str) -> Any:
+    """JSON text as Python values; ``which`` names it in the error."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PayloadError("unreadable", f"{which} is not JSON: {error}") from None
 
 
 def decoded(body: bytes, headers: Headers, max_bytes: int) -> bytes:
     """Undo ``content-encoding``, up to ``max_bytes`` of decoded data."""
-    encoding = (header(headers, b"content-encoding") or b"identity").strip().lower()
-    if encoding in (b"identity", b""):
-        return body
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise PayloadError("unreadable", f"content-encoding {encoding!r} is not one of gzip, deflate")
-    decoder = zlib.decompressobj(wbits=47)
+    encoding = header(headers, b"content-encoding")
+    return decode(body, encoding, max_bytes) if encoding else body
+
+
+def _if_any(read: Reader, exchange: Exchange) -> list[Reading]:
     try:
-        data = decoder.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise PayloadError("unreadable", f"body is not valid {encoding.decode()}: {error}") from None
-    if len(data) > max_bytes:
-        raise PayloadError("body_too_large", f"body decodes to more than max_body_bytes ({max_bytes})")
-    return data
+        return read(exchange)
+    except PayloadError:
+        return []
 
 
 def _too_large(which: str, exchange: Exchange) -> PayloadError:
     return PayloadError(
         "body_too_large", f"{which} is longer than max_body_bytes ({exchange.max_body_bytes})"
     )
-
-
-def _json(body: bytes, headers: Headers, max_bytes: int, which: str) -> Any:
-    try:
-        return orjson.loads(decoded(body, headers, max_bytes))
-    except orjson.JSONDecodeError as error:
-        raise PayloadError("unreadable", f"{which} is not JSON: {error}") from None

@@ -1,0 +1,133 @@
+"""Content encodings undone, with a cap on what comes out: a small body can decode to gigabytes."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from exporter.errors import PayloadError
+
+MAX_LAYERS = 3
+_ZSTD_WINDOW = 8 * 1024 * 1024  # the most that RFC 9659 lets a sender of content use
+
+_Decoder = Callable[[bytes, int], bytes]
+
+
+def decode(body: bytes, content_encoding: bytes, max_bytes: int) -> bytes:
+    """Undo a ``content-encoding`` header (RFC 9110, section 8.4), the encoding applied last first.
+
+    At no moment are more than ``max_bytes`` + 1 decoded bytes of a layer held.
+
+    Parameters
+    ----------
+    body
+        The body as it went over the wire.
+    content_encoding
+        The header's value: ``gzip``, ``deflate``, ``br``, ``zstd``, ``identity``, or up to
+        ``MAX_LAYERS`` of them separated by commas.
+    max_bytes
+        The most that a layer may decode to.
+
+    Raises
+    ------
+    PayloadError
+        ``body_too_large`` beyond the cap; ``unreadable`` for data that is not what the header says,
+        an unknown encoding, or one whose library is not installed.
+    """
+    names = [name for part in content_encoding.lower().split(b",") if (name := part.strip())]
+    if len(names) > MAX_LAYERS:
+        raise PayloadError(
+            "unreadable", f"content-encoding has {len(names)} layers; at most {MAX_LAYERS} are undone"
+        )
+    for name in reversed(names):
+        if name == b"identity":
+            continue
+        decoder = _DECODERS.get(name)
+        if decoder is None:
+            known = ", ".join(key.decode() for key in _DECODERS)
+            raise PayloadError("unreadable", f"content-encoding {name[:32]!r} is not one of {known}")
+        body = decoder(body, max_bytes)
+        if len(body) > max_bytes:
+            raise PayloadError("body_too_large", f"body decodes to more than max_body_bytes ({max_bytes})")
+    return body
+
+
+def _inflate(body: bytes, max_bytes: int, wbits: int, name: str) -> bytes:
+    """Inflate all members of a body, stopping one byte beyond the cap."""
+    parts: list[bytes] = []
+    room = max_bytes + 1
+    try:
+        while body and room > 0:
+            decoder = zlib.decompressobj(wbits)
+            data = decoder.decompress(body, room)
+            parts.append(data)
+            room -= len(data)
+            if not decoder.eof:
+                if room > 0:
+                    raise PayloadError("unreadable", f"body ends in the middle of its {name} data")
+                break
+            body = decoder.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        raise PayloadError("unreadable", f"body is not valid {name}: {error}") from None
+    return b"".join(parts)
+
+
+def _gzip(body: bytes, max_bytes: int) -> bytes:
+    return _inflate(body, max_bytes, 16 + zlib.MAX_WBITS, "gzip")
+
+
+def _deflate(body: bytes, max_bytes: int) -> bytes:
+    """Zlib data, as the RFC has it, or the bare deflate stream that some servers send instead."""
+    wrapped = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+    return _inflate(body, max_bytes, zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS, "deflate")
+
+
+def _brotli(body: bytes, max_bytes: int) -> bytes:
+    brotli = _library("brotli", "br")
+    decoder = brotli.Decompressor()
+    parts: list[bytes] = []
+    room = max_bytes + 1
+    try:
+        while room > 0 and not decoder.is_finished():
+            data = decoder.process(body, output_buffer_limit=room)
+            if not data and not body:
+                raise PayloadError("unreadable", "body ends in the middle of its br data")
+            body = b""
+            parts.append(data)
+            room -= len(data)
+    except (brotli.error, TypeError) as error:
+        raise PayloadError("unreadable", f"body is not valid br: {error}") from None
+    return b"".join(parts)
+
+
+def _zstd(body: bytes, max_bytes: int) -> bytes:
+    zstandard = _library("zstandard", "zstd")
+    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    try:
+        with decoder.stream_reader(body, read_across_frames=True) as reader:
+            data: bytes = reader.read(max_bytes + 1)
+    except zstandard.ZstdError as error:
+        raise PayloadError("unreadable", f"body is not valid zstd: {error}") from None
+    return data
+
+
+def _library(module: str, encoding: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise PayloadError(
+            "unreadable",
+            f"body is encoded as {encoding}, which needs the package {module}; "
+            "install inference-exporter[encodings]",
+        ) from None
+
+
+_DECODERS: dict[bytes, _Decoder] = {
+    b"gzip": _gzip,
+    b"x-gzip": _gzip,
+    b"deflate": _deflate,
+    b"br": _brotli,
+    b"zstd": _zstd,
+}

@@ -1,0 +1,1 @@
+"""Presets for ``capture.payload``: one file for each serving protocol."""
