@@ -2,86 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, Tag, model_validator
+
+from exporter.config_values import (
+    Address,
+    Buckets,
+    Bytes,
+    Device,
+    Digest,
+    Duration,
+    LabelText,
+    Link,
+    Number,
+    PathPattern,
+    Rule,
+    Upstream,
+    Whole,
+    alternative,
 )
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+# The engine cannot calibrate for less.
+_SHORTEST_RUN = 10.0
 
-
-def parse_duration(value: Any) -> Any:
-    """Turn ``7d``, ``1h30m`` or ``500ms`` into seconds; numbers are seconds already."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if not _DURATION.fullmatch(text):
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(
-                "a duration is a number of seconds or text such as 30s, 15m, 12h or 7d"
-            ) from None
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
-    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
-
-
-def _address(value: str) -> str:
-    if value.startswith("unix:"):
-        if len(value) <= len("unix:"):
-            raise ValueError("a Unix socket is written unix:/path/to/socket")
-        return value
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket")
-    return value
-
-
-def _upstream(value: str) -> str:
-    if value.startswith("unix:"):
-        return _address(value)
-    if not re.fullmatch(r"https?://[^/\s?#]+/?", value):
-        raise ValueError("an upstream is http://HOST:PORT, https://HOST:PORT or unix:/path, without a path")
-    return value.rstrip("/")
-
-
-def _path_pattern(value: str) -> str:
-    if value.startswith("regex:"):
-        try:
-            re.compile(value.removeprefix("regex:"))
-        except re.error as error:
-            raise ValueError(f"the text after regex: is not a regular expression ({error})") from None
-        return value
-    if not value.startswith("/"):
-        raise ValueError("a path is /exact, /prefix/* or regex:PATTERN")
-    if "*" in value[:-1] or (value.endswith("*") and not value.endswith("/*")):
-        raise ValueError("a * may only stand at the end, as /prefix/*; use regex:PATTERN for more")
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-Address = Annotated[str, AfterValidator(_address)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
-PathPattern = Annotated[str, AfterValidator(_path_pattern)]
-Bytes = Annotated[ByteSize, Field(gt=0)]
 Payload = Literal["auto", "open-inference-v2", "kserve-v1", "torchserve", "openai", "headers", "fields"]
 
 
 class Section(BaseModel):
     """A section of the configuration: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FieldsConfig(Section):
@@ -107,62 +60,113 @@ class CaptureConfig(Section):
     payload: Payload = "auto"
     fields: FieldsConfig = FieldsConfig()
     max_body_bytes: Bytes = ByteSize(1024 * 1024)
-    max_classes: int = Field(default=200, ge=1, le=10_000)
-    value_buckets: tuple[float, ...] = ()
+    max_classes: Whole = Field(default=200, ge=1, le=10_000)
+    value_buckets: Buckets = ()
 
     @model_validator(mode="after")
     def _fields_need_a_field(self) -> CaptureConfig:
         if self.payload == "fields" and not any(self.fields.model_dump().values()):
-            raise ValueError("payload: fields needs at least one key under capture.fields")
+            raise Rule(
+                "payload",
+                "fields",
+                "payload: fields needs an address; add one under capture.fields, "
+                "such as predicted_class: result.label",
+            )
         return self
 
 
 class LearnConfig(Section):
     """Learn the reference from the first embeddings of the stream."""
 
-    learn: int = Field(ge=40, le=100_000)
+    learn: Whole = Field(ge=40, le=100_000)
 
 
 class SampleConfig(Section):
     """Thin the stream in time before it is tested."""
 
-    max_per_second: float = Field(gt=0)
+    max_per_second: Number = Field(gt=0)
+
+
+Reference = Annotated[
+    Annotated[LearnConfig, Tag("<learn>")] | Annotated[Path, Tag("<path>")],
+    alternative("<learn>", "<path>", "<path>"),
+]
+Window = Annotated[
+    Annotated[Whole, Tag("<one>")] | Annotated[tuple[Whole, ...], Tag("<several>")],
+    alternative("<one>", "<several>", "<one>"),
+]
 
 
 class DriftConfig(Section):
     """One detector: its reference, its windows, and how often it may raise a false alarm."""
 
     detector: Literal["mmd", "alibi"] = "mmd"
-    name: str = Field(default="", max_length=64)
-    reference: LearnConfig | Path = LearnConfig(learn=1000)
-    window: int | tuple[int, ...] = 50
-    expected_run_length: float | None = Field(default=None, gt=1)
+    name: LabelText = Field(default="", max_length=64)
+    reference: Reference = LearnConfig(learn=1000)
+    window: Window = 50
+    expected_run_length: Number | None = Field(default=None, ge=_SHORTEST_RUN)
     false_alarm_interval: Duration | None = None
     sample: SampleConfig | None = None
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    bandwidth: float | None = Field(default=None, gt=0)
-    seed: int | None = Field(default=None, ge=0)
+    device: Device = "auto"
+    bandwidth: Number | None = Field(default=None, gt=0)
+    seed: Whole | None = Field(default=None, ge=0)
     checkpoint: Path | None = None
     checkpoint_interval: Duration = 60.0
     trust_pickles: bool = False
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Digest | None = None
 
     @model_validator(mode="after")
     def _one_way_to_say_how_often(self) -> DriftConfig:
-        if self.expected_run_length is not None and self.false_alarm_interval is not None:
-            raise ValueError("give expected_run_length or false_alarm_interval, not both")
-        if self.false_alarm_interval is not None and self.sample is None:
-            raise ValueError(
-                "false_alarm_interval needs sample: {max_per_second: ...}, "
-                "since only then is it known how many tests a second are made"
+        if self.false_alarm_interval is None:
+            return self
+        if self.expected_run_length is not None:
+            raise Rule(
+                "false_alarm_interval",
+                self.false_alarm_interval,
+                "expected_run_length says the same; remove one of the two",
+            )
+        if self.sample is None:
+            raise Rule(
+                "false_alarm_interval",
+                self.false_alarm_interval,
+                "only with a sampling rate is it known how many tests a second are made; "
+                "add sample: {max_per_second: 5}, say",
+            )
+        if self.run_length < _SHORTEST_RUN:
+            raise Rule(
+                "false_alarm_interval",
+                self.false_alarm_interval,
+                f"at {self.sample.max_per_second:g} tests a second these are {self.run_length:g} tests, "
+                f"and at least {_SHORTEST_RUN:g} have to lie between false alarms; give a longer interval",
             )
         return self
 
     @model_validator(mode="after")
     def _windows_are_lengths(self) -> DriftConfig:
         if not self.windows or min(self.windows) < 2 or len(set(self.windows)) != len(self.windows):
-            raise ValueError(
-                "window is a whole number from 2, or a list of different ones such as [10, 50, 250]"
+            given = self.window if isinstance(self.window, int) else list(self.window)
+            raise Rule(
+                "window",
+                given,
+                "a window is a whole number from 2; write one such as 50, or different ones such as [10, 50]",
+            )
+        need = 4 * self.windows[-1]
+        if isinstance(self.reference, LearnConfig) and self.detector == "mmd" and self.reference.learn < need:
+            raise Rule(
+                "reference.learn",
+                self.reference.learn,
+                f"a window of {self.windows[-1]} needs {need} embeddings or more; "
+                f"give at least that, or a window of at most {self.reference.learn // 4}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_alibi_needs(self) -> DriftConfig:
+        if self.detector == "alibi" and isinstance(self.reference, LearnConfig):
+            raise Rule(
+                "reference",
+                self.reference.model_dump(),
+                "detector: alibi cannot learn; give the path of the folder that alibi-detect saved",
             )
         return self
 
@@ -184,16 +188,16 @@ class DriftConfig(Section):
     def run_length(self) -> float:
         """Mean number of tests between false alarms that the thresholds are calibrated for."""
         if self.false_alarm_interval is not None and self.sample is not None:
-            return max(2.0, self.false_alarm_interval * self.sample.max_per_second)
+            return self.false_alarm_interval * self.sample.max_per_second
         return self.expected_run_length if self.expected_run_length is not None else 10_000.0
 
 
 class QueueConfig(Section):
     """The bounds of the queue between the request path and the worker."""
 
-    max_items: int = Field(default=10_000, ge=1)
+    max_items: Whole = Field(default=10_000, ge=1)
     max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    max_batch: int = Field(default=256, ge=1, le=65_536)
+    max_batch: Whole = Field(default=256, ge=1, le=65_536)
     flush_interval_seconds: Duration = 0.05
     drain_seconds: Duration = 5.0
 
@@ -206,7 +210,7 @@ class SidecarConfig(Section):
     connect_timeout: Duration = 5.0
     first_byte_timeout: Duration = 300.0
     idle_timeout: Duration = 3600.0
-    max_connections: int = Field(default=10_000, ge=1)
+    max_connections: Whole = Field(default=10_000, ge=1)
     drain_seconds: Duration = 30.0
 
 
@@ -214,26 +218,26 @@ class AdminConfig(Section):
     """The listener for /metrics, health and the API."""
 
     listen: Address = "127.0.0.1:9109"
-    token: str | None = Field(default=None, min_length=8)
+    token: str | None = Field(default=None, min_length=8, repr=False)
 
 
 class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
-    errors_per_second: float = Field(default=20.0, gt=0)
-    min_confidence: float = Field(default=0.75, gt=0, lt=1)
+    errors_per_second: Number = Field(default=20.0, gt=0)
+    min_confidence: Number = Field(default=0.75, gt=0, lt=1)
     latency_sla: Duration = 0.5
-    latency_objective: float = Field(default=0.99, ge=0.5, lt=1)
-    rising_score_ratio: float = Field(default=0.5, gt=0, lt=1)
-    class_shift: float = Field(default=0.2, gt=0, lt=1)
+    latency_objective: Number = Field(default=0.99, ge=0.5, lt=1)
+    rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
+    class_shift: Number = Field(default=0.2, gt=0, lt=1)
     job: str | None = Field(default=None, min_length=1, max_length=128)
-    runbook_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    runbook_url: Link | None = None
 
 
 class Config(Section):
     """Everything that can be set."""
 
-    model: str = Field(default="model", min_length=1, max_length=128)
+    model: LabelText = Field(default="model", min_length=1, max_length=128)
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DriftConfig, ...] = ()
     queue: QueueConfig = QueueConfig()
@@ -243,7 +247,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _detector_names_differ(self) -> Config:
-        labels = [drift.label for drift in self.drift]
-        if len(set(labels)) != len(labels):
-            raise ValueError("two detectors share a name; give each entry of drift its own name")
+        taken: set[str] = set()
+        for index, entry in enumerate(self.drift):
+            # A checkpoint is counted under the entry's own name, a window under its label.
+            labels = {entry.label, *entry.labels(entry.windows)}
+            if taken & labels:
+                raise Rule(
+                    f"drift[{index}].name",
+                    entry.label,
+                    "another entry of drift goes by this name; give each its own",
+                )
+            taken |= labels
         return self

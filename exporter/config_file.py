@@ -1,22 +1,22 @@
 """The configuration's way in: a YAML file and the environment, with errors that say what to do.
 
-Every key can also be set as ``INFERENCE_EXPORTER__SECTION__KEY``; the environment wins over the
-file. Unknown keys are refused, and a mistake names the key, the value received, the rule and the fix.
+Every key can also be set as ``INFERENCE_EXPORTER__SECTION__KEY``, and an item of a list by its number,
+``INFERENCE_EXPORTER__DRIFT__0__WINDOW``; the environment wins over the file. Unknown keys are refused,
+and a mistake names the key, the value received, the rule and the fix.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from exporter.config import Config
+from exporter.config_messages import annotation_at, explain, key_text
 from exporter.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "INFERENCE_EXPORTER__"
@@ -50,125 +50,118 @@ def load_config(
         data = dict(source)
     else:
         data = _read_yaml(Path(source))
-    data = _merge(data, _from_environment(os.environ if environment is None else environment))
+    tree, variables = _from_environment(os.environ if environment is None else environment)
+    data = _merge(data, tree, ())
+    if overrides:
+        data = _merge(data, dict(overrides), ())
     try:
-        return Config.model_validate(_merge(data, dict(overrides or {})))
+        return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in _distinct(error))) from None
+        raise ConfigError(explain(error, variables)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which one would silently be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} is given twice in one section",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
-            f"config file {path}: cannot be read ({reason}); give the path of a YAML file"
+            f"config file {path}: cannot be read ({reason}); give the path of a YAML file in UTF-8"
         ) from None
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, but for its care
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"config file {path}{line}: not valid YAML: {error.problem}; correct it") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path}: not valid YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"config file {path}: not valid YAML: {problem}; correct it") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(
-            f"config file {path}: holds a {type(data).__name__}; it must be a mapping of sections"
+            f"config file {path}: holds a {type(data).__name__}; it must be a mapping of sections, "
+            "such as capture: {paths: [/predict]}"
         )
     return data
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[tuple[Any, ...], str]]:
+    """What the variables set, as a tree, and by which variable each of it was set."""
     tree: dict[str, Any] = {}
+    variables: dict[tuple[Any, ...], str] = {}
     for name in sorted(environment):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
-        keys = [key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__")]
+        keys = tuple(key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__"))
+        if not all(keys):
+            raise ConfigError(
+                f"{name}: names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY, with two underscores between"
+            )
         node = tree
-        for key in keys[:-1]:
-            child = node.setdefault(key, {})
-            if not isinstance(child, dict):
-                raise ConfigError(f"{name}: sets a key below {key}, which another variable sets as a whole")
-            node = child
+        for depth, key in enumerate(keys[:-1]):
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                whole = ENVIRONMENT_PREFIX + "__".join(keys[: depth + 1]).upper()
+                raise ConfigError(
+                    f"{name}: sets a part of what {whole} sets as a whole; remove one of the two"
+                )
+        node[keys[-1]] = _value(keys, environment[name])
+        variables[keys] = name
+    return tree, variables
+
+
+def _value(keys: tuple[str, ...], text: str) -> Any:
+    """Text stays text; only a list or a mapping is read as YAML, and only where one can stand."""
+    annotation = annotation_at(keys)
+    if text.strip().startswith(("[", "{")) and not _is_text(annotation):
         try:
-            node[keys[-1]] = yaml.safe_load(environment[name])
+            return yaml.safe_load(text)
         except yaml.YAMLError:
-            node[keys[-1]] = environment[name]
-    return tree
+            return text
+    if text.strip() in ("null", "~") and not _is_text(annotation):
+        return None
+    return text
 
 
-def _merge(base: Any, over: Any) -> Any:
+def _is_text(annotation: Any) -> bool:
+    """Whether a setting is text, or nothing."""
+    alternatives = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
+    return all(kind is str or str in get_args(kind)[:1] for kind in alternatives)
+
+
+def _merge(base: Any, over: Any, path: tuple[Any, ...]) -> Any:
     """Lay ``over`` on ``base``; a mapping with whole-number keys addresses the items of a list."""
     if not isinstance(over, dict):
         return over
     if over and all(str(key).isdigit() for key in over):
-        items = list(base) if isinstance(base, (list, tuple)) else []
-        for key in sorted(over, key=int):
-            index = min(int(key), len(items))
-            items[index : index + 1] = [_merge(items[index] if index < len(items) else {}, over[key])]
+        items = list(base) if isinstance(base, list | tuple) else []
+        for index in sorted(map(int, over)):
+            if index > len(items):
+                raise ConfigError(
+                    f"{key_text((*path, index))}: there is no such item; the list has {len(items)}, "
+                    f"so the next one is {key_text((*path, len(items)))}"
+                )
+            item = items[index] if index < len(items) else {}
+            items[index : index + 1] = [_merge(item, over[str(index)], (*path, index))]
         return items
     merged = dict(base) if isinstance(base, Mapping) else {}
     for key, value in over.items():
-        merged[key] = _merge(merged.get(key), value)
+        merged[key] = _merge(merged.get(key), value, (*path, key))
     return merged
-
-
-def _distinct(error: ValidationError) -> list[Any]:
-    """One error for each place: a union reports one for every alternative that did not fit."""
-    seen: dict[str, Any] = {}
-    for item in error.errors(include_url=False):
-        seen.setdefault(_key(item["loc"]), item)
-    return list(seen.values())
-
-
-def _key(location: tuple[Any, ...]) -> str:
-    parts = ""
-    for part in location:
-        if isinstance(part, int):
-            parts += f"[{part}]"
-        elif (
-            part.isidentifier()
-            and not part.endswith(("Config",))
-            and part not in {"int", "path", "function-after"}
-        ) or (re.fullmatch(r"[\w-]+", part) and part not in {"LearnConfig", "int", "path"}):
-            parts += f".{part}" if parts else part
-    return parts
-
-
-def _explain(item: Any) -> str:
-    key = _key(item["loc"]) or "config"
-    value = item.get("input")
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"][:-1])
-        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        return f"{key}: unknown key (value {_short(value)}); {hint}"
-    if item["type"] == "missing":
-        return f"{key}: is required and was not given; add it"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {_short(value)} is not valid: {message[0].lower()}{message[1:]}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys that the section at ``location`` knows."""
-    section: type[BaseModel] = Config
-    for part in location:
-        if isinstance(part, int) or part not in section.model_fields:
-            continue
-        section = _section_type(section.model_fields[part].annotation) or section
-    return sorted(section.model_fields)
-
-
-def _section_type(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        found = _section_type(inner)
-        if found is not None:
-            return found
-    return None
