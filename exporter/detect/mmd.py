@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import is_torch_array
 from numpy.typing import NDArray
 
 from exporter.detect import storage
 from exporter.detect.base import Evidence, Scores
 from exporter.detect.calibration import CalibrationReport, Progress, calibrate
 from exporter.detect.kernel import Scaling, Witness, kernel_matrix, median_bandwidth, to_numpy
+from exporter.detect.placement import place, resolve_device, to_device
 from exporter.detect.ring import BLOCK, Ring
-from exporter.detect.validation import as_rows, check_positive, check_reference, check_windows
-from exporter.errors import DetectorFileError, InvalidEmbedding
+from exporter.detect.validation import (
+    as_rows,
+    check_positive,
+    check_reference,
+    check_windows,
+    fit_memory,
+)
+from exporter.errors import DetectorFileError
+
+_log = logging.getLogger(__name__)
 
 _KIND = "online-mmd"
 _CHUNK = 256
@@ -37,6 +45,9 @@ class OnlineMMD:
     Not safe for concurrent use: one writer.
     """
 
+    max_kernel_bytes: ClassVar[int] = 2 * 1024**3
+    """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
+
     def __init__(
         self,
         reference: NDArray[np.float64],
@@ -51,8 +62,8 @@ class OnlineMMD:
     ) -> None:
         self._mean = reference.mean(axis=0)
         self._std = reference.std(axis=0)
-        self._scaling = Scaling(_to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        rows = self._scaling.apply(_to_device(reference, device))
+        self._scaling = Scaling(to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        rows = self._scaling.apply(to_device(reference, device))
         self._reference = reference
         self._witness = Witness(rows, _CHUNK)
         self._a = reference_kernel_mean
@@ -86,7 +97,8 @@ class OnlineMMD:
         window
             Observations that are compared with the reference; several lengths are tested at once.
         expected_run_length
-            Mean number of tests between false alarms, over all windows together; at least 10.
+            Mean number of tests between false alarms, over all windows together; at least
+            the longest window.
         bandwidth
             Sigma of the kernel; None takes the median heuristic.
         device
@@ -101,22 +113,28 @@ class OnlineMMD:
         ------
         InvalidReference
             If the reference breaks one of the rules above.
+        ConfigError
+            If an argument does, or the device is not there.
         """
         windows = check_windows(window)
-        expected_run_length = check_positive("expected_run_length", expected_run_length, least=10.0)
+        expected_run_length = check_positive("expected_run_length", expected_run_length, least=windows[-1])
         if bandwidth is not None:
             bandwidth = check_positive("bandwidth", bandwidth)
-        device = _resolve_device(device, reference)
-        rows = check_reference(_host(reference), windows)
+        device = resolve_device(device, reference)
+        rows = check_reference(reference, windows)
         rng = np.random.default_rng(seed)
+        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
-        scaling = Scaling(_to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        scaled = scaling.apply(_to_device(rows, device))
+        scaling = Scaling(to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        scaled = scaling.apply(to_device(rows, device))
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
         thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
+        for text in report.warnings:
+            _log.warning("online MMD: %s", text)
         return cls(
             rows,
             windows=windows,
@@ -184,7 +202,7 @@ class OnlineMMD:
         InvalidEmbedding
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
-        rows = as_rows(_place(batch, self._device), self.n_features)
+        rows = as_rows(place(batch, self._device), self.n_features)
         stats: list[NDArray[np.float64]] = []
         kept: list[NDArray[np.bool_]] = []
         for start in range(0, rows.shape[0], _CHUNK):
@@ -266,7 +284,7 @@ class OnlineMMD:
                 bandwidth=settings["bandwidth"],
                 reference_kernel_mean=settings["reference_kernel_mean"],
                 report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
-                device=_resolve_device(device, None),
+                device=resolve_device(device, None),
             )
             detector._ring.restore(arrays)
         except (KeyError, TypeError, ValueError) as error:
@@ -276,49 +294,3 @@ class OnlineMMD:
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
         self._ring = Ring(self._windows, self._z)
-
-
-def _resolve_device(device: str, reference: Any) -> str:
-    if device != "auto":
-        return device
-    if is_torch_array(reference) and reference.device.type == "cuda":
-        return str(reference.device)
-    torch = sys.modules.get("torch")
-    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
-
-
-def _host(array: Any) -> Any:
-    if is_torch_array(array):
-        import torch
-
-        return array.detach().to("cpu", torch.float64).numpy()
-    return array
-
-
-def _to_device(array: NDArray[Any], device: str) -> Any:
-    if device == "cpu":
-        return array
-    import torch
-
-    return torch.as_tensor(array, device=device.removeprefix("torch:"))
-
-
-def _place(batch: Any, device: str) -> Any:
-    """The batch as an array of the engine's library, on its device."""
-    if device == "cpu":
-        if is_torch_array(batch):
-            import torch
-
-            wide = (
-                batch.detach() if batch.dtype in (torch.float32, torch.float64) else batch.detach().double()
-            )
-            return wide.cpu().numpy()
-        return np.asarray(batch)
-    import torch
-
-    if not is_torch_array(batch):
-        try:
-            batch = torch.as_tensor(np.asarray(batch))
-        except TypeError as error:
-            raise InvalidEmbedding(f"batch: {error}; give real numbers") from error
-    return batch.detach().to(device.removeprefix("torch:"))

@@ -4,10 +4,12 @@ A run is L different reference rows on a circle, with the window slid once aroun
 every window has neighbours on both sides, so ``-log P(largest of L <= h)`` is L times the rate at
 which alarms begin, with no correction for ends.
 
-A window from the reference is part of what it is compared with. Its mean embedding differs from
-the reference's by a variance proportional to ``1/W - 1/N``; in operation, where the stream is
-independent of the reference, by one proportional to ``1/W + 1/N``. So the biased (V-statistic) form
-is multiplied by their ratio, ``(N + W) / (N - W)`` up to 1/N, and the bias is then taken off.
+In operation the mean embedding of a window (variance proportional to 1/W) is compared with that of
+the reference, which is off the population's by a fixed amount (variance proportional to 1/N). A
+window of reference rows is nearer to the reference, by a variance of ``1/W - 1/N``, so its
+difference is multiplied by ``sqrt(N / (N - W))``; and each run is compared with a reference that is
+off by an amount of its own, a sum of all centred rows with random signs over N (the multiplier
+bootstrap). The bias of the squared length is then taken off.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ Progress = Callable[[float], None]
 
 _STEP = 100_000  # kernel values handled in one step: they stay in the processor's cache
 _LEVELS = 65535
+_ERRORS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class NullRuns:
 class _Kernel:
     """The kernel matrix in 16 bits, so that random reads find it in the cache."""
 
-    def __init__(self, kernel: NDArray[np.float32]) -> None:
+    def __init__(self, kernel: NDArray[np.float32], rng: np.random.Generator) -> None:
         n = kernel.shape[0]
         self.n = n
         self.row_sums = kernel.sum(axis=1, dtype=np.float64)
@@ -68,6 +71,13 @@ class _Kernel:
             scaled = (kernel[start : start + 1024] - np.float32(self.low)) * np.float32(1.0 / self.step)
             codes[start : start + 1024] = np.minimum(scaled + np.float32(0.5), _LEVELS)
         self.flat = codes.reshape(-1)
+        # Column m: how far each row lies along the m-th possible error of the reference's mean.
+        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), size=(n, _ERRORS))
+        signs -= signs.mean(axis=0)
+        product = kernel @ signs
+        self.error_length = np.einsum("nm,nm->m", signs, product, dtype=np.float64) / n**2
+        along = (product - signs) / n  # without the row's own share
+        self.along_error = np.ascontiguousarray((along - along.mean(axis=0)).T, dtype=np.float64)
 
 
 def simulate(
@@ -83,7 +93,7 @@ def simulate(
     ``kernel`` is (N, N) float32 with ones on the diagonal; ``2 * windows[-1] <= length <= N``.
     Costs ``runs * length * windows[-1]`` reads of kernel values.
     """
-    source = _Kernel(kernel)
+    source = _Kernel(kernel, rng)
     widest, k = windows[-1], len(windows)
     together = max(1, _STEP // (length * widest))
     circles = _Circles(source, windows, together, length)
@@ -92,7 +102,7 @@ def simulate(
     spaced = []
     for start in range(0, runs, together):
         some = slice(start, min(start + together, runs))
-        stats = circles.statistics(rows[some].astype(np.int64))
+        stats = circles.statistics(rows[some].astype(np.int64), np.arange(some.start, some.stop) % _ERRORS)
         at = stats.argmax(axis=1)
         peaks[some] = at
         maxima[some] = np.take_along_axis(stats, at[:, None, :], axis=1)[:, 0, :]
@@ -134,14 +144,18 @@ class _Circles:
         # Members of a window with those before them in it.
         self.inside = [np.tril(np.ones((w, w - 1), dtype=np.float32), -1)[:, ::-1].copy() for w in windows]
 
-    def statistics(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(c, length, k): the statistic of the window that ends at each position of (c, length) rows."""
+    def statistics(self, rows: NDArray[np.int64], errors: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(c, length, k): the statistic of the window that ends at each position of (c, length) rows.
+
+        ``errors`` (c,) chooses the error of the reference that each circle is given.
+        """
         c, length = rows.shape
         source, reach = self.source, self.reach
         band = self._fill(rows)
         around = np.concatenate([rows[:, length - reach :], rows], axis=1)
-        sums = np.zeros((c, length + reach + 1))
+        sums, off = np.zeros((c, length + reach + 1)), np.zeros((c, length + reach + 1))
         np.cumsum(source.row_sums[around], axis=1, out=sums[:, 1:])
+        np.cumsum(source.along_error[errors[:, None], around], axis=1, out=off[:, 1:])
         out = np.empty((c, length, len(self.windows)))
         for column, w in enumerate(self.windows):
             near = slice(reach - (w - 1), reach)
@@ -155,8 +169,10 @@ class _Circles:
             np.cumsum(pairs, axis=1, out=pairs)
             pairs *= source.step
             pairs += source.low * (w * (w - 1) / 2.0)
-            crossing = sums[:, reach + 1 :] - sums[:, reach + 1 - w : reach + 1 - w + length]
-            out[:, :, column] = _as_in_operation(source, pairs, crossing, w)
+            ends, starts = slice(reach + 1, None), slice(reach + 1 - w, reach + 1 - w + length)
+            along = (off[:, ends] - off[:, starts]) / w
+            out[:, :, column] = _as_in_operation(source, pairs, sums[:, ends] - sums[:, starts], along, w)
+            out[:, :, column] += source.error_length[errors][:, None]
         return out
 
     def _fill(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -179,7 +195,11 @@ class _Circles:
 
 
 def _as_in_operation(
-    source: _Kernel, pairs: NDArray[np.float64], crossing: NDArray[np.float64], w: int
+    source: _Kernel,
+    pairs: NDArray[np.float64],
+    crossing: NDArray[np.float64],
+    along: NDArray[np.float64],
+    w: int,
 ) -> NDArray[np.float64]:
     """The unbiased squared MMD that a window of an independent stream would have.
 
@@ -190,4 +210,5 @@ def _as_in_operation(
     biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))
     inner = 2.0 * pairs / (w * (w - 1.0))
     bias = (1.0 - inner) / w + (1.0 - source.off_diagonal_mean) / n
-    return np.asarray((n + w) / (n - float(w)) * biased - bias)
+    stretch = n / (n - float(w))
+    return np.asarray(stretch * biased - 2.0 * np.sqrt(stretch) * along - bias)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_torch_array
 from numpy.typing import NDArray
 
 from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
 
 MIN_DISTINCT_ROWS = 10
+_BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit code
 
 
 def check_windows(window: int | Sequence[int]) -> tuple[int, ...]:
@@ -34,6 +36,41 @@ def check_positive(name: str, value: float, least: float = 0.0) -> float:
     return number
 
 
+def check_count(name: str, value: int) -> int:
+    """``value`` as an int, if it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name}: {value!r}; give a whole number of at least 1")
+    return int(value)
+
+
+def as_samples(name: str, sample: Any) -> NDArray[np.float64]:
+    """(n, d) float64 of an offline sample, NumPy or torch: n >= 2, d >= 1, finite.
+
+    Raises
+    ------
+    InvalidEmbedding
+        If it is anything else.
+    """
+    x = on_host(sample)
+    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1 or x.dtype.kind not in "fiub":
+        raise InvalidEmbedding(f"{name}: shape {x.shape}, dtype {x.dtype}; give (n, d) real numbers, n >= 2")
+    x = x.astype(np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(x).all(axis=1)))
+    if bad:
+        raise InvalidEmbedding(f"{name}: {bad} of {x.shape[0]} rows hold NaN or infinity; remove them")
+    return x
+
+
+def on_host(array: Any) -> NDArray[Any]:
+    """Any array as a NumPy array; torch's narrow floats, which NumPy lacks, become float64."""
+    if not is_torch_array(array):
+        return np.asarray(array)
+    array = array.detach().cpu()
+    if array.is_floating_point() and array.element_size() < 4:
+        array = array.double()
+    return np.asarray(array.numpy())
+
+
 def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.float64]:
     """The reference as (n, d) float64, if it can serve as one.
 
@@ -43,7 +80,7 @@ def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.floa
         If it is not (n, d) real numbers, n < 4 * the longest window, any value is NaN or
         infinite, or fewer than 10 rows are distinct.
     """
-    x = np.asarray(reference)
+    x = on_host(reference)
     if x.ndim != 2 or x.shape[1] < 1:
         raise InvalidReference(f"reference: shape {x.shape}; give (n, d), one row for each observation")
     if x.dtype.kind not in "fiub":
@@ -61,7 +98,7 @@ def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.floa
             f"reference: {bad.size} of {x.shape[0]} rows hold NaN or infinity (first: row {bad[0]}); "
             "remove them"
         )
-    distinct = len({row.tobytes() for row in x})
+    distinct = count_distinct(x)
     if distinct < MIN_DISTINCT_ROWS:
         what = "constant" if distinct == 1 else f"only {distinct} distinct rows"
         raise InvalidReference(
@@ -69,6 +106,11 @@ def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.floa
             "embeddings come from different observations"
         )
     return x
+
+
+def count_distinct(x: NDArray[np.float64]) -> int:
+    """How many rows of (n, d) differ from all others."""
+    return len({hash(row.tobytes()) for row in x + 0.0})  # -0.0 is 0.0
 
 
 def as_rows(batch: Any, n_features: int) -> Any:
@@ -79,7 +121,11 @@ def as_rows(batch: Any, n_features: int) -> Any:
     InvalidEmbedding
         If they are not real numbers of length ``n_features``.
     """
-    if isinstance(batch, np.ndarray) and batch.dtype.kind not in "fiub":
+    if isinstance(batch, np.ndarray):
+        real = batch.dtype.kind in "fiub"
+    else:
+        real = array_namespace(batch).isdtype(batch.dtype, ("real floating", "integral", "bool"))
+    if not real:
         raise InvalidEmbedding(f"embedding: dtype {batch.dtype}; give real numbers")
     if batch.ndim == 1:
         batch = array_namespace(batch).reshape(batch, (1, -1))
@@ -90,3 +136,37 @@ def as_rows(batch: Any, n_features: int) -> Any:
             f"give ({n_features},) or (b, {n_features})"
         )
     return batch
+
+
+def fit_memory(
+    rows: NDArray[np.float64], limit: int, windows: tuple[int, ...], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The rows, or as many of them as the limit allows, and what to say about them.
+
+    Raises
+    ------
+    InvalidReference
+        If the limit does not allow for the windows.
+    """
+    n = rows.shape[0]
+    notes = []
+    most = math.isqrt(limit // _BYTES_A_PAIR)
+    if n > most:
+        if most < 4 * windows[-1]:
+            raise InvalidReference(
+                f"reference: a window of {windows[-1]} needs {4 * windows[-1]} rows, and their kernel values "
+                f"more than the {limit / 1e9:.1f} GB of OnlineMMD.max_kernel_bytes; give a shorter window"
+            )
+        notes.append(
+            f"the reference has {n} rows, whose kernel values need {n * n * _BYTES_A_PAIR / 1e9:.1f} GB; "
+            f"{most} rows, drawn at random, are used, within OnlineMMD.max_kernel_bytes "
+            f"({limit / 1e9:.1f} GB)"
+        )
+        rows = rows[np.sort(rng.choice(n, most, replace=False))]
+    distinct = count_distinct(rows)
+    if distinct < 0.9 * rows.shape[0]:
+        notes.append(
+            f"only {distinct} of {rows.shape[0]} reference rows are distinct: unless the stream repeats "
+            "itself as much, the statistic is off; remove the duplicates"
+        )
+    return rows, notes
