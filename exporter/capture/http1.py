@@ -14,10 +14,10 @@ from exporter.capture.http1_body import Body, ChunkedBody, LengthBody, NotHttp1E
 from exporter.capture.http1_head import CHUNKED, MAX_HEAD_BYTES, UNTIL_CLOSE, Heads, RequestHead, Select
 from exporter.capture.tap import Phase
 
-Kind = Literal["tls", "http2", "upgrade", "malformed", "overrun"]
-KINDS: tuple[Kind, ...] = ("tls", "http2", "upgrade", "malformed", "overrun")
+Kind = Literal["tls", "http2", "upgrade", "malformed", "overrun", "failed"]
+KINDS: tuple[Kind, ...] = ("tls", "http2", "upgrade", "malformed", "overrun", "failed")
 """Why a connection is no longer followed: it begins as TLS or HTTP/2 does, it switched protocols
-(WebSocket, CONNECT), its bytes are not HTTP/1, or more was under way than may be kept."""
+(WebSocket, CONNECT), its bytes are not HTTP/1, more was under way than may be kept, or a fault of ours."""
 
 MAX_OUTSTANDING = 256
 """Pipelined requests of one connection that wait for their answers."""
@@ -184,16 +184,22 @@ class Http1Follower:
     def client_gap(self, n_bytes: int) -> None:
         """Bytes of the client passed that were not kept."""
         if self.kind is None:
-            if self._asking is not None and self._ask_body is not None and self._ask_body.skip(n_bytes):
-                self._asking.exchange.request_gap(n_bytes)
+            turn, body = self._asking, self._ask_body
+            if turn is not None and body is not None and body.skip(n_bytes):
+                turn.exchange.request_gap(n_bytes)
+                if body.done:
+                    self._asked(turn)
             else:
                 self._stop("overrun")
 
-    def upstream_gap(self, n_bytes: int) -> None:
-        """Bytes of the upstream passed that were not kept."""
+    def upstream_gap(self, n_bytes: int, at: float) -> None:
+        """Bytes of the upstream passed at ``at`` that were not kept."""
         if self.kind is None:
-            if self._turns and self._answer_body is not None and self._answer_body.skip(n_bytes):
+            body = self._answer_body
+            if self._turns and body is not None and body.skip(n_bytes):
                 self._turns[0].exchange.response_gap(n_bytes)
+                if body.done:
+                    self._answered(at)
             else:
                 self._stop("overrun")
 

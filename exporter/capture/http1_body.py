@@ -30,7 +30,7 @@ class Body(Protocol):
         """Read from ``data[start:]``; return the offset of the first byte after the message."""
 
     def skip(self, n_bytes: int) -> bool:
-        """Pass over bytes of the body that were not kept; False if the end may lie among them."""
+        """Pass over bytes of the body that were not kept; False if more than the body may lie among them."""
 
 
 class LengthBody:
@@ -54,9 +54,10 @@ class LengthBody:
         return len(data)
 
     def skip(self, n_bytes: int) -> bool:
-        if n_bytes >= self.remaining:
+        if n_bytes > self.remaining:
             return False
         self.remaining -= n_bytes
+        self.done = self.remaining == 0
         return True
 
 

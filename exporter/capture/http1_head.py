@@ -61,12 +61,14 @@ class ResponseHead:
 class _Collector:
     """What llhttp calls back with."""
 
-    __slots__ = ("complete", "fields", "target")
+    __slots__ = ("complete", "fields", "keep_alive", "parser", "target")
 
     def __init__(self) -> None:
+        self.parser: httptools.HttpRequestParser | None = None
         self.target = b""
         self.fields: list[tuple[bytes, bytes]] = []
         self.complete = False
+        self.keep_alive = False
 
     def on_url(self, url: bytes) -> None:
         self.target += url
@@ -76,6 +78,10 @@ class _Collector:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        if self.parser is not None:
+            # llhttp forgets the connection header with the end of the message, so it is asked here.
+            self.keep_alive = self.parser.should_keep_alive()
+            self.parser = None  # else the two would keep each other alive
 
 
 class Heads:
@@ -113,7 +119,7 @@ class Heads:
 
 def _parse_request(head: bytes, select: Select) -> RequestHead | None:
     collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
+    parser = collector.parser = httptools.HttpRequestParser(collector)
     switch = False
     try:
         parser.feed_data(head)
@@ -138,7 +144,7 @@ def _parse_request(head: bytes, select: Select) -> RequestHead | None:
         fields,
         0 if connect else length,
         switch or connect or parser.should_upgrade(),
-        not parser.should_keep_alive(),
+        not collector.keep_alive,
         not connect and select(method, path),
         len(head),
     )

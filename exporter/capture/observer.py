@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from exporter.capture.exchange import Exchange
-from exporter.capture.http1 import KINDS, Http1Follower, Observer, Passed
+from exporter.capture.http1 import KINDS, Http1Follower, Kind, Observer, Passed
 from exporter.capture.http1_head import Select
 from exporter.capture.tap import Phase
 
@@ -73,6 +73,8 @@ class ConnectionLog:
         cost = len(data) + _ENTRY_BYTES
         entry: bytes | int = data
         unread = self.logged - self.read
+        if unread > observer.hurry_bytes:
+            observer.wake.set()
         if (
             unread + cost > observer.max_connection_bytes
             or observer.logged - observer.read + cost > observer.max_bytes
@@ -132,7 +134,9 @@ class LogObserver:
     ) -> None:
         self.max_bytes = max_bytes
         self.max_connection_bytes = max_connection_bytes
+        self.hurry_bytes = max_connection_bytes // 4
         self.clock = clock
+        self.wake = threading.Event()
         self.ready: deque[ConnectionLog] = deque()
         self.logged = 0
         self.read = 0
@@ -157,6 +161,7 @@ class LogObserver:
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Read what was logged, deliver it and end the thread; give up after ``timeout_seconds``."""
         self._stopping.set()
+        self.wake.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
             self._thread = None
@@ -170,8 +175,9 @@ class LogObserver:
                 self._read(log)
             except Exception:
                 self.failures += 1
-                log.done = True
                 logger.exception("reading a connection failed; it goes on unobserved")
+                self._give_up(log, "failed")
+                self.ready.append(log)  # for what is left in it
             if time.perf_counter() >= until:
                 break
         shared = self._shared
@@ -190,7 +196,8 @@ class LogObserver:
                 self.read_for(self._slice)
                 time.sleep(self._slice)
             else:
-                self._stopping.wait(self._interval)
+                self.wake.clear()
+                self.wake.wait(self._interval)
         while self.ready:
             self.read_for(self._slice)
 
@@ -203,26 +210,34 @@ class LogObserver:
             follower = log.follower = Http1Follower(self._shared)
         followed = follower.kind is None
         cost = 0
-        for _ in range(len(entries)):
-            what, data, at = entries.popleft()
-            cost += _ENTRY_BYTES
-            if what == _CLOSED:
-                follower.closed(at)
-            elif isinstance(data, int):
-                if what == _CLIENT:
-                    follower.client_gap(data)
+        try:
+            for _ in range(len(entries)):
+                what, data, at = entries.popleft()
+                cost += _ENTRY_BYTES
+                if what == _CLOSED:
+                    follower.closed(at)
+                elif isinstance(data, int):
+                    if what == _CLIENT:
+                        follower.client_gap(data)
+                    else:
+                        follower.upstream_gap(data, at)
                 else:
-                    follower.upstream_gap(data)
-            else:
-                cost += len(data)
-                if what == _CLIENT:
-                    follower.from_client(data, at)
-                else:
-                    follower.from_upstream(data, at)
+                    cost += len(data)
+                    if what == _CLIENT:
+                        follower.from_client(data, at)
+                    else:
+                        follower.from_upstream(data, at)
+        finally:
+            log.read += cost
+            self.read += cost
         if log.overrun:
-            follower.give_up("overrun")
-        if followed and follower.kind is not None:
-            log.done = True
-            self.unfollowed[follower.kind] += 1
-        log.read += cost
-        self.read += cost
+            self._give_up(log, "overrun")
+        elif followed and follower.kind is not None:
+            self._give_up(log, follower.kind)
+
+    def _give_up(self, log: ConnectionLog, kind: Kind) -> None:
+        log.done = True
+        log.overrun = False
+        self.unfollowed[kind] += 1
+        if log.follower is not None:
+            log.follower.give_up(kind)
