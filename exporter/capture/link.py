@@ -423,7 +423,7 @@ class Link:
         if client.ended:
             client.close()
             return
-        client.write = _ignore
+        client.write = client.record = _ignore
         client.resume(PEER_FULL | CONNECTING | DRAINING)
         client.transport.write_eof()
         self.owner.loop.call_later(self.owner.limits.linger_seconds, self._linger_over)
