@@ -221,6 +221,25 @@ class AdminConfig(Section):
     token: str | None = Field(default=None, min_length=8, repr=False)
 
 
+class IngestConfig(Section):
+    """Observations and labels that others post to the admin listener."""
+
+    enabled: bool = False
+    max_body_bytes: Bytes = ByteSize(8 * 1024 * 1024)
+    retry_after: Duration = 1.0
+    event_window: Duration = 60.0
+    max_events: Whole = Field(default=10_000, ge=1)
+    max_event_bytes: Bytes = ByteSize(64 * 1024 * 1024)
+    max_records: Whole = Field(default=100_000, ge=1, le=10_000_000)
+
+
+class LabelsConfig(Section):
+    """How long and for how many predictions a late label is waited for."""
+
+    window: Duration = 86_400.0
+    max_items: Whole = Field(default=100_000, ge=1, le=10_000_000)
+
+
 class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
@@ -243,6 +262,8 @@ class Config(Section):
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
+    ingest: IngestConfig = IngestConfig()
+    labels: LabelsConfig = LabelsConfig()
     alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")

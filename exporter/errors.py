@@ -6,6 +6,7 @@
     ├── InvalidEmbedding     an embedding whose length or type the detector cannot take
     ├── DetectorFileError    a saved detector is corrupt, truncated or from a newer version
     └── PayloadError         a captured body that cannot be read as a prediction
+        └── IngestError      a body that others sent and that breaks a rule
 
 A message names the key or argument, the value received, the rule, and the fix.
 """
@@ -43,3 +44,16 @@ class PayloadError(InferenceExporterError, ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class IngestError(PayloadError):
+    """A request of the ingest API that breaks a rule.
+
+    ``status`` is the HTTP status to answer with, ``field`` the path of the field at fault, empty
+    where it is the body as a whole.
+    """
+
+    def __init__(self, status: int, field: str, message: str) -> None:
+        super().__init__("unreadable", f"{field}: {message}" if field else message)
+        self.status = status
+        self.field = field
