@@ -37,20 +37,30 @@ def load_reference(
     InvalidReference
         If the file cannot be read as such, or the rows break a rule of :func:`check_reference`.
     """
+    return check_reference(read_rows(path, key=key), check_windows(window))
+
+
+def read_rows(path: str | os.PathLike[str], *, key: str | None = None) -> Any:
+    """The rows of a file, as :func:`load_reference` reads them, unchecked.
+
+    Raises
+    ------
+    InvalidReference
+        If the file cannot be read as such.
+    """
     source = Path(path)
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}
     reader = readers.get(source.suffix.lower())
     if reader is None:
         raise InvalidReference(f"reference: {source}; give a file ending in {', '.join(readers)}")
     try:
-        rows = reader(source, key)
+        return reader(source, key)
     except FileNotFoundError as error:
         raise InvalidReference(f"reference: {source} does not exist; give the path of a file") from error
     except InvalidReference:
         raise
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise InvalidReference(f"reference: {source} cannot be read ({error}); write it again") from error
-    return check_reference(rows, check_windows(window))
 
 
 def _read_npy(path: Path, key: str | None) -> Any:  # noqa: ARG001 - one signature for all readers

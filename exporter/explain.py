@@ -1,0 +1,164 @@
+"""What a threshold means: false alarms in time, and how soon a shift of a given size is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.detect.mmd import OnlineMMD
+
+SHIFTS = (0.1, 0.25, 0.5, 1.0, 2.0)
+DIRECTIONS = ("all dimensions", "main direction", "one dimension")
+SECONDS_PER_MONTH = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How many tests pass until a shift is seen.
+
+    Parameters
+    ----------
+    shift
+        In standard deviations of the reference, along ``direction``.
+    direction
+        ``all dimensions`` (each by so many of its own), ``main direction`` (the first principal axis),
+        or ``one dimension`` (the one with the largest spread).
+    median
+        Median number of observations from the shift to the alarm; None where fewer than half of the
+        simulated streams raised one in time.
+    seen
+        Share of the streams that did, 0 to 1.
+    """
+
+    shift: float
+    direction: str
+    median: float | None
+    seen: float
+
+
+def horizon(detector: OnlineMMD) -> int:
+    """Observations after the shift that each simulated stream has."""
+    return 10 * detector.windows[-1]
+
+
+def simulate_delays(
+    detector: OnlineMMD,
+    reference: NDArray[np.float64],
+    *,
+    shifts: tuple[float, ...] = SHIFTS,
+    directions: tuple[str, ...] = DIRECTIONS,
+    runs: int = 40,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> list[Delay]:
+    """Shift streams of reference rows by known amounts, and count the tests until the alarm.
+
+    Each stream fills the longest window with rows of the (n, d) ``reference``, drawn without
+    replacement, then goes on with further rows, shifted. A row that is also in the reference would
+    look more typical than a new one; its own kernel value, which a shift makes the same for all, is
+    taken out again.
+    """
+    rng = np.random.default_rng(seed)
+    vectors = _directions(reference, directions)
+    cells = [(shift, name) for name in directions for shift in shifts]
+    delays = []
+    for index, (shift, name) in enumerate(cells):
+        vector = shift * vectors[name]
+        waits = [_wait(detector, reference, vector, rng) for _ in range(runs)]
+        seen = [wait for wait in waits if wait is not None]
+        # Streams that were not seen in time wait longer than any that was.
+        ranked = np.sort([np.inf if wait is None else wait for wait in waits])
+        median = float(ranked[(runs - 1) // 2])
+        delays.append(Delay(shift, name, median if np.isfinite(median) else None, len(seen) / runs))
+        if progress is not None:
+            progress((index + 1) / len(cells))
+    return delays
+
+
+def _directions(reference: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+    """The shift of one standard deviation along each direction, (d,) each."""
+    std = reference.std(axis=0)
+    widest = np.zeros_like(std)
+    widest[np.argmax(std)] = std.max()
+    found = {"all dimensions": std, "one dimension": widest}
+    if "main direction" in names:
+        centred = reference - reference.mean(axis=0)
+        _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+        found["main direction"] = axes[0] * singular[0] / np.sqrt(reference.shape[0])
+    return found
+
+
+def _wait(
+    detector: OnlineMMD, reference: NDArray[np.float64], vector: NDArray[np.float64], rng: np.random.Generator
+) -> int | None:
+    n, longest = reference.shape[0], detector.windows[-1]
+    order = np.resize(rng.permutation(n), longest + horizon(detector))
+    detector.reset()
+    before = detector.update(reference[order[:longest]])
+    typical = detector.evidence().witness.mean()
+    # After the shift the window changes its make-up; its mean witness is taken as it ends.
+    after = detector.update(reference[order[longest:]] + vector)
+    shifted = detector.evidence().witness.mean()
+    detector.reset()
+    own = float(np.exp(-(vector @ vector) / (2.0 * detector.bandwidth**2)))
+    fresh = np.clip(np.arange(1, after.test_stat.size + 1)[:, None] / np.array(detector.windows), 0.0, 1.0)
+    excess = (1.0 - typical) * (1.0 - fresh) + (own - shifted) * fresh
+    statistic = after.test_stat_by_window + 2.0 * excess / (n - 1.0)
+    above = (statistic > before.threshold_by_window).any(axis=1)
+    return int(np.argmax(above)) + 1 if above.any() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What an expected run length is in time.
+
+    Parameters
+    ----------
+    tests_per_second
+        Above 0.
+    seconds_between, per_month
+        Mean time between false alarms, and false alarms in 30 days.
+    window_seconds
+        (k,) how far back the windows look.
+    """
+
+    tests_per_second: float
+    seconds_between: float
+    per_month: float
+    window_seconds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, detector: OnlineMMD, tests_per_second: float) -> Rate:
+        """The detector's run length at so many tests a second."""
+        seconds = detector.expected_run_length / tests_per_second
+        return cls(
+            tests_per_second,
+            seconds,
+            SECONDS_PER_MONTH / seconds,
+            tuple(w / tests_per_second for w in detector.windows),
+        )
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: two units at most."""
+    if seconds < 0.95:
+        return f"{seconds:.2g} seconds"
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    if seconds >= 730 * 86400:
+        return f"{seconds / (365.25 * 86400):,.1f} years"
+    whole = round(seconds) if seconds >= 10 else seconds
+    for index, (name, size) in enumerate(units):
+        if whole >= size:
+            if size == 1:
+                return f"{whole:.3g} second{'' if whole == 1 else 's'}"
+            following, small = units[index + 1]
+            count, rest = divmod(whole, size)
+            parts = [f"{count:.0f} {name}{'' if count == 1 else 's'}"]
+            if rest >= small and count < 10:
+                more = rest // small
+                parts.append(f"{more:.0f} {following}{'' if more == 1 else 's'}")
+            return " ".join(parts)
+    return f"{seconds:.3g} seconds"

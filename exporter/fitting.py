@@ -1,0 +1,197 @@
+"""From a file of reference embeddings to a saved detector, and what to say about it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from exporter.detect import OnlineMMD
+from exporter.detect.alibi_reader import read_online_mmd
+from exporter.detect.validation import check_reference, check_windows
+from exporter.errors import ConfigError, DetectorFileError
+from exporter.reference import load_reference
+
+DEFAULT_WINDOW = 50
+DEFAULT_RUN_LENGTH = 10_000.0
+_SPREAD_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What to calibrate; None is the default, or what a directory saved by alibi-detect says.
+
+    Parameters
+    ----------
+    windows
+        Window lengths, in observations.
+    expected_run_length
+        Mean number of tests between false alarms.
+    false_alarm_interval, max_per_second
+        The same in time: seconds between false alarms, at so many tests a second. Both or none.
+    bandwidth, seed, device
+        As for :meth:`OnlineMMD.fit`.
+    key
+        The array of an npz, or the column of lists of a parquet file.
+    """
+
+    windows: tuple[int, ...] | None = None
+    expected_run_length: float | None = None
+    false_alarm_interval: float | None = None
+    max_per_second: float | None = None
+    bandwidth: float | None = None
+    seed: int | None = None
+    device: str = "auto"
+    key: str | None = None
+
+    def run_length(self) -> float | None:
+        """The expected run length that is asked for.
+
+        Raises
+        ------
+        ConfigError
+            If it is asked for in two ways, or in half of one.
+        """
+        if self.false_alarm_interval is None:
+            return self.expected_run_length
+        if self.expected_run_length is not None:
+            raise ConfigError("give --expected-run-length or --false-alarm-interval, not both")
+        if self.max_per_second is None:
+            raise ConfigError(
+                "--false-alarm-interval needs --max-per-second, "
+                "since only then is it known how many tests a second are made"
+            )
+        if not (math.isfinite(self.max_per_second) and self.max_per_second > 0):
+            raise ConfigError(f"--max-per-second: {self.max_per_second}; give a number above 0")
+        return self.false_alarm_interval * self.max_per_second
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A saved detector and what there is to know about it.
+
+    Parameters
+    ----------
+    detector
+        As saved.
+    rows
+        Rows of the reference.
+    null_std
+        (k,) float64, the standard deviation of each window's statistic without drift.
+    seconds
+        What the calibration took.
+    notes
+        What a directory saved by alibi-detect could not pass on.
+    """
+
+    detector: OnlineMMD
+    rows: int
+    null_std: NDArray[np.float64]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def fit_file(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    request: FitRequest,
+    progress: Callable[[float], None] | None = None,
+) -> Fitted:
+    """Read reference embeddings, calibrate a detector, save it.
+
+    ``source`` is a file that :func:`load_reference` reads, or a directory in which alibi-detect saved
+    an ``MMDDriftOnline``; nothing pickled in it is read.
+
+    Raises
+    ------
+    InvalidReference, DetectorFileError, ConfigError
+        If the reference, the directory or the request breaks a rule, or ``out`` cannot be written.
+    """
+    target = Path(out)
+    if target.suffix != ".npz":
+        raise ConfigError(f"--out: {target}; give a file name that ends in .npz")
+    if not target.resolve().parent.is_dir():
+        raise ConfigError(f"--out: {target}; the folder does not exist, create it")
+    run_length, windows, bandwidth = request.run_length(), request.windows, request.bandwidth
+    notes: tuple[str, ...] = ()
+    if Path(source).is_dir():
+        saved = read_online_mmd(source)
+        notes = saved.notes
+        windows = windows or (saved.window,)
+        run_length = saved.expected_run_length if run_length is None else run_length
+        bandwidth = saved.bandwidth if bandwidth is None else bandwidth
+        rows: Any = check_reference(saved.reference, check_windows(windows))
+    else:
+        windows = windows or (DEFAULT_WINDOW,)
+        rows = load_reference(source, window=windows, key=request.key)
+    start = time.perf_counter()
+    detector = OnlineMMD.fit(
+        rows,
+        window=windows,
+        expected_run_length=DEFAULT_RUN_LENGTH if run_length is None else run_length,
+        bandwidth=bandwidth,
+        device=request.device,
+        seed=request.seed,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    try:
+        detector.save(target)
+    except OSError as error:
+        raise ConfigError(
+            f"--out: {target} cannot be written ({error.strerror}); give another path"
+        ) from error
+    return Fitted(
+        detector, rows.shape[0], null_std(rows, detector.windows, detector.bandwidth), seconds, notes
+    )
+
+
+def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
+    """A saved detector with an empty window.
+
+    Raises
+    ------
+    DetectorFileError
+        If there is no such file, or it holds no detector.
+    """
+    if Path(path).suffix.lower() != ".npz":
+        raise DetectorFileError(
+            f"reference: {path} is no detector file (.npz); make one with `inference-exporter fit {path}`"
+        )
+    try:
+        detector = OnlineMMD.load(path, device=device)
+    except OSError as error:
+        raise DetectorFileError(
+            f"reference: {path} cannot be read ({error.strerror}); make it with `inference-exporter fit`"
+        ) from error
+    detector.reset()
+    return detector
+
+
+def null_std(
+    reference: NDArray[np.float64], windows: tuple[int, ...], bandwidth: float
+) -> NDArray[np.float64]:
+    """(k,) float64 standard deviation of the unbiased squared MMD of each window without drift.
+
+    ``sqrt(2 E[h^2] (1/(n(n-1)) + 1/(w(w-1)) + 2/(nw)))`` with h the kernel centred on the reference,
+    (n, d), of which at most 1,000 rows are compared. [Gretton et al., JMLR 2012, appendix B.]
+    """
+    n = reference.shape[0]
+    x = reference[:: -(-n // _SPREAD_ROWS)]
+    kernel = np.exp(-cdist(x, x, "sqeuclidean") / (2.0 * bandwidth**2))
+    mean = kernel.mean(axis=0)
+    centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
+    np.fill_diagonal(centred, 0.0)
+    m = x.shape[0]
+    second_moment = float((centred**2).sum() / (m * (m - 1.0)))
+    w = np.asarray(windows, dtype=np.float64)
+    sizes = 1.0 / (n * (n - 1.0)) + 1.0 / (w * (w - 1.0)) + 2.0 / (n * w)
+    return np.asarray(np.sqrt(2.0 * second_moment * sizes))
