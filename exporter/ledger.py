@@ -153,8 +153,8 @@ class Account:
     def close(self) -> None:
         """Give up what still waits."""
         with self._ledger.lock:
-            if not self._closed:
-                self._closed = True
+            self._closed = True
+            if self._waiting:
                 self._ledger.drop("stopped", self._waiting)
                 self._wait(-self._waiting)
 
