@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from examples.demo.performance import Performance
 from examples.demo.server import ServiceFailed
+from examples.stack import StackFailed
 
 OUTPUT = Path(__file__).parent / ".build"
 
@@ -31,6 +32,9 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         default=os.environ.get("KEEP", "") not in ("", "0"),
         help="leave the service up at the end, until Ctrl-C (also KEEP=1)",
+    )
+    parser.add_argument(
+        "--stack", action="store_true", help="run Debian's Prometheus and Alertmanager beside it"
     )
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("--port", type=int, default=0, help="port of the service (default: a free one)")
@@ -49,6 +53,7 @@ async def _perform(arguments: argparse.Namespace, console: Console) -> int:
         output=arguments.output,
         live=console.is_terminal and not arguments.plain,
         keep=arguments.keep,
+        stack=arguments.stack,
     )
     return await performance.run()
 
@@ -59,7 +64,7 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     try:
         return asyncio.run(_perform(arguments, console))
-    except ServiceFailed as error:
+    except (ServiceFailed, StackFailed) as error:
         console.print(f"[red]failed:[/] {escape(str(error))}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from examples.demo.alerting import alert_complaints, alerting
 from examples.demo.picture import save_picture
 from examples.demo.scrape import Snapshot, scrape
 from examples.demo.server import running_service
 from examples.demo.story import Outcome, Phase, complaints, outcome, plan
 from examples.demo.view import plain_line, screen
+from examples.stack import Change
 from examples.traffic import send_traffic
 
 SCRAPE_SECONDS = 0.25
@@ -42,10 +44,20 @@ class Performance:
         Draw the live view; otherwise print lines.
     keep
         Leave the service up at the end until interrupted.
+    stack
+        Run Prometheus and Alertmanager beside it, and see to it that the drift alert fires and resolves.
     """
 
     def __init__(
-        self, console: Console, *, seconds: float, port: int, output: Path, live: bool, keep: bool
+        self,
+        console: Console,
+        *,
+        seconds: float,
+        port: int,
+        output: Path,
+        live: bool,
+        keep: bool,
+        stack: bool = False,
     ) -> None:
         self.console = console
         self.seconds = seconds
@@ -53,6 +65,8 @@ class Performance:
         self.output = output
         self.live = live
         self.keep = keep
+        self.stack = stack
+        self.changes: list[Change] = []
         self.started = time.monotonic()
         self.history: list[Snapshot] = []
         self.found: dict[int, int] = {}
@@ -65,11 +79,18 @@ class Performance:
     async def run(self) -> int:
         """Do everything; return the exit code."""
         self._prepare()
-        async with running_service(self._artefacts, self.output / "service.log", self.port) as url:
+        async with contextlib.AsyncExitStack() as running:
+            url = await running.enter_async_context(
+                running_service(self._artefacts, self.output / "service.log", self.port)
+            )
+            self.console.print(f"The service is up: [bold]{url}/predict[/]\nMetrics: {url}/metrics")
+            if self.stack:
+                stack = await running.enter_async_context(alerting(url, self._noted))
+                self.console.print(f"Prometheus: {stack.prometheus}\nAlertmanager: {stack.alertmanager}")
+            self.console.print()
             async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10.0) as client:
-                self.console.print(f"The service is up: [bold]{url}/predict[/], metrics at {url}/metrics\n")
                 outcomes = await self._play(client, url)
-                code = self._sum_up(outcomes)
+            code = await self._sum_up(outcomes)
             if self.keep:
                 await self._stay(url)
         return code
@@ -190,13 +211,18 @@ class Performance:
         if self.phase >= 0 and self.phases[self.phase].requests is None:
             remaining = max(0.0, self.phase_start + self.seconds - time.monotonic())
         width = min(self.console.width, 110)
-        return screen(self.history, self.phases, remaining, self.found, width)
+        alert = self.changes[-1].line() if self.changes else None
+        return screen(self.history, self.phases, remaining, self.found, width, alert)
+
+    def _noted(self, change: Change) -> None:
+        self.changes.append(change)
+        self._say(f"   {change.line()}")
 
     def _say(self, text: str) -> None:
         if self._display is None:
             self.console.print(text, markup=False)
 
-    def _sum_up(self, outcomes: list[Outcome]) -> int:
+    async def _sum_up(self, outcomes: list[Outcome]) -> int:
         last = self.history[-1]
         table = Table(title="What /metrics said\n", title_justify="left", box=None, padding=(0, 1, 0, 0))
         table.add_column("phase", no_wrap=True)
@@ -215,7 +241,7 @@ class Performance:
             )
         picture = self.output / "drift.png"
         save_picture(self.history, outcomes, picture)
-        wrong = complaints(outcomes, last)
+        wrong = complaints(outcomes, last) + await self._alert_complaints()
         self.console.print(table)
         self.console.print(
             f"\nthreshold {last.threshold:.3f}, set for one false alarm "
@@ -228,6 +254,20 @@ class Performance:
         if not wrong:
             self.console.print("[green]Drift was found where it was, and nowhere else.[/]")
         return 1 if wrong else 0
+
+    async def _alert_complaints(self) -> list[str]:
+        """What the drift alert did not do; it is given a while to resolve."""
+        if not self.stack:
+            return []
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (missing := alert_complaints(self.changes)) and time.monotonic() < deadline:
+            await asyncio.sleep(SCRAPE_SECONDS)
+        if self.live:
+            self.console.print("Alerts:")
+            for change in self.changes:
+                self.console.print(f"  {change.line()}", markup=False)
+            self.console.print()
+        return missing
 
     async def _stay(self, url: str) -> None:
         self.console.print(

@@ -93,6 +93,7 @@ def screen(
     remaining: float | None,
     found: dict[int, int],
     width: int,
+    alert: str | None = None,
 ) -> RenderableType:
     """Put the whole view together.
 
@@ -102,6 +103,8 @@ def screen(
         Seconds left of the phase, None if it does not go by the clock.
     found
         Delay in requests by index of the phase in which drift was found.
+    alert
+        The latest change of an alert, if alerts are watched.
     """
     now = history[-1]
     inner = width - 4
@@ -111,7 +114,10 @@ def screen(
         subtitle=_verdict(now, found),
         border_style="red" if now.active else "green",
     )
-    return Group(_headline(now, phases, remaining), drift, _lower(history, width))
+    lines: list[RenderableType] = [_headline(now, phases, remaining)]
+    if alert is not None:
+        lines.append(Text(alert, style="yellow", no_wrap=True, overflow="ellipsis"))
+    return Group(*lines, drift, _lower(history, width))
 
 
 def _headline(now: Snapshot, phases: Sequence[Phase], remaining: float | None) -> Text:

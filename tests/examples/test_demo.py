@@ -212,19 +212,19 @@ async def test_a_service_that_ends_at_once_is_reported_with_its_log(
             pytest.fail("it did not start")
 
 
-def test_a_summary_fits_80_columns_and_decides_the_exit_code(tmp_path: Path) -> None:
+async def test_a_summary_fits_80_columns_and_decides_the_exit_code(tmp_path: Path) -> None:
     story = _story()
     console = Console(width=80, force_terminal=False)
     run = Performance(console, seconds=1.0, port=0, output=tmp_path, live=False, keep=False)
     run.history = [s for scrapes in story for s in scrapes]
     with console.capture() as capture:
-        assert run._sum_up(list(_outcomes(story))) == 0
+        assert await run._sum_up(list(_outcomes(story))) == 0
     table = capture.get()
     assert "…" not in table
     assert "Drift was found where it was, and nowhere else." in table
     story[1] = [replace(s, events=0, episodes=0) for s in story[1]]
     with console.capture() as capture:
-        assert run._sum_up(list(_outcomes(story))) == 1
+        assert await run._sum_up(list(_outcomes(story))) == 1
     assert "failed: drifted: drift was missed" in " ".join(capture.get().split())
 
 
