@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+from exporter.bulk import observe_all
 from exporter.episode import Episode
 from exporter.instruments import DetectorInstruments, Instruments
 
@@ -34,16 +36,18 @@ class Channel:
         self.state = state
         self.instruments.enter_state(state)
 
-    def record(self, statistic: float, threshold: float) -> bool:
-        """Count one test; True if an episode begins with it."""
-        self.instruments.test_stat.observe(statistic)
-        self._last = (statistic, threshold)
-        is_drift = statistic > threshold
-        if is_drift:
-            self.instruments.events.inc()
-        begins = self._episode.step(is_drift)
-        if begins:
-            self.instruments.episodes.inc()
+    def record(self, statistics: Sequence[float], threshold: float) -> list[int]:
+        """Count tests, in order; give the positions among them at which an episode begins."""
+        if not statistics:
+            return []
+        observe_all(self.instruments.test_stat, statistics)
+        self._last = (statistics[-1], threshold)
+        verdicts = [statistic > threshold for statistic in statistics]
+        begins = []
+        if self._episode.active or any(verdicts):
+            begins = [index for index, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
+            self.instruments.events.inc(sum(verdicts))
+            self.instruments.episodes.inc(len(begins))
         return begins
 
     def publish(self, now: float) -> None:

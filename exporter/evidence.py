@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from exporter.detect.base import Evidence
 from exporter.observation import Observation, TypicalObservation
@@ -14,11 +15,13 @@ class Recent:
     """Identity and time of the last ``size`` observations that entered a detector, oldest first."""
 
     def __init__(self, size: int) -> None:
+        self._size = size
         self._members: deque[tuple[str | None, float]] = deque(maxlen=size)
 
-    def add(self, observation: Observation) -> None:
-        """Note one that entered the window."""
-        self._members.append((observation.request_id, observation.timestamp))
+    def add(self, observations: Sequence[Observation]) -> None:
+        """Note those that entered the window, in order."""
+        newest = observations[-self._size :]
+        self._members.extend([(item.request_id, item.timestamp) for item in newest])
 
     def clear(self) -> None:
         """Forget all, as when the window is emptied."""

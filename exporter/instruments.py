@@ -124,15 +124,15 @@ class ModelInstruments:
         self._class_children: dict[str, Any] = {}
         self._other = self._classes.labels(model, OTHER_CLASS)
 
-    def count_class(self, class_name: str) -> None:
-        """Count a prediction of a class; from the ``max_classes``-th on, new ones are ``other``."""
+    def count_class(self, class_name: str, n: int = 1) -> None:
+        """Count ``n`` predictions of a class; from the ``max_classes``-th on, new ones are ``other``."""
         child = self._class_children.get(class_name)
         if child is None:
             if class_name == OTHER_CLASS or len(self._class_children) >= self.max_classes:
                 child = self._other
             else:
                 child = self._class_children[class_name] = self._classes.labels(self._model, class_name)
-        child.inc()
+        child.inc(n)
 
     def refuse(self, field: str, reason: str) -> None:
         """Count a value that was found but is not valid."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from exporter.bulk import observe_all
 from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reader, make_reader
 from exporter.capture.values import clean
@@ -26,9 +28,11 @@ from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
-# Between two slices of a batch the worker offers the interpreter lock to the event loop, so that a
-# request never waits for more than a slice.
+# Between two slices of a batch the worker rests, so that a request never waits for the interpreter
+# lock for more than a slice: long enough for a waiting thread to wake up and take it, which the
+# kernel does not do within a sleep of 0.
 _SLICE = 16
+_REST_SECONDS = 0.0001
 
 Captured = tuple[Source, Exchange | Observation]
 
@@ -174,10 +178,17 @@ class Monitor:
     def _handle(self, account: Account, batch: list[Captured]) -> None:
         pending: list[Observation] = []
         for start in range(0, len(batch), _SLICE):
+            if start:
+                time.sleep(_REST_SECONDS)
             for source, item in batch[start : start + _SLICE]:
                 pending.extend(self._observations(account, source, item))
-            time.sleep(0)
         if pending:
+            try:
+                self._record(pending)
+            except Exception:
+                # They are tested all the same.
+                log.exception("%d observations could not be put into the metrics", len(pending))
+                self._errors["extract"].inc()
             self._detect(account, pending)
         if self._shared:
             # Another process may answer the next scrape.
@@ -185,30 +196,23 @@ class Monitor:
 
     def _observations(
         self, account: Account, source: Source, item: Exchange | Observation
-    ) -> list[Observation]:
-        """Read, clean and record what an item holds."""
-        n = 1
+    ) -> Sequence[Observation]:
+        """Read and clean what an item holds."""
+        if isinstance(item, Observation):
+            return (item,)
         try:
-            if isinstance(item, Observation):
-                observations = [item]
-            else:
-                observations = self._read_exchange(source, item)
-                n = len(observations)
-                if n != 1:
-                    account.unfolded(source, n)
-            now = self._clock()
-            for observation in observations:
-                self._record(observation)
-                self._metrics.lag_seconds.observe(max(0.0, now - observation.timestamp))
+            observations = self._read_exchange(source, item)
         except PayloadError as error:
             account.dropped(error.reason)
         except Exception:
             log.exception("an exchange could not be read")
             self._errors["extract"].inc()
-            account.dropped("failed", n)
+            account.dropped("failed")
         else:
+            if len(observations) != 1:
+                account.unfolded(source, len(observations))
             return observations
-        return []
+        return ()
 
     def _read_exchange(self, source: Source, exchange: Exchange) -> list[Observation]:
         rows = exchange.embeddings or []
@@ -239,13 +243,18 @@ class Monitor:
             for reading in readings
         ]
 
-    def _record(self, observation: Observation) -> None:
-        if observation.confidence is not None:
-            self._metrics.confidence.observe(observation.confidence)
-        if observation.predicted_class is not None:
-            self._metrics.count_class(observation.predicted_class)
-        if observation.value is not None:
-            self._metrics.value.observe(observation.value)
+    def _record(self, observations: Sequence[Observation]) -> None:
+        """Put a batch into the metrics."""
+        now = self._clock()
+        metrics = self._metrics
+        observe_all(metrics.lag_seconds, [max(0.0, now - item.timestamp) for item in observations])
+        observe_all(
+            metrics.confidence, [item.confidence for item in observations if item.confidence is not None]
+        )
+        observe_all(metrics.value, [item.value for item in observations if item.value is not None])
+        for name, n in Counter([item.predicted_class for item in observations]).items():
+            if name is not None:
+                metrics.count_class(name, n)
 
     def _detect(self, account: Account, observations: Sequence[Observation]) -> None:
         """Test what has an embedding, then settle: an observation is processed once it was tested."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from exporter.channel import Channel, State
 from exporter.detect.base import Detector, Scores
 from exporter.embeddings import Refuse
@@ -87,22 +85,21 @@ class Panel:
 
         ``seconds`` is what the detector took.
         """
-        kept = []
-        for row, observation in enumerate(tested):
-            if scores.refused[row]:
-                self._refuse("embedding", "not_finite")
-            else:
-                kept.append(row)
-                self.recent.add(observation)
+        refused = scores.refused.tolist()
+        kept = [row for row, is_refused in enumerate(refused) if not is_refused]
+        for _ in range(len(refused) - len(kept)):
+            self._refuse("embedding", "not_finite")
+        self.recent.add([tested[row] for row in kept])
         for column, channel in enumerate(self.channels):
             channel.instruments.detect_seconds.observe(seconds)
-            statistics = scores.test_stat_by_window[:, column]
+            statistics = scores.test_stat_by_window[:, column].tolist()
             threshold = float(scores.threshold_by_window[column])
-            for row in kept:
-                statistic = float(statistics[row])
-                if not math.isnan(statistic) and channel.record(statistic, threshold):
-                    self._announce(detector, channel, tested[row], statistic, threshold)
-            if channel.state == "filling" and kept and not np.isnan(statistics[kept[-1]]):
+            # There is none while the window fills.
+            rows = [row for row in kept if not math.isnan(statistics[row])]
+            for position in channel.record([statistics[row] for row in rows], threshold):
+                row = rows[position]
+                self._announce(detector, channel, tested[row], statistics[row], threshold)
+            if channel.state == "filling" and rows and rows[-1] == kept[-1]:
                 channel.enter("ready")
         self.publish()
 

@@ -52,7 +52,10 @@ class Worker(Generic[T]):
         self._max_batch = max_batch
         self._flush_interval_seconds = flush_interval_seconds
         self._name = name
-        self._items: deque[tuple[T, int]] = deque()
+        # Two queues, not one of pairs: a pair for each item is one more object that the garbage
+        # collector has to walk over.
+        self._items: deque[T] = deque()
+        self._sizes: deque[int] = deque()
         self._bytes = 0
         self._busy = False
         self._lock = threading.Lock()
@@ -99,7 +102,8 @@ class Worker(Generic[T]):
             if self._bytes + n_bytes > self._max_bytes:
                 return "queue_bytes"
             first = not self._items
-            self._items.append((item, n_bytes))
+            self._items.append(item)
+            self._sizes.append(n_bytes)
             self._bytes += n_bytes
         if first:
             self._pending.set()
@@ -123,8 +127,9 @@ class Worker(Generic[T]):
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
         with self._lock:
-            left = [item for item, _ in self._items]
+            left = list(self._items)
             self._items.clear()
+            self._sizes.clear()
             self._bytes = 0
         return left
 
@@ -150,10 +155,8 @@ class Worker(Generic[T]):
 
     def _take(self) -> list[T]:
         with self._lock:
-            batch: list[T] = []
-            while self._items and len(batch) < self._max_batch:
-                item, n_bytes = self._items.popleft()
-                self._bytes -= n_bytes
-                batch.append(item)
+            n = min(len(self._items), self._max_batch)
+            batch = [self._items.popleft() for _ in range(n)]
+            self._bytes -= sum([self._sizes.popleft() for _ in range(n)])
             self._busy = bool(batch)
             return batch

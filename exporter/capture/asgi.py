@@ -77,7 +77,7 @@ class CaptureMiddleware:
             scope["method"],
             scope["path"],
             scope.get("query_string", b""),
-            scope["headers"],
+            tuple(scope["headers"]),
             max_body_bytes=self._max_body_bytes,
             started=self._clock(),
         )
@@ -103,7 +103,7 @@ class CaptureMiddleware:
                         done = True
                         self._finish(exchange, aborted=False)
                 elif message["type"] == "http.response.start":
-                    exchange.response_start(message["status"], message.get("headers", ()))
+                    exchange.response_start(message["status"], tuple(message.get("headers", ())))
             except Exception:
                 self._on_error()
 

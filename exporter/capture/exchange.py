@@ -75,25 +75,26 @@ class Exchange:
         self.aborted = False
         self.notes: dict[str, Any] | None = None
         self.embeddings: list[Any] | None = None
-        self._request_chunks: list[bytes] = []
+        # Most bodies come in one piece: a list only where there are more.
+        self._request_chunks: bytes | list[bytes] = b""
         self._request_size = 0
-        self._response_chunks: list[bytes] = []
+        self._response_chunks: bytes | list[bytes] = b""
         self._response_size = 0
 
     def request_chunk(self, data: bytes) -> None:
         """Add a piece of the request's body."""
         self._request_size += len(data)
         if self._request_size <= self.max_body_bytes and not self.request_truncated:
-            self._request_chunks.append(data)
+            self._request_chunks = _with(self._request_chunks, data)
         else:
             self.request_truncated = True
-            self._request_chunks.clear()
+            self._request_chunks = b""
 
     def request_gap(self, n_bytes: int) -> None:
         """Note bytes of the request's body that passed unseen."""
         self._request_size += n_bytes
         self.request_truncated = True
-        self._request_chunks.clear()
+        self._request_chunks = b""
 
     def response_start(self, status: int, headers: Headers) -> None:
         """Note the answer's status line and headers (names in lower case)."""
@@ -104,16 +105,16 @@ class Exchange:
         """Add a piece of the answer's body."""
         self._response_size += len(data)
         if self._response_size <= self.max_body_bytes and not self.response_truncated:
-            self._response_chunks.append(data)
+            self._response_chunks = _with(self._response_chunks, data)
         else:
             self.response_truncated = True
-            self._response_chunks.clear()
+            self._response_chunks = b""
 
     def response_gap(self, n_bytes: int) -> None:
         """Note bytes of the answer's body that passed unseen."""
         self._response_size += n_bytes
         self.response_truncated = True
-        self._response_chunks.clear()
+        self._response_chunks = b""
 
     def finish(self, ended: float, *, aborted: bool = False) -> None:
         """Note when the last byte was seen, and whether the answer broke off before its end."""
@@ -173,5 +174,14 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-def _joined(chunks: list[bytes]) -> bytes:
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+def _with(chunks: bytes | list[bytes], data: bytes) -> bytes | list[bytes]:
+    if not chunks:
+        return data
+    if isinstance(chunks, list):
+        chunks.append(data)
+        return chunks
+    return [chunks, data]
+
+
+def _joined(chunks: bytes | list[bytes]) -> bytes:
+    return b"".join(chunks) if isinstance(chunks, list) else chunks
