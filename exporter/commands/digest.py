@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from exporter.detect.pinned import directory_digest
-
 
 def digest(
     directory: Annotated[Path, typer.Argument(help="What alibi-detect's save_detector wrote.")],
 ) -> None:
     """Print the line that pins a directory of pickles; nothing in it is opened as such."""
+    from exporter.detect.pinned import directory_digest
+
     typer.echo(f"sha256: {directory_digest(directory)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exporter.commands import console
-from exporter.explain import Rate, in_words
-from exporter.fitting import FitRequest, Fitted, fit_file
+
+if TYPE_CHECKING:
+    from exporter.fitting import Fitted
 
 
 def fit(
@@ -43,6 +44,8 @@ def fit(
     ] = None,
 ) -> None:
     """Calibrate a detector on reference embeddings; it takes seconds."""
+    from exporter.fitting import FitRequest, fit_file
+
     request = FitRequest(
         windows=console.windows(window),
         expected_run_length=console.positive("--expected-run-length", expected_run_length),
@@ -61,6 +64,8 @@ def fit(
 
 def summary(fitted: Fitted, out: Path, max_per_second: float | None) -> list[str]:
     """What was found, in a few lines."""
+    from exporter.explain import Rate, in_words
+
     detector, report = fitted.detector, fitted.detector.report
     lines = [
         f"{out}: {fitted.rows:,} embeddings of length {detector.n_features}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import orjson
@@ -11,12 +11,12 @@ import typer
 from rich.table import Table
 
 from exporter.commands import console
-from exporter.detect.mmd import OnlineMMD
 from exporter.errors import ConfigError
-from exporter.fitting import load_fitted
-from exporter.recording import Recording, read_recording
-from exporter.replay import Replay
-from exporter.replay import replay as run
+
+if TYPE_CHECKING:
+    from exporter.detect.mmd import OnlineMMD
+    from exporter.recording import Recording
+    from exporter.replay import Replay
 
 EXIT_DRIFT = 3
 _SHOWN = 20
@@ -39,6 +39,10 @@ def replay(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Test a recorded stream; exit code 3 if it drifted, 0 if not, 2 if the input is bad."""
+    from exporter.fitting import load_fitted
+    from exporter.recording import read_recording
+    from exporter.replay import replay as run
+
     if plot is not None:
         from exporter.commands.plot import check_plot
 

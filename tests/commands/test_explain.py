@@ -1,0 +1,73 @@
+"""``inference-exporter explain-threshold`` and ``digest``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+def test_it_says_what_the_settings_mean(folder: Path, run: Run) -> None:
+    code, said, _ = run(
+        "explain-threshold", folder / "reference.npz", "--requests-per-second", 50, "--max-per-second", 5,
+        "--runs", 10,
+    )  # fmt: skip
+    assert code == 0
+    assert "Each test compares the last 20 observations with a reference of 300." in said
+    assert "a false alarm comes once in 2,000 tests on average;" in said
+    assert "At 5 tests a second (of 50 requests) that is one false alarm in 6 minutes 40 seconds" in said
+    assert ", 6,480 a month." in said
+    assert "The window looks back over 4 seconds." in said
+    assert "--false-alarm-interval 7d --max-per-second 5" in said
+    assert "fewer than half were seen within 2,000 requests." in said
+
+
+def test_without_a_rate_it_gives_examples(folder: Path, run: Run) -> None:
+    code, said, _ = run("explain-threshold", folder / "reference.npz", "--runs", 10)
+    assert code == 0
+    assert "at 1 a second, one in 33 minutes: 1,296 a month" in said
+    assert "at 100 a second, one in 20 seconds: 129,600 a month" in said
+    assert "a week" not in said
+
+
+def test_json_is_one_object(folder: Path, run: Run) -> None:
+    code, said, _ = run(
+        "explain-threshold", folder / "reference.npz", "--runs", 10, "--json", "--max-per-second", 2
+    )
+    assert code == 0
+    result = json.loads(said)
+    assert result["seconds_between_false_alarms"] == 1000
+    assert result["false_alarms_per_month"] == pytest.approx(2592)
+    assert len(result["delays"]) == 15
+    largest = next(d for d in result["delays"] if d["shift"] == 2 and d["direction"] == "all dimensions")
+    assert largest["seen"] == 1
+    assert largest["median_tests"] < 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.npz"], "error: reference: no.npz cannot be read (No such file or directory); make it with"),
+        (["{npz}", "--max-per-second", "-1"], "error: --max-per-second: -1; give a number above 0"),
+        (["{npz}", "--requests-per-second", "inf"], "error: --requests-per-second: inf; give a number"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    folder: Path, run: Run, arguments: list[str], message: str
+) -> None:
+    code, said, error = run("explain-threshold", *(a.format(npz=folder / "reference.npz") for a in arguments))
+    assert (code, said) == (2, "")
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_the_digest_is_the_line_for_the_configuration(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "a").write_text("a")
+    code, said, _ = run("digest", tmp_path)
+    assert code == 0
+    digest = "a0a7ff20b65105dc8a0ffca79bda45e70cd09101b7bf61dc917f0db60170a913"
+    assert said == f"sha256: {digest}\n"
+    assert run("digest", tmp_path / "no")[0] == 2
