@@ -148,7 +148,7 @@ def _getter(key: str, address: str) -> _Getter:
     path = address.removeprefix("request.").removeprefix("response.")
     if path.startswith("jmespath:"):
         return _jmespath_getter(key, path.removeprefix("jmespath:"), of_request=of_request)
-    steps = _steps(key, path)
+    steps = parse_path(key, path)
     if of_request:
         return lambda documents: walk(documents.request, steps)
     return lambda documents: walk(documents.response, steps)
@@ -182,7 +182,8 @@ def _jmespath_getter(key: str, expression: str, *, of_request: bool) -> _Getter:
     return get
 
 
-def _steps(key: str, path: str) -> tuple[str | int, ...]:
+def parse_path(key: str, path: str) -> tuple[str | int, ...]:
+    """The steps of a dotted path, for :func:`walk`; ``key`` names it in the :class:`ConfigError`."""
     steps: list[str | int] = []
     position = 0
     while position < len(path):
