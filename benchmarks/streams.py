@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float32]]
 
-POPULATIONS = ("gaussian", "skewed", "clusters", "digits")
+POPULATIONS = ("gaussian", "skewed", "heavy", "clusters", "digits")
 _POOL = 200_000
 
 
@@ -37,6 +37,7 @@ def population(name: str, n_features: int = 16) -> Population:
     draw = {
         "gaussian": lambda: _gaussian(n_features),
         "skewed": lambda: _skewed(n_features),
+        "heavy": lambda: _heavy(n_features),
         "clusters": lambda: _clusters(n_features),
         "digits": _digits,
     }[name]()
@@ -49,10 +50,20 @@ def _gaussian(d: int) -> Draw:
 
 
 def _skewed(d: int) -> Draw:
-    """Non-negative and skewed, each row with its own heavy-tailed scale (log-normal, sigma 0.75)."""
+    """Non-negative and skewed: exponential, each row with its own log-normal scale (sigma 0.5)."""
 
     def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
-        scale = np.exp(0.75 * rng.standard_normal((n, 1), dtype=np.float32))
+        scale = np.exp(0.5 * rng.standard_normal((n, 1), dtype=np.float32))
+        return rng.standard_exponential((n, d), dtype=np.float32) * scale
+
+    return draw
+
+
+def _heavy(d: int) -> Draw:
+    """The same with the scale of a Student t distribution with four degrees of freedom."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        scale = np.sqrt(2.0 / rng.standard_gamma(2.0, size=(n, 1), dtype=np.float32))
         return rng.standard_exponential((n, d), dtype=np.float32) * scale
 
     return draw
@@ -102,7 +113,8 @@ def digits_embeddings() -> NDArray[np.float32]:
         scale = torch.exp(0.08 * torch.randn(n, generator=generator))
         move = 0.08 * torch.randn(n, 2, generator=generator)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        theta = torch.stack([torch.stack([cos, -sin, move[:, 0]], 1), torch.stack([sin, cos, move[:, 1]], 1)], 1)
+        top, bottom = torch.stack([cos, -sin, move[:, 0]], 1), torch.stack([sin, cos, move[:, 1]], 1)
+        theta = torch.stack([top, bottom], 1)
         grid = functional.affine_grid(theta, [n, 1, 8, 8], align_corners=False)
         moved = functional.grid_sample(images[rows], grid, align_corners=False)
         return moved + 0.03 * torch.randn(moved.shape, generator=generator)
@@ -122,7 +134,9 @@ def digits_embeddings() -> NDArray[np.float32]:
         return torch.cat(parts).numpy()
 
 
-def batches(source: Population, rng: np.random.Generator, total: int, size: int = 4096) -> Iterator[NDArray[np.float32]]:
+def batches(
+    source: Population, rng: np.random.Generator, total: int, size: int = 4096
+) -> Iterator[NDArray[np.float32]]:
     """``total`` observations of the population, in batches."""
     for start in range(0, total, size):
         yield source.draw(rng, min(size, total - start))
@@ -131,10 +145,8 @@ def batches(source: Population, rng: np.random.Generator, total: int, size: int 
 def run_lengths(statistics: NDArray[np.floating], threshold: float, window: int) -> NDArray[np.int64]:
     """Tests until each false alarm on one long stream, if the window were emptied after every alarm.
 
-    ``statistics`` is the (n,) statistic of every full window of an unbroken stream. Emptying costs
-    ``window - 1`` observations without a test; those between an alarm and the next full window are
-    left out, so each length is that of a fresh stream. The last, unfinished stretch is counted as
-    in an exponential model: see :func:`mean_run_length`.
+    ``statistics`` is the (n,) statistic of every full window of an unbroken stream. The
+    ``window - 1`` observations that refill it are left out, so each length is that of a fresh stream.
     """
     above = np.flatnonzero(statistics > threshold)
     lengths, start = [], 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,16 +61,17 @@ def read_rows(path: str | os.PathLike[str], *, key: str | None = None) -> Any:
         raise InvalidReference(f"reference: {source} does not exist; give the path of a file") from error
     except InvalidReference:
         raise
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidReference(f"reference: {source} cannot be read ({error}); write it again") from error
 
 
 def _read_npy(path: Path, key: str | None) -> Any:  # noqa: ARG001 - one signature for all readers
-    return np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        return np.load(file, allow_pickle=False)
 
 
 def _read_npz(path: Path, key: str | None) -> Any:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         wanted = (key,) if key is not None else _NAMES
         found = [name for name in wanted if name in names] or (

@@ -24,7 +24,9 @@ __all__ = ["CalibrationReport", "Progress", "calibrate"]
 _GATHERS = 150_000_000  # kernel values read in one calibration: these bound its time
 _GATHERS_FEW_RUNS = 600_000_000
 _RUNS = (200, 2000, 60_000)  # never fewer; not fewer unless too costly; never more
+_EXCEEDANCES = 2000  # runs above the threshold: more would not make it better by much
 _PLENTY = 500
+_WIDE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def calibrate(
     length = _run_length(n, widest, expected_run_length)
     cost = length * widest
     fewest, few, most = _RUNS
-    runs = int(np.clip(_GATHERS // cost, min(few, max(fewest, _GATHERS_FEW_RUNS // cost)), most))
+    few = min(few, max(fewest, _GATHERS_FEW_RUNS // cost))
+    enough = _EXCEEDANCES / -np.expm1(-length / expected_run_length)
+    runs = int(max(few, min(_GATHERS // cost, enough, most)))
     simulated = simulate(kernel, windows, length, runs, rng, progress)
     tails = [Tail.fit(maxima) for maxima in simulated.maxima.T]
     thresholds, level = _solve(simulated, tails, expected_run_length)
@@ -163,7 +167,7 @@ def _warnings(worst: Tail, level: float, runs: int, spread: float, n: int, wides
         )
     if level * runs < 100 and worst.exceedances < 50:
         out.append(f"only {worst.exceedances} simulated maxima lie in the fitted tail; use a shorter window")
-    if spread > 2.0:
+    if spread > _WIDE:
         out.append(
             f"with {n} reference rows and a window of {widest}, the true mean run length may differ from "
             f"the expected one by a factor of {spread:.1f}; more reference rows narrow this"

@@ -60,9 +60,10 @@ class Scaling:
     def apply(self, x: Any) -> Rows:
         """Scale (n, d) rows of any real dtype; drop those with NaN or infinity."""
         xp = array_namespace(self.mean)
-        scaled = (x if is_numpy_array(x) else xp.astype(x, xp.float64)) - self.mean
-        scaled *= self.factor
-        norm = to_numpy(xp.vecdot(scaled, scaled))
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the norm, and dealt with
+            scaled = (x if is_numpy_array(x) else xp.astype(x, xp.float64)) - self.mean
+            scaled *= self.factor
+            norm = to_numpy(xp.vecdot(scaled, scaled))
         if norm.size and not norm.max() < FAR:
             return self._apply_far(x, scaled)
         return Rows(xp.astype(scaled, xp.float32), norm, np.ones(norm.shape, dtype=np.bool_))
@@ -122,7 +123,8 @@ class Witness:
         xp.minimum(k, self._zero, out=k)
         xp.exp(k, out=k)
         mean = to_numpy(xp.sum(k, axis=1, dtype=xp.float64)) / k.shape[1]
-        return np.asarray(mean * np.exp(high - squared_norm))
+        # Where the norm is huge the difference is too, and the mean is 0.
+        return np.asarray(mean * np.exp(np.clip(high - squared_norm, -1.0, 1.0)))
 
 
 def median_bandwidth(x: NDArray[np.float64], rng: np.random.Generator) -> float:

@@ -25,7 +25,7 @@ from exporter.detect.validation import (
     check_windows,
     fit_memory,
 )
-from exporter.errors import DetectorFileError
+from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
 
@@ -238,8 +238,18 @@ class OnlineMMD:
         )
 
     def evidence(self, window: int | None = None) -> Evidence:
-        """Say why the current window (the longest, if None) differs from the reference."""
+        """Say why the current window (the longest, if None) differs from the reference.
+
+        At most ten dimensions; empty before the first observation.
+
+        Raises
+        ------
+        ConfigError
+            If ``window`` is none of ``windows``.
+        """
         w = self._windows[-1] if window is None else window
+        if w not in self._windows:
+            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
         z, values = self._ring.last(w)
         if not values.size:
             empty = np.zeros(0)
@@ -275,11 +285,13 @@ class OnlineMMD:
         """
         settings, arrays = storage.read(path, _KIND)
         try:
-            report = settings["report"]
+            report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
+            if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
+                raise ValueError(f"thresholds {thresholds} for windows {windows}")
             detector = cls(
                 arrays["reference"].astype(np.float64),
-                windows=tuple(settings["windows"]),
-                thresholds=arrays["thresholds"],
+                windows=windows,
+                thresholds=thresholds,
                 expected_run_length=settings["expected_run_length"],
                 bandwidth=settings["bandwidth"],
                 reference_kernel_mean=settings["reference_kernel_mean"],
@@ -287,7 +299,7 @@ class OnlineMMD:
                 device=resolve_device(device, None),
             )
             detector._ring.restore(arrays)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
         return detector
 

@@ -97,6 +97,8 @@ def two_sample_mmd(
     rows = np.concatenate([first, second])
     mean = rows.mean(axis=0)
     if bandwidth is None:
+        if (rows == rows[0]).all():
+            raise InvalidEmbedding("x, y: all rows are equal, which gives no bandwidth; give bandwidth")
         bandwidth = median_bandwidth(rows - mean, rng)
     sigma = check_positive("bandwidth", bandwidth)
     scaled = Scaling(mean, 1.0 / (sigma * math.sqrt(2.0))).apply(rows)

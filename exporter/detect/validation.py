@@ -18,7 +18,7 @@ _BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit co
 
 def check_windows(window: int | Sequence[int]) -> tuple[int, ...]:
     """Window lengths, ascending and distinct; each an integer of at least 2."""
-    lengths = [window] if isinstance(window, (int, np.integer)) else list(window)
+    lengths = list(window) if isinstance(window, (list, tuple, np.ndarray)) else [window]
     whole = [
         int(w) for w in lengths if isinstance(w, (int, np.integer)) and not isinstance(w, bool) and w >= 2
     ]
