@@ -79,6 +79,10 @@ class CollectorClient:
         If the URL is of neither form.
     """
 
+    _queued: int
+    _queued_bytes: int
+    _stopping: threading.Event
+
     def __init__(
         self,
         url: str,
@@ -156,12 +160,11 @@ class CollectorClient:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Observation, int]] = deque()
-        self._queued: int = 0
-        self._queued_bytes: int = 0
+        self._queued = self._queued_bytes = 0
         self._submitted = self._sent = self._retries = 0
         self._dropped: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
-        self._stopping: threading.Event = threading.Event()
+        self._stopping = threading.Event()
         self._stopped = False
         self._deadline = float("inf")
         self._warned = False
