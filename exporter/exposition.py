@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -30,15 +33,29 @@ def render(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:
     """
     folder = multiprocess_folder()
     if folder is not None:
-        from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-
         for pid in _pids(folder) - {os.getpid()}:
             if not _alive(pid):
                 mark_process_dead(pid, str(folder))
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(folder))
+        registry.register(_Merged(MultiProcessCollector(None, path=str(folder))))
     encode, content_type = choose_encoder(accept)
     return content_type, encode(registry)
+
+
+class _Merged(Collector):
+    """The values of all processes, with what one process shows of them and no more."""
+
+    def __init__(self, merged: MultiProcessCollector) -> None:
+        self._merged = merged
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics; a histogram with negative bounds has no sum, since it could go down."""
+        for metric in self._merged.collect():
+            if metric.type == "histogram" and any(
+                sample.labels.get("le", "").startswith("-") for sample in metric.samples
+            ):
+                metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_sum")]
+            yield metric
 
 
 def _pids(folder: Path) -> set[int]:

@@ -146,7 +146,7 @@ DRIFT = (
     Spec(
         "drift_checkpoint_failures_total",
         "counter",
-        "Checkpoints of the detector that could not be written.",
+        "Checkpoints of the detector that could not be written or taken up.",
         _DETECTOR,
     ),
 )
