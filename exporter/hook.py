@@ -20,7 +20,7 @@ from exporter.capture.values import as_vector
 from exporter.config import Config
 from exporter.config_file import load_config
 from exporter.errors import ConfigError
-from exporter.metrics import HTTP_DURATION_BUCKETS
+from exporter.metrics import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
 from exporter.runtime import Runtime
 
@@ -176,7 +176,11 @@ class InferenceExporter:
                 "instrument: prometheus-fastapi-instrumentator is not installed; "
                 "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
             ) from error
-        Instrumentator(registry=self.registry).instrument(app, latency_lowr_buckets=HTTP_DURATION_BUCKETS)
+        Instrumentator(registry=self.registry).instrument(
+            app,
+            latency_lowr_buckets=HTTP_DURATION_BUCKETS,
+            latency_highr_buckets=HTTP_DURATION_HIGHR_BUCKETS,
+        )
 
 
 def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:

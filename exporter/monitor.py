@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Between two slices of a batch the worker rests, so that a request never waits for the interpreter
 # lock for more than a slice: long enough for a waiting thread to wake up and take it, which the
 # kernel does not do within a sleep of 0.
-_SLICE = 16
+_SLICE = 32
 _REST_SECONDS = 0.0001
 
 Captured = tuple[Source, Exchange | Observation]

@@ -67,20 +67,30 @@ class CaptureMiddleware:
         """Serve one connection scope."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http" and self._matches(scope["path"]):
-            await self._http(scope, receive, send)
+        elif scope["type"] == "http" and (exchange := self._begin(scope)) is not None:
+            await self._http(exchange, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(
-            scope["method"],
-            scope["path"],
-            scope.get("query_string", b""),
-            tuple(scope["headers"]),
-            max_body_bytes=self._max_body_bytes,
-            started=self._clock(),
-        )
+    def _begin(self, scope: Scope) -> Exchange | None:
+        """The record of a request, or None for one that is not captured."""
+        try:
+            if not self._matches(scope["path"]):
+                return None
+            return Exchange(
+                scope["method"],
+                scope["path"],
+                scope.get("query_string", b""),
+                # A copy: the application may change its own.
+                tuple(scope["headers"]),
+                max_body_bytes=self._max_body_bytes,
+                started=self._clock(),
+            )
+        except Exception:
+            self._on_error()
+            return None
+
+    async def _http(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         done = False
 
         async def recording_receive() -> Message:
