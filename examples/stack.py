@@ -129,7 +129,7 @@ def running_stack(
     config: Config | None = None,
     time_scale: float = TIME_SCALE,
     scrape_seconds: float = 1.0,
-    on_change: Callable[[Change], None] = lambda change: None,
+    on_change: Callable[[Change], None] | None = None,
     token_file: Path | None = None,
 ) -> Iterator[Stack]:
     """Start Prometheus, Alertmanager and a webhook receiver; stop them at the end.
@@ -167,7 +167,8 @@ def running_stack(
     def note(change: Change) -> None:
         with lock:
             changes.append(change)
-            on_change(change)
+            if on_change is not None:
+                on_change(change)
 
     with contextlib.ExitStack() as running:
         receiver = running.enter_context(_webhook(note))
