@@ -79,12 +79,14 @@ def embedding_rows(tensor: Any) -> Any:
     """(n, d) detached copy of a layer's activations, on their own device.
 
     (n, d) stays as it is; (n, t, d), tokens, is averaged over t; (n, c, h, w) and (n, c, t, h, w),
-    feature maps, are averaged over space and time; (d,) is one sample. Tuples and model outputs with
-    ``last_hidden_state`` or ``logits`` give their first tensor. The copy is needed because layers
+    feature maps, are averaged over space and time; (d,) is one sample. Model outputs give their
+    ``last_hidden_state`` or ``logits``, tuples their first item. The copy is needed because layers
     that follow may work in place.
     """
     if hasattr(tensor, "last_hidden_state"):
         tensor = tensor.last_hidden_state
+    elif hasattr(tensor, "logits"):
+        tensor = tensor.logits
     elif isinstance(tensor, tuple | list):
         tensor = tensor[0]
     tensor = tensor.detach()
