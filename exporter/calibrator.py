@@ -70,6 +70,7 @@ class Calibrator:
     def after_fork(self) -> None:
         """In a child process: the thread did not come along."""
         self._thread = None
+        self._cancelled = threading.Event()
 
     def _run(self, cancelled: threading.Event) -> None:
         def progress(_: float) -> None:

@@ -150,16 +150,17 @@ def _merge(base: Any, over: Any, path: tuple[Any, ...]) -> Any:
     """Lay ``over`` on ``base``; a mapping with whole-number keys addresses the items of a list."""
     if not isinstance(over, dict):
         return over
-    if over and all(str(key).isdigit() for key in over):
+    if over and all(str(key).isdecimal() for key in over):
         items = list(base) if isinstance(base, list | tuple) else []
-        for index in sorted(map(int, over)):
+        for key in sorted(over, key=int):
+            index = int(key)
             if index > len(items):
                 raise ConfigError(
                     f"{key_text((*path, index))}: there is no such item; the list has {len(items)}, "
                     f"so the next one is {key_text((*path, len(items)))}"
                 )
             item = items[index] if index < len(items) else {}
-            items[index : index + 1] = [_merge(item, over[str(index)], (*path, index))]
+            items[index : index + 1] = [_merge(item, over[key], (*path, index))]
         return items
     merged = dict(base) if isinstance(base, Mapping) else {}
     for key, value in over.items():

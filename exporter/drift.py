@@ -175,6 +175,7 @@ class DriftWatch:
 
     def after_fork(self) -> None:
         """In a child process: no thread came along, and what one of them was changing is in pieces."""
+        self._shown = multiprocess_folder() is None
         if self._lock.locked():
             self._panel.recent.clear()
             if self._detector is not None:

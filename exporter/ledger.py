@@ -44,6 +44,7 @@ class Ledger:
 
     def __init__(self, instruments: LedgerInstruments) -> None:
         self._instruments = instruments
+        self._metrics_are_the_parents = False
         self._begin()
 
     def open(self) -> Account:
@@ -71,6 +72,12 @@ class Ledger:
         """Carry the books over to the metrics, all of them as of one instant."""
         counters = self._instruments
         with self.lock:
+            if self._metrics_are_the_parents:
+                self._metrics_are_the_parents = False
+                for counter in (*counters.observed.values(), *counters.dropped.values()):
+                    counter.reset()
+                counters.processed.reset()
+                counters.sampled_out.reset()
             for source, n in self.observed.items():
                 self._advance(("observed", source), n, counters.observed[source])
             for reason, n in self.dropped.items():
@@ -81,13 +88,13 @@ class Ledger:
             counters.queue_bytes.set(queue_bytes)
 
     def after_fork(self) -> None:
-        """In a child process: its books begin at zero, since the parent goes on with what it captured."""
+        """In a child process: its books begin at zero, since the parent goes on with what it captured.
+
+        The metrics follow with the next :meth:`publish`: a child that never captures anything shall
+        leave no trace in a folder that processes share.
+        """
         self._begin()
-        counters = self._instruments
-        for counter in (*counters.observed.values(), *counters.dropped.values()):
-            counter.reset()
-        counters.processed.reset()
-        counters.sampled_out.reset()
+        self._metrics_are_the_parents = True
 
     def drop(self, reason: str, n: int) -> None:
         """Book ``n`` as given up; the lock is held. A reason outside of the contract is ``failed``."""

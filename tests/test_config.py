@@ -135,6 +135,14 @@ def test_the_environment_addresses_items_of_a_list():
     assert config.capture.paths == ("/a", "/c")
 
 
+def test_numbers_of_items_may_have_zeros_before_them_and_come_from_code_as_well():
+    config = load_config(
+        environment={P + "DRIFT__00__WINDOW": "20", P + "DRIFT__0__SEED": "1"},
+        overrides={"drift": {0: {"name": "first"}}},
+    )
+    assert [(entry.window, entry.seed, entry.name) for entry in config.drift] == [(20, 1, "first")]
+
+
 def test_an_item_that_leaves_a_gap_is_refused():
     assert mistake(DRIFT__2__WINDOW="20") == (
         "drift[2]: there is no such item; the list has 0, so the next one is drift[0]"
