@@ -128,8 +128,8 @@ class LogObserver:
         max_kept_bytes: int = 64 * 1024 * 1024,
         max_bytes: int = 16 * 1024 * 1024,
         max_connection_bytes: int = 2 * 1024 * 1024,
-        interval_seconds: float = 0.01,
-        slice_seconds: float = 0.0005,
+        interval_seconds: float = 0.005,
+        slice_seconds: float = 0.0003,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.max_bytes = max_bytes
