@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     samples = 200_000 if options.short else options.samples
-    expected = tuple(r for r in EXPECTED if r * 50 <= samples)
+    expected = tuple(r for r in EXPECTED if r * 25 <= samples)
     started = time.perf_counter()
     lines = [
         f"Measured mean run length / expected, N = {options.rows}, {samples:,} observations for each of "

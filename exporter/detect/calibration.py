@@ -21,10 +21,10 @@ from exporter.detect.tail import Tail
 
 __all__ = ["CalibrationReport", "Progress", "calibrate"]
 
-_GATHERS = 150_000_000  # kernel values read in one calibration: these bound its time
+_GATHERS = 120_000_000  # kernel values read in one calibration: these bound its time
 _GATHERS_FEW_RUNS = 600_000_000
 _RUNS = (200, 2000, 60_000)  # never fewer; not fewer unless too costly; never more
-_EXCEEDANCES = 2000  # runs above the threshold: more would not make it better by much
+_EXCEEDANCES = 1500  # runs above the threshold: more would not make it better by much
 _PLENTY = 500
 _WIDE = 1.5
 
@@ -77,7 +77,7 @@ def calibrate(
     """Thresholds of each window, (k,) float64, for one joint expected run length, with a report.
 
     ``kernel`` is (N, N) float32 with ones on the diagonal, N >= 4 times the longest window. Several
-    windows get thresholds that each exceeds equally often. The work is bounded: about 150 million
+    windows get thresholds that each exceeds equally often. The work is bounded: about 120 million
     reads of kernel values, up to 600 million for windows of hundreds.
     """
     n, widest = kernel.shape[0], windows[-1]
