@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -65,6 +66,9 @@ class Client:
         self.classes: Counter[str] = Counter()
         self.confidences: list[float] = []
         self.requests = 0
+
+    def close(self) -> None:
+        self._connection.close()
 
     def ask(self, rows: np.ndarray) -> None:
         tensor = {"name": "wine", "shape": list(rows.shape), "datatype": "FP64", "data": rows.tolist()}
@@ -143,6 +147,7 @@ def test_mlserver_behind_the_sidecar(tmp_path):
         "exporter.yaml",
     )
     with (
+        contextlib.ExitStack() as stack,
         process([str(binaries / "mlserver"), "start", "."], cwd=tmp_path, log=tmp_path / "mlserver.log"),
         process(sidecar, cwd=tmp_path, log=tmp_path / "sidecar.log"),
     ):
@@ -151,7 +156,7 @@ def test_mlserver_behind_the_sidecar(tmp_path):
         wait_for(
             lambda: samples(admin)[("drift_detector_state", "mmd", "filling")] == 1, 120, "the calibration"
         )
-        client = Client(listen)
+        client = stack.enter_context(contextlib.closing(Client(listen)))
         for index in range(300):
             client.ask(wines.draw(1 + index % 3))
         calm = counted(admin, client)
