@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 import uvicorn
 
-from examples.digits.train import Trained, train
+from examples.digits.service import EXPECTED_RUN_LENGTH, WINDOW
+from examples.digits.train import REFERENCE, Trained, train
+from exporter.detect.mmd import OnlineMMD
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +33,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture(scope="session")
 def artefacts(trained: Trained) -> Path:
     return trained.weights.parent
+
+
+@pytest.fixture(scope="session")
+def digits_detector(artefacts: Path) -> OnlineMMD:
+    """The detector of the digits service; to be reset before use."""
+    with np.load(artefacts / REFERENCE, allow_pickle=False) as file:
+        return OnlineMMD.fit(
+            file["reference"], window=WINDOW, expected_run_length=EXPECTED_RUN_LENGTH, seed=0
+        )
 
 
 @contextmanager

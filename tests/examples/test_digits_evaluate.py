@@ -6,7 +6,7 @@ import numpy as np
 
 from examples.digits.evaluate import delays, embeddings, false_alarms
 from examples.digits.network import load_network
-from examples.digits.train import REFERENCE, WEIGHTS
+from examples.digits.train import WEIGHTS
 from exporter.detect.mmd import OnlineMMD
 
 
@@ -25,12 +25,12 @@ def test_alarms_are_counted_as_if_requests_came_one_by_one() -> None:
     assert false_alarms(detector, [stream[:700], stream[700:]]) == (tests, alarms)
 
 
-def test_delays_are_short_for_drift_and_past_the_end_for_none(artefacts: Path) -> None:
+def test_delays_are_short_for_drift_and_past_the_end_for_none(
+    artefacts: Path, digits_detector: OnlineMMD
+) -> None:
     network = load_network(artefacts / WEIGHTS)
-    with np.load(artefacts / REFERENCE) as file:
-        detector = OnlineMMD.fit(file["reference"], window=50, expected_run_length=100_000, seed=0)
-    assert delays(detector, network, "inverted", 2).max() < 50
-    assert delays(detector, network, "clean", 2).tolist() == [201, 201]
+    assert delays(digits_detector, network, "inverted", 2).max() < 50
+    assert delays(digits_detector, network, "clean", 2).tolist() == [201, 201]
 
 
 def test_embeddings_come_in_blocks(artefacts: Path) -> None:

@@ -29,7 +29,7 @@ def _metric(client: httpx.Client, name: str, **labels: str) -> float:
     return 0.0
 
 
-def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

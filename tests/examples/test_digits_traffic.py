@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from examples.digits.images import from_base64, load_splits, to_input
 from examples.digits.network import load_network
 from examples.digits.traffic import BAD_PAYLOADS, BLOCK, CHANGES, PHASES, payloads, pictures
-from examples.digits.train import REFERENCE, WEIGHTS
+from examples.digits.train import WEIGHTS
 from exporter.detect.mmd import OnlineMMD
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
@@ -83,9 +83,8 @@ def test_inverting_swaps_ink_and_paper() -> None:
     np.testing.assert_array_equal(changed, 255 - picture)
 
 
-def test_every_change_is_found_and_clean_traffic_is_not(artefacts: Path, look) -> None:
-    with np.load(artefacts / REFERENCE) as file:
-        detector = OnlineMMD.fit(file["reference"], window=50, expected_run_length=1_000_000, seed=0)
+def test_every_change_is_found_and_clean_traffic_is_not(digits_detector: OnlineMMD, look) -> None:
+    detector = digits_detector
     for phase in ("clean", "low-confidence", "drifted", *CHANGES):
         detector.reset()
         before = detector.update(look("clean", 400, seed=8)[0])
