@@ -81,13 +81,14 @@ class SidecarProcess:
     port: int
     admin: int
 
-    def metric(self, name: str) -> float:
-        """The sum over a metric's children."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over those of a metric's children that have these labels."""
         url = f"http://127.0.0.1:{self.admin}/metrics"
         text = urllib.request.urlopen(url, timeout=10).read().decode()
-        found = re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        found = re.findall(rf"^{re.escape(name)}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
         assert found, name
-        return sum(map(float, found))
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(float(value) for child, value in found if all(pair in child for pair in wanted))
 
     def memory(self, key: str = "VmRSS") -> int:
         """Bytes of resident memory; ``VmHWM`` is the highest since :meth:`forget_peak`."""
