@@ -9,14 +9,17 @@ from exporter.metrics import Spec
 
 _HEAD = """# Metrics
 
-Made from `exporter/metrics.py` by `python docs/build.py`. Every labelled series that can be known beforehand exists from the
-start with 0. No path, identifier or free text is ever a label; `class_name` is capped at `capture.max_classes`.
+Made from `exporter/metrics.py` by `python docs/build.py`. Every labelled series that can be known
+beforehand exists from the start with 0. No path, identifier or free text is ever a label; `class_name`
+is capped at `capture.max_classes`.
 """
 _SECTIONS = (
     ("Predictions", metrics.PREDICTIONS),
     ("Drift", metrics.DRIFT),
     ("The ledger: observed = processed + dropped + sampled out + queued", metrics.LEDGER),
     ("The exporter itself", metrics.OPERATION),
+    ("A hook that sends to a collector", metrics.FORWARD),
+    ("The ingest API", metrics.INGEST),
     ("Sidecar only", metrics.SIDECAR),
     (
         "HTTP: in the hook by prometheus-fastapi-instrumentator, in the sidecar under the same names",

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from string import Template
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
+from exporter.ingest_app import OPENAPI_ROUTE, ROUTES, IngestApp
 from exporter.runtime import Runtime
 from exporter.version import __version__
 
 Readiness = Callable[[], tuple[bool, str]]
 
 
-def admin_app(runtime: Runtime, *, readiness: Readiness, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | None = None) -> Starlette:
     """The ASGI application of the admin listener.
 
     Parameters
@@ -27,8 +28,8 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, routes: Sequence[BaseRo
         Whose metrics are shown.
     readiness
         Whether traffic can be served, and why (not); asked at each ``/-/ready``.
-    routes
-        Further routes, such as the ingest API's.
+    ingest
+        The ingest API, if it is on.
     """
     template = Template((files("exporter") / "pages" / "index.html").read_text(encoding="utf-8"))
 
@@ -46,12 +47,13 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, routes: Sequence[BaseRo
         is_ready, why = readiness()
         return PlainTextResponse(f"{why}\n", status_code=200 if is_ready else 503)
 
-    return Starlette(
-        routes=[
-            Route("/", index),
-            Route("/metrics", metrics),
-            Route("/-/healthy", healthy),
-            Route("/-/ready", ready),
-            *routes,
-        ]
-    )
+    routes = [
+        Route("/", index),
+        Route("/metrics", metrics),
+        Route("/-/healthy", healthy),
+        Route("/-/ready", ready),
+    ]
+    if ingest is not None:
+        routes += [Route(path, ingest, methods=["POST"]) for path in ROUTES]
+        routes.append(Route(OPENAPI_ROUTE, ingest))
+    return Starlette(routes=routes)

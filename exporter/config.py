@@ -328,12 +328,23 @@ class Config(Section):
     model: LabelText = Field(default="model", min_length=1, max_length=128)
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DriftConfig, ...] = ()
+    collector: str | None = None
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
     ingest: IngestConfig = IngestConfig()
     labels: LabelsConfig = LabelsConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @model_validator(mode="after")
+    def _a_collector_detects(self) -> Config:
+        if self.collector is not None and self.drift:
+            raise Rule(
+                "collector",
+                self.collector,
+                "with a collector the detectors are its own; move drift to the collector's configuration",
+            )
+        return self
 
     @model_validator(mode="after")
     def _detector_names_differ(self) -> Config:

@@ -20,6 +20,8 @@ from exporter.metrics import (
     DRIFT,
     DROP_REASONS,
     ERROR_STAGES,
+    FORWARD,
+    INGEST,
     INVALID_VALUES,
     LEDGER,
     OPERATION,
@@ -46,13 +48,24 @@ class Instruments(Collector):
     sidecar
         Whether to carry the sidecar's own metrics. (The HTTP ones come from
         prometheus-fastapi-instrumentator in the hook, from :mod:`exporter.http_metrics` in the sidecar.)
+    forward
+        Whether to carry the metrics of a client that sends to a collector.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, *, value_buckets: Sequence[float] = (), sidecar: bool = False
+        self,
+        registry: CollectorRegistry,
+        *,
+        value_buckets: Sequence[float] = (),
+        sidecar: bool = False,
+        forward: bool = False,
     ) -> None:
         self.registry = registry
-        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *(SIDECAR if sidecar else ())]
+        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION]
+        if sidecar:
+            specs += [*SIDECAR, *INGEST]
+        if forward:
+            specs += FORWARD
         self._by_name: dict[str, Any] = {}
         for spec in specs:
             buckets = tuple(value_buckets) if spec.name == "prediction_value" else ()

@@ -57,6 +57,8 @@ INVALID_VALUES = (
     ("embedding", "not_finite"),
 )
 OTHER_CLASS = "other"
+FORWARD_DROP_REASONS = ("queue_full", "queue_bytes", "refused", "failed", "stopped")
+AGREEMENTS = ("right", "wrong")
 
 Kind = Literal["counter", "gauge", "histogram", "summary"]
 MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent", "max"]
@@ -214,6 +216,47 @@ OPERATION = (
         "Calls of observe() outside any captured request.",
     ),
 )
+FORWARD = (
+    Spec("inference_exporter_forwarded_total", "counter", "Observations that the collector has taken."),
+    Spec(
+        "inference_exporter_forward_dropped_total",
+        "counter",
+        "Observations that could not be sent to the collector, by reason.",
+        ("reason",),
+    ),
+    Spec(
+        "inference_exporter_forward_queued",
+        "gauge",
+        "Observations waiting for the collector.",
+        multiprocess="livesum",
+    ),
+)
+INGEST = (
+    Spec(
+        "inference_exporter_ingest_requests_total",
+        "counter",
+        "Requests to the ingest API, by route and status code.",
+        ("route", "code"),
+    ),
+    Spec(
+        "inference_exporter_labels_total",
+        "counter",
+        "Late labels, by what became of them.",
+        ("model", "outcome"),
+    ),
+    Spec(
+        "prediction_labelled_total",
+        "counter",
+        "Predictions whose true class is known by now, by whether they were right.",
+        ("model", "agreement"),
+    ),
+    Spec(
+        "inference_exporter_model_training_timestamp_seconds",
+        "gauge",
+        "When the model was last trained, as its reports say, in seconds since the epoch.",
+        ("model",),
+    ),
+)
 SIDECAR = (
     Spec(
         "inference_exporter_upstream_up",
@@ -279,4 +322,4 @@ HTTP = (
         ("handler",),
     ),
 )
-CONTRACT = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *SIDECAR, *HTTP)
+CONTRACT = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *FORWARD, *INGEST, *SIDECAR, *HTTP)

@@ -15,15 +15,15 @@ from functools import partial
 
 from exporter.bulk import observe_all
 from exporter.capture.exchange import Exchange
-from exporter.capture.payload import Reader, make_reader
-from exporter.capture.values import clean
 from exporter.config import Config, DriftConfig
 from exporter.drift import DriftWatch
 from exporter.errors import PayloadError
 from exporter.exposition import multiprocess_folder
+from exporter.extract import Extractor
 from exporter.instruments import Instruments, LedgerInstruments, ModelInstruments
 from exporter.ledger import Account, Ledger
 from exporter.observation import DriftEvent, Observation, Source
+from exporter.sampling import RateSampler
 from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,11 @@ class Monitor:
         Where the metrics live.
     on_event
         Called on the worker thread with each :class:`DriftEvent`; what it raises is counted.
+    on_observation
+        Called on the worker thread with each observation, once it is in the metrics.
+    forward
+        Takes each observation instead of this process's own metrics and detectors; False if it could
+        not. For several processes that share one detector elsewhere.
     clock
         Seconds since the epoch.
     """
@@ -66,20 +71,26 @@ class Monitor:
         instruments: Instruments,
         *,
         on_event: Callable[[DriftEvent], None] | None = None,
+        on_observation: Callable[[Observation], object] | None = None,
+        forward: Callable[[Observation], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.model = config.model
         self._clock = clock
         self._on_event = on_event
+        self.on_observation = on_observation
+        self._forward = forward
         self._instruments = instruments
         self._errors = instruments.errors
         self._metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
-        self._read: Reader = make_reader(config.capture)
+        self.extractor = Extractor(config.model, config.capture, self._metrics.refuse)
+        self.refuse = self._metrics.refuse
         self.ledger = Ledger(LedgerInstruments(instruments, config.model))
         self._queue = config.queue
         self._shared = multiprocess_folder() is not None
         self._shift = self._new_shift()
-        self.watches = [self._new_watch(entry) for entry in config.drift]
+        self.watches = [self._new_watch(entry) for entry in config.drift] if forward is None else []
+        self._embedding_sampler = _shared_sampler(self.watches)
         instruments.before_collect(self.publish)
 
     @property
@@ -116,14 +127,15 @@ class Monitor:
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
         """
-        read = make_reader(config.capture)
+        extractor = Extractor(self.model, config.capture, self._metrics.refuse)
         kept = [watch for watch in self.watches if watch.config in config.drift]
         known = [watch.config for watch in kept]
         added = [self._new_watch(entry) for entry in config.drift if entry not in known]
         gone = [watch for watch in self.watches if watch not in kept]
         self._metrics.max_classes = config.capture.max_classes
-        self._read = read
+        self.extractor = extractor
         self.watches = [*kept, *added]
+        self._embedding_sampler = _shared_sampler(self.watches)
         for watch in gone:
             watch.close()
         labels = {label for watch in self.watches for label in watch.labels}
@@ -176,23 +188,58 @@ class Monitor:
         return _Shift(worker, account)
 
     def _handle(self, account: Account, batch: list[Captured]) -> None:
+        passed_over = self._embed(batch)
         pending: list[Observation] = []
+        sampled_out = 0
         for start in range(0, len(batch), _SLICE):
             if start:
                 time.sleep(_REST_SECONDS)
             for source, item in batch[start : start + _SLICE]:
-                pending.extend(self._observations(account, source, item))
-        if pending:
+                observations = self._observations(account, source, item)
+                pending.extend(observations)
+                if id(item) in passed_over:
+                    sampled_out += len(observations)
+        if self._forward is not None:
+            for observation in pending:
+                if self._forward(observation):
+                    account.settled("processed")
+                else:
+                    account.dropped("queue_full")
+        elif pending:
             try:
                 self._record(pending)
             except Exception:
                 # They are tested all the same.
                 log.exception("%d observations could not be put into the metrics", len(pending))
                 self._errors["extract"].inc()
-            self._detect(account, pending)
+            self._detect(account, pending, sampled_out)
         if self._shared:
             # Another process may answer the next scrape.
             self.publish()
+
+    def _embed(self, batch: list[Captured]) -> set[int]:
+        """Give exchanges their embeddings; gives the ids of those that the sampling rate passes over.
+
+        A pass through a model is dear, so the stream is thinned before it and not after.
+        """
+        if not self.extractor.embeds or not self.watches:
+            return set()
+        chosen: list[Exchange] = []
+        passed_over: set[int] = set()
+        for _, item in batch:
+            if isinstance(item, Exchange):
+                if self._embedding_sampler.admits(item.ended):
+                    chosen.append(item)
+                else:
+                    passed_over.add(id(item))
+        try:
+            failed = self.extractor.embed(chosen)
+        except Exception:
+            log.exception("%d requests could not be embedded", len(chosen))
+            failed = len(chosen)
+        if failed:
+            self._errors["extract"].inc(failed)
+        return passed_over
 
     def _observations(
         self, account: Account, source: Source, item: Exchange | Observation
@@ -201,7 +248,7 @@ class Monitor:
         if isinstance(item, Observation):
             return (item,)
         try:
-            observations = self._read_exchange(source, item)
+            observations = self.extractor.observations(source, item)
         except PayloadError as error:
             account.dropped(error.reason)
         except Exception:
@@ -213,35 +260,6 @@ class Monitor:
                 account.unfolded(source, len(observations))
             return observations
         return ()
-
-    def _read_exchange(self, source: Source, exchange: Exchange) -> list[Observation]:
-        rows = exchange.embeddings or []
-        try:
-            readings = self._read(exchange)
-        except PayloadError:
-            if not rows and not exchange.notes:
-                raise
-            readings = [{}]
-        if not readings:
-            raise PayloadError("no_prediction", "the answer holds no instance")
-        if exchange.notes:
-            readings = [{**readings[0], **exchange.notes}, *readings[1:]]
-        if len(rows) > len(readings):
-            readings = [*readings, *({} for _ in range(len(rows) - len(readings)))]
-        for reading, row in zip(readings, rows, strict=False):
-            if exchange.notes is None or "embedding" not in exchange.notes:
-                reading["embedding"] = row
-        latency = exchange.ended - exchange.started
-        return [
-            Observation(
-                model=self.model,
-                source=source,
-                timestamp=exchange.ended,
-                latency_seconds=latency,
-                **clean(reading, self._metrics.refuse),
-            )
-            for reading in readings
-        ]
 
     def _record(self, observations: Sequence[Observation]) -> None:
         """Put a batch into the metrics."""
@@ -255,8 +273,11 @@ class Monitor:
         for name, n in Counter([item.predicted_class for item in observations]).items():
             if name is not None:
                 metrics.count_class(name, n)
+        if self.on_observation is not None:
+            for item in observations:
+                self.on_observation(item)
 
-    def _detect(self, account: Account, observations: Sequence[Observation]) -> None:
+    def _detect(self, account: Account, observations: Sequence[Observation], sampled_out: int) -> None:
         """Test what has an embedding, then settle: an observation is processed once it was tested."""
         testable = [observation for observation in observations if observation.embedding is not None]
         admitted_by_any: set[int] = set()
@@ -267,7 +288,8 @@ class Monitor:
                 if admitted:
                     watch.take(admitted)
         finally:
-            sampled_out = len(testable) - len(admitted_by_any) if self.watches else 0
+            if self.watches:
+                sampled_out += len(testable) - len(admitted_by_any)
             account.settled("sampled_out", sampled_out)
             account.settled("processed", len(observations) - sampled_out)
 
@@ -287,3 +309,10 @@ class Monitor:
         except Exception:
             log.exception("the handler of a drift event raised")
             self._errors["notify"].inc()
+
+
+def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:
+    """One that lets through what the quickest of the watches would."""
+    samples = [watch.config.sample for watch in watches]
+    rates = [sample.max_per_second for sample in samples if sample is not None]
+    return RateSampler(max(rates) if rates and len(rates) == len(samples) else None)

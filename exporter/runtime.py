@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.capture.context import orphan_observes
 from exporter.capture.exchange import Exchange
+from exporter.collector import Collector
 from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
 from exporter.instruments import Instruments
@@ -61,9 +62,19 @@ class Runtime:
         self.config = config
         self.registry = registry if registry is not None else CollectorRegistry()
         self.instruments = Instruments(
-            self.registry, value_buckets=config.capture.value_buckets, sidecar=sidecar
+            self.registry,
+            value_buckets=config.capture.value_buckets,
+            sidecar=sidecar,
+            forward=config.collector is not None,
         )
-        self.monitor = Monitor(config, self.instruments, on_event=on_event, clock=clock)
+        self._collector = Collector(config, self.instruments) if config.collector is not None else None
+        self.monitor = Monitor(
+            config,
+            self.instruments,
+            on_event=on_event,
+            forward=self._collector.submit if self._collector is not None else None,
+            clock=clock,
+        )
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
@@ -82,6 +93,8 @@ class Runtime:
             self._stopped = True
             self._pid = os.getpid()
             self.monitor.stop()
+            if self._collector is not None:
+                self._collector.stop()
 
     def submit(self, item: Exchange | Observation, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
@@ -119,9 +132,13 @@ class Runtime:
         self._stopped = False
         self._pid = None
         self.instruments.after_fork()
+        if self._collector is not None:
+            self._collector.begin_books()
         self.monitor.after_fork()
 
     def _start(self) -> None:
+        if self._collector is not None:
+            self._collector.start()
         self.monitor.start()
         self._stopped = False
         self._pid = os.getpid()

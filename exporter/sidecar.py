@@ -20,12 +20,13 @@ from exporter.config import Config, SidecarConfig
 from exporter.config_file import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http_metrics import HttpMetrics
+from exporter.ingest import Ingest
 from exporter.runtime import Runtime
 from exporter.server import ServerThread
 
 log = logging.getLogger(__name__)
 
-_RESTART_SECTIONS = ("model", "queue", "sidecar", "admin")
+_RESTART_SECTIONS = ("model", "queue", "sidecar", "admin", "ingest", "labels", "collector")
 
 
 class Sidecar:
@@ -69,9 +70,13 @@ class Sidecar:
             tap=self.observer,
             limits=_limits(config.sidecar),
         )
-        self.admin = ServerThread(
-            admin_app(self.runtime, readiness=self.readiness), config.admin.listen, key="admin.listen"
+        self.ingest = Ingest(self.runtime) if config.ingest.enabled else None
+        app = admin_app(
+            self.runtime,
+            readiness=self.readiness,
+            ingest=self.ingest.app if self.ingest is not None else None,
         )
+        self.admin = ServerThread(app, config.admin.listen, key="admin.listen")
         instruments.before_collect(_PlaneMetrics(self).publish)
 
     def readiness(self) -> tuple[bool, str]:
@@ -142,6 +147,8 @@ class Sidecar:
 
     def _close(self) -> None:
         self.observer.stop()
+        if self.ingest is not None:
+            self.ingest.app.flush()
         self.runtime.stop()
         self.admin.stop()
 

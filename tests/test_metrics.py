@@ -18,8 +18,10 @@ from exporter.metrics import (
     DRIFT,
     DROP_REASONS,
     ERROR_STAGES,
+    FORWARD,
     HTTP,
     HTTP_DURATION_BUCKETS,
+    INGEST,
     INVALID_VALUES,
     LEDGER,
     OPERATION,
@@ -50,7 +52,16 @@ UNBOUNDED = {
 def test_names_are_unique_and_every_part_is_in_the_contract():
     names = [spec.name for spec in CONTRACT]
     assert len(set(names)) == len(names)
-    assert set(CONTRACT) == {*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *SIDECAR, *HTTP}
+    assert set(CONTRACT) == {
+        *PREDICTIONS,
+        *DRIFT,
+        *LEDGER,
+        *OPERATION,
+        *FORWARD,
+        *INGEST,
+        *SIDECAR,
+        *HTTP,
+    }
 
 
 @by_name

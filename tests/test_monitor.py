@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_dropped_by_reason(bench: Any):
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_an_answer_to_n_instances_counts_as_n(bench: Any, n: int):
     b = bench()
-    b.monitor._read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+    b.monitor.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
     b.send(exchange({}))
     assert b.balance() == ((n, n, {}, 0, 0) if n else (1, 0, {"no_prediction": 1}, 0, 0))
 
@@ -155,7 +155,7 @@ def test_notes_speak_where_the_bodies_do_not(bench: Any):
 @pytest.mark.parametrize("n", [1, 4])
 def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothing(bench: Any, n: int):
     b = bench()
-    b.monitor._read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+    b.monitor.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
 
     def boom(_: Any) -> None:
         raise RuntimeError("no")
@@ -163,7 +163,7 @@ def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothin
     b.monitor._record = boom
     b.send(exchange({}))
     assert b.balance() == (n, n, {}, 0, 0)
-    b.monitor._read = boom
+    b.monitor.extractor.read = boom
     b.send(exchange({}))
     assert b.balance() == (n + 1, n, {"failed": 1}, 0, 0)
     assert b.errors("extract") == 2
@@ -305,7 +305,7 @@ def test_the_ledger_is_exact_over_submitters_stops_and_scrapes(
             raise PayloadError("unreadable", "no")
         return [{"predicted_class": "x"}, {"predicted_class": "y"}]
 
-    b.monitor._read = read
+    b.monitor.extractor.read = read
     b.monitor.start()
 
     def submit(seed: int) -> None:
