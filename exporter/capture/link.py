@@ -7,20 +7,14 @@ passed on as an end, a reset as a reset, and what arrived before either is deliv
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import math
-import socket
-import struct
-import sys
-import termios
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
+from exporter.capture.answers import answer_of_ours, speaks_http1
+from exporter.capture.end import BROKEN, CONNECTING, DRAINING, PEER_FULL, End
 from exporter.capture.limits import ProxyLimits, ProxyStats
 from exporter.capture.tap import ConnectionTap
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -28,30 +22,6 @@ HOLD_BYTES = 64 * 1024
 """Bytes of a client that are kept while its upstream connection is being made; then it is not read."""
 _FLUSH_CHECK_SECONDS = 0.005
 _NEWCOMER_SECONDS = 0.05  # while draining, for a connection from the queue to say what it wants
-_LINGER_ZERO = struct.pack("ii", 1, 0)
-
-# Reasons for not reading from an end; it is read again when none is left.
-PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
-
-_ANSWERS = {
-    502: b"502 Bad Gateway",
-    504: b"504 Gateway Timeout",
-}
-
-
-def answer_of_ours(status: int, reason: str) -> bytes:
-    """The whole answer with ``status`` 502 or 504; ``reason`` is a short ASCII text without line ends."""
-    body = f"inference-exporter: the upstream {reason}\n".encode()
-    return b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
-        _ANSWERS[status],
-        len(body),
-        body,
-    )
-
-
-def speaks_http1(data: bytes) -> bool:
-    """Whether an answer in HTTP/1 would be understood by a client that began with ``data``."""
-    return data[:1].isalpha() and not data.startswith(b"PRI * HTTP/2")
 
 
 def _ignore(_data: bytes, /) -> None:
@@ -67,94 +37,6 @@ class Owner(Protocol):
 
     def forget(self, link: Link) -> None:
         """The link is over."""
-
-
-class End(asyncio.Protocol):
-    """One of the two connections of a :class:`Link`.
-
-    ``write`` takes the bytes that arrive here to the other end, ``record`` shows them to the observer.
-    """
-
-    __slots__ = ("ended", "gone", "link", "pauses", "received", "record", "transport", "write")
-
-    def __init__(self, link: Link, record: Callable[[bytes], None]) -> None:
-        self.link = link
-        self.record = record
-        self.write: Callable[[bytes], None] = link.hold
-        self.transport: asyncio.Transport | None = None
-        self.received = 0
-        self.ended = False
-        self.gone = False
-        self.pauses = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.link.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.write(data)
-        self.received += len(data)
-        try:
-            self.record(data)
-        except Exception:
-            self.link.tap_failed()
-
-    def eof_received(self) -> bool:
-        self.link.ended(self)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.link.lost(self, exc)
-
-    def pause_writing(self) -> None:
-        self.link.other(self).pause(PEER_FULL)
-
-    def resume_writing(self) -> None:
-        self.link.other(self).resume(PEER_FULL)
-
-    def pause(self, reason: int) -> None:
-        """Stop reading, so that the sender feels the back-pressure."""
-        if not self.pauses and self.transport is not None and self.readable():
-            self.transport.pause_reading()
-        self.pauses |= reason
-
-    def resume(self, reason: int) -> None:
-        """Read again, unless another reason not to is left."""
-        if self.pauses:
-            self.pauses &= ~reason
-            if not self.pauses and self.transport is not None and self.readable():
-                self.transport.resume_reading()
-
-    def readable(self) -> bool:
-        """Whether bytes may still arrive here."""
-        # A transport that has reported its EOF must not be resumed: it would report it once more.
-        return self.transport is not None and not self.ended and not self.transport.is_closing()
-
-    def unsent(self) -> int:
-        """Bytes on their way out of here, in our buffer and in the kernel's, not yet acknowledged."""
-        if self.transport is None or self.gone:
-            return 0
-        waiting: int = self.transport.get_write_buffer_size()
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
-            # A Unix socket's bytes are with the receiver once they have left our buffer.
-            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            waiting += int.from_bytes(answer, sys.byteorder)
-        return waiting
-
-    def close(self) -> None:
-        """Close after what was written has been sent."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
-
-    def reset(self) -> None:
-        """Break off: what is not yet sent is dropped, and the other side sees a reset."""
-        if self.transport is None or self.gone:
-            return
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        self.transport.abort()
 
 
 class Link:
@@ -181,8 +63,8 @@ class Link:
         self.owner = owner
         self.tap = tap
         self.held: list[bytes] = []
-        self.client = End(self, tap.from_client if tap else _ignore)
-        self.upstream = End(self, tap.from_upstream if tap else _ignore)
+        self.client = End(self, self.hold, tap.from_client if tap else _ignore)
+        self.upstream = End(self, _ignore, tap.from_upstream if tap else _ignore)
         self.connecting: asyncio.Task[None] | None = None
         self.first_bytes: asyncio.Future[None] | None = None
         self.finishing = False

@@ -8,22 +8,19 @@ proxy works with it; there is nothing to smuggle, since connections are never sh
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import logging
-import resource
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from exporter.capture.address import Address
 from exporter.capture.limits import ProxyLimits, ProxyStats
 from exporter.capture.link import Link
+from exporter.capture.listener import allow_open_files, listening_socket
 from exporter.capture.tap import Tap
+from exporter.capture.upstream import REASONS, connect, failure_kind
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 4096
 _ACCEPTS_AT_A_TIME = 64
 _FULL_PAUSE_SECONDS = 0.1
 _DRAIN_STEP_SECONDS = 0.01
@@ -85,8 +82,8 @@ class Proxy:
             The address to listen on is in use, not ours or not allowed.
         """
         self.loop = asyncio.get_running_loop()
-        _allow_open_files(2 * self.limits.max_connections + _SPARE_FILES)
-        self._socket = _listening_socket(self.listen)
+        allow_open_files(2 * self.limits.max_connections + _SPARE_FILES)
+        self._socket = listening_socket(self.listen)
         self._resume_accepting()
         self._tasks = [self.loop.create_task(self._sweep())]
         if self.limits.probe_seconds > 0:
@@ -125,10 +122,12 @@ class Proxy:
     async def probe(self) -> bool:
         """Whether the upstream takes a connection now; the answer is kept in ``stats``."""
         try:
-            transport = await asyncio.wait_for(self._connect(asyncio.Protocol), self.limits.connect_seconds)
+            transport = await asyncio.wait_for(
+                connect(self.loop, self.upstream, asyncio.Protocol), self.limits.connect_seconds
+            )
         except (OSError, asyncio.TimeoutError) as error:
             self.stats.upstream_up = False
-            self.stats.upstream_error = f"{self.upstream}: {_kind(error)} ({error})"
+            self.stats.upstream_error = f"{self.upstream}: {failure_kind(error)} ({error})"
             return False
         transport.close()
         self.stats.upstream_up = True
@@ -199,12 +198,14 @@ class Proxy:
     async def _connect_link(self, link: Link) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._connect(lambda: link.upstream), self.limits.connect_seconds)
+                await asyncio.wait_for(
+                    connect(self.loop, self.upstream, lambda: link.upstream), self.limits.connect_seconds
+                )
             except ConnectionResetError:
                 link.upstream_reset()
                 return
             except (OSError, asyncio.TimeoutError) as error:
-                kind = _kind(error)
+                kind = failure_kind(error)
             else:
                 self.stats.upstream_up = True
                 return
@@ -216,23 +217,8 @@ class Proxy:
             if kind == "connect_timeout":
                 link.answer(504, "did not accept a connection in time")
             else:
-                link.answer(502, _REASONS[kind])
+                link.answer(502, REASONS[kind])
             return
-
-    async def _connect(self, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.BaseTransport:
-        if self.upstream.path:
-            transport, _ = await self.loop.create_unix_connection(factory, self.upstream.path)
-            return transport
-        hosts = [self.upstream.host]
-        if not _is_literal(self.upstream.host):
-            found = await self.loop.getaddrinfo(
-                self.upstream.host, self.upstream.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-            )
-            hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for host in hosts[:-1]:
-            with contextlib.suppress(OSError):
-                return (await self.loop.create_connection(factory, host, self.upstream.port))[0]
-        return (await self.loop.create_connection(factory, hosts[-1], self.upstream.port))[0]
 
     # Time.
 
@@ -253,68 +239,3 @@ class Proxy:
                 await self.probe()
             seen = self.stats.bytes_from_upstream
             await asyncio.sleep(self.limits.probe_seconds)
-
-
-_REASONS = {
-    "refused": "refused the connection",
-    "unreachable": "cannot be reached",
-    "unresolved": "has a name that does not resolve",
-}
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, asyncio.TimeoutError):
-        return "connect_timeout"
-    if isinstance(error, socket.gaierror):
-        return "unresolved"
-    if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
-        return "refused"
-    return "unreachable"
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _listening_socket(address: Address) -> socket.socket:
-    if address.path:
-        _remove_stale(address.path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.bind(address.path)
-            sock.listen(_BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-    else:
-        family, _, _, _, name = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.create_server((str(name[0]), address.port), family=family, backlog=_BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the socket file of a process that is gone; one that is served stays and is an error."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except OSError:
-            return
-
-
-def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files towards ``wanted``, as far as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,0 +1,124 @@
+"""One connection of a pair: what arrives is handed on at once, and its reading can be paused."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable
+from typing import Protocol, cast
+
+# Reasons for not reading from an end; it is read again when none is left.
+PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class Pair(Protocol):
+    """What an end tells of itself."""
+
+    def made(self, end: End) -> None:
+        """It is connected."""
+
+    def ended(self, end: End) -> None:
+        """No more bytes will come from it."""
+
+    def lost(self, end: End, exc: Exception | None) -> None:
+        """It is gone, broken off if there is an exception."""
+
+    def other(self, end: End) -> End:
+        """The end on the other side."""
+
+    def tap_failed(self) -> None:
+        """The observer raised; called while the exception is handled."""
+
+
+class End(asyncio.Protocol):
+    """One of the two connections of a pair.
+
+    ``write`` takes the bytes that arrive here to the other end, ``record`` shows them to the observer.
+    """
+
+    __slots__ = ("ended", "gone", "link", "pauses", "received", "record", "transport", "write")
+
+    def __init__(self, link: Pair, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
+        self.link = link
+        self.record = record
+        self.write = write
+        self.transport: asyncio.Transport | None = None
+        self.received = 0
+        self.ended = False
+        self.gone = False
+        self.pauses = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.link.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.write(data)
+        self.received += len(data)
+        try:
+            self.record(data)
+        except Exception:
+            self.link.tap_failed()
+
+    def eof_received(self) -> bool:
+        self.link.ended(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.link.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        self.link.other(self).pause(PEER_FULL)
+
+    def resume_writing(self) -> None:
+        self.link.other(self).resume(PEER_FULL)
+
+    def pause(self, reason: int) -> None:
+        """Stop reading, so that the sender feels the back-pressure."""
+        if not self.pauses and self.transport is not None and self.readable():
+            self.transport.pause_reading()
+        self.pauses |= reason
+
+    def resume(self, reason: int) -> None:
+        """Read again, unless another reason not to is left."""
+        if self.pauses:
+            self.pauses &= ~reason
+            if not self.pauses and self.transport is not None and self.readable():
+                self.transport.resume_reading()
+
+    def readable(self) -> bool:
+        """Whether bytes may still arrive here."""
+        # A transport that has reported its EOF must not be resumed: it would report it once more.
+        return self.transport is not None and not self.ended and not self.transport.is_closing()
+
+    def unsent(self) -> int:
+        """Bytes on their way out of here, in our buffer and in the kernel's, not yet acknowledged."""
+        if self.transport is None or self.gone:
+            return 0
+        waiting: int = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+            # A Unix socket's bytes are with the receiver once they have left our buffer.
+            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            waiting += int.from_bytes(answer, sys.byteorder)
+        return waiting
+
+    def close(self) -> None:
+        """Close after what was written has been sent."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Break off: what is not yet sent is dropped, and the other side sees a reset."""
+        if self.transport is None or self.gone:
+            return
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.transport.abort()
