@@ -1,6 +1,7 @@
 """Print every alert that Alertmanager or Grafana sends: the place of your own receiver."""
 
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -30,4 +31,5 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("0.0.0.0", 8081), Receiver).serve_forever()  # noqa: S104 - inside its container
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8081
+    ThreadingHTTPServer(("0.0.0.0", port), Receiver).serve_forever()  # noqa: S104 - inside its container
