@@ -24,6 +24,8 @@ Deliver = Callable[[list[Exchange], list[Passed]], None]
 
 _ENTRY_BYTES = 128  # what an entry of the log costs besides its bytes
 
+_SHORTEST_PAUSE_SECONDS = 0.001
+
 _CLIENT, _UPSTREAM, _CLOSED = range(3)
 
 
@@ -73,7 +75,7 @@ class ConnectionLog:
         cost = len(data) + _ENTRY_BYTES
         entry: bytes | int = data
         unread = self.logged - self.read
-        if unread > observer.hurry_bytes:
+        if unread > observer.hurry_bytes and not observer.wake.is_set():
             observer.wake.set()
         if (
             unread + cost > observer.max_connection_bytes
@@ -110,9 +112,10 @@ class LogObserver:
         Of the log: of all connections together, and of one. Beyond them bytes are only counted; if
         that makes a connection impossible to follow, it is given up as "overrun".
     interval_seconds
-        Between two looks at an empty log.
+        Longest time between two looks at an empty log; while there is traffic it is looked at every
+        millisecond, so that each time little is to be read.
     slice_seconds
-        For reading in one go, and for the pause after it.
+        For reading in one go, and for the pause after it if there is more to read.
     clock
         Seconds since the epoch.
     """
@@ -128,7 +131,7 @@ class LogObserver:
         max_kept_bytes: int = 64 * 1024 * 1024,
         max_bytes: int = 16 * 1024 * 1024,
         max_connection_bytes: int = 2 * 1024 * 1024,
-        interval_seconds: float = 0.005,
+        interval_seconds: float = 0.02,
         slice_seconds: float = 0.0003,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -191,13 +194,18 @@ class LogObserver:
                 logger.exception("%d exchanges could not be delivered", len(exchanges) + len(passed))
 
     def _run(self) -> None:
+        pause = self._interval
         while not self._stopping.is_set():
             if self.ready:
                 self.read_for(self._slice)
+                pause = _SHORTEST_PAUSE_SECONDS
+            else:
+                pause = min(2 * pause, self._interval)
+            if self.ready:
                 time.sleep(self._slice)
             else:
                 self.wake.clear()
-                self.wake.wait(self._interval)
+                self.wake.wait(pause)
         while self.ready:
             self.read_for(self._slice)
 
