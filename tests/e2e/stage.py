@@ -30,6 +30,7 @@ from examples.stack import Change, Stack, running_stack
 from tests.servers import cli, free_port, get, process, wait_for
 
 CLEAN_SECONDS = 12.0
+START_SECONDS = 150.0
 SCRAPE_SECONDS = 1.0
 
 SCENARIOS: dict[str, set[str]] = {
@@ -128,11 +129,10 @@ def small_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterat
 
 @contextlib.contextmanager
 def digits(folder: Path, name: str) -> Iterator[int]:
-    """The digits service, with a header that makes it slow."""
+    """The digits service, with a header that makes it slow; its port, before it answers there."""
     port = free_port()
     command = [sys.executable, "-m", "tests.e2e.slow_digits", "--port", str(port)]
     with process(command, log=folder / f"{name}.log"):
-        wait_for(lambda: get(port, "/metrics")[0] == 200, 90, f"the digits service {name}")
         yield port
 
 
@@ -156,8 +156,10 @@ class Sidecar:
             f"--config={config}",
         )
         with process(command, log=self.folder / f"sidecar-{self.job}.log"):
-            wait_for(lambda: get(self.admin, "/-/healthy")[0] == 200, 60, f"the sidecar {self.job}")
             yield
+
+    def wait(self) -> None:
+        wait_for(lambda: get(self.admin, "/-/healthy")[0] == 200, START_SECONDS, f"the sidecar {self.job}")
 
 
 Key = tuple[str, str]
@@ -286,6 +288,10 @@ def performed(folder: Path) -> Iterator[Stage]:
         running.callback(down.close)
         for job, sidecar in sidecars.items():
             (down.enter_context if job == "down" else enter)(sidecar.run())
+        for sidecar in sidecars.values():
+            sidecar.wait()
+        for port in (plain, watched):
+            wait_for(lambda port=port: get(port, "/metrics")[0] == 200, START_SECONDS, "the digits service")
         targets = {job: f"127.0.0.1:{sidecar.admin}" for job, sidecar in sidecars.items()}
         # The detector sees the network's embeddings from inside the service; its hook is the target.
         targets |= {"drifted": f"127.0.0.1:{watched}", "cadvisor": f"127.0.0.1:{cadvisor}"}
