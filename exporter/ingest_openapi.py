@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.capture.ingest import MAX_EMBEDDING, MAX_FEATURES, MAX_ITEMS, MAX_MODEL_CHARACTERS
+from exporter.capture.ingest import (
+    LARGEST_SINGLE,
+    MAX_EMBEDDING,
+    MAX_FEATURES,
+    MAX_ITEMS,
+    MAX_MODEL_CHARACTERS,
+)
 from exporter.capture.values import MAX_CLASS_CHARACTERS, MAX_REQUEST_ID_CHARACTERS
 from exporter.version import __version__
 
 Schema = dict[str, Any]
+
+_SINCE_1971 = "^(197[1-9]|19[89][0-9]|[2-8][0-9]{3})-"
 
 
 def openapi(*, with_token: bool = False) -> Schema:
@@ -113,31 +121,62 @@ def _one_or_many(name: str, key: str) -> Schema:
 
 
 def _object(required: tuple[str, ...], **properties: Schema) -> Schema:
+    """An object; what is not required may also be null."""
     return {
         "type": "object",
-        "properties": properties,
+        "properties": {
+            name: schema if name in required else {"anyOf": [schema, {"type": "null"}]}
+            for name, schema in properties.items()
+        },
         "required": list(required),
         "additionalProperties": False,
     }
 
 
 def _text(limit: int) -> Schema:
-    return {"type": ["string", "integer"], "minLength": 1, "maxLength": limit}
+    return {
+        "anyOf": [
+            {"type": "string", "minLength": 1, "maxLength": limit},
+            {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
+        ]
+    }
+
+
+def _report(
+    model: Schema, model_type: str, moment: Schema, identifier: Schema, answer: Schema, shared: Schema
+) -> Schema:
+    row = _object(
+        ("prediction_time", "record_id", "prediction"),
+        prediction_time=moment,
+        record_id=identifier,
+        prediction=answer,
+        prediction_probability={"type": "number", "minimum": 0, "maximum": 1},
+        ground_truth_label=answer,
+        **shared,
+    )
+    return _object(
+        ("model_id", "model_type", "last_training_time", "predictions"),
+        model_id=model,
+        model_type={"const": model_type},
+        last_training_time=moment,
+        predictions={"type": "array", "items": row, "maxItems": MAX_ITEMS},
+    )
 
 
 def _schemas() -> Schema:
     number = {"type": "number"}
+    single = {"type": "number", "minimum": -LARGEST_SINGLE, "maximum": LARGEST_SINGLE}
     moment = {
         "anyOf": [
             {"type": "number", "minimum": 0, "maximum": 253402300799},
-            {"type": "string", "format": "date-time"},
+            {"type": "string", "format": "date-time", "pattern": _SINCE_1971},
         ],
         "description": "Seconds since 1970, or an ISO 8601 date and time, in UTC unless it says otherwise.",
     }
     class_name = {"type": ["string", "number", "boolean"], "maxLength": MAX_CLASS_CHARACTERS}
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     shared: Schema = {
-        "embedding": {"type": "array", "items": number, "minItems": 1, "maxItems": MAX_EMBEDDING},
+        "embedding": {"type": "array", "items": single, "minItems": 1, "maxItems": MAX_EMBEDDING},
         "features": {
             "anyOf": [
                 {"type": "array", "items": number, "minItems": 1, "maxItems": MAX_FEATURES},
@@ -166,33 +205,21 @@ def _schemas() -> Schema:
                 **shared,
             ),
             "anyOf": [
-                {"required": [name]}
+                {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
                 for name in ("predicted_class", "confidence", "value", "embedding", "features")
             ],
         },
         "Label": _object(
             ("request_id", "label"), model=model, request_id=identifier, label=class_name, timestamp=moment
         ),
-        "Report": _object(
-            ("model_id", "model_type", "last_training_time", "predictions"),
-            model_id=model,
-            model_type={"enum": ["classifier", "regression"]},
-            last_training_time=moment,
-            predictions={
-                "type": "array",
-                "items": {"$ref": "#/components/schemas/Row"},
-                "maxItems": MAX_ITEMS,
-            },
-        ),
-        "Row": _object(
-            ("prediction_time", "record_id", "prediction"),
-            prediction_time=moment,
-            record_id=identifier,
-            prediction=class_name,
-            prediction_probability=probability,
-            ground_truth_label=class_name,
-            **shared,
-        ),
+        "Report": {
+            "anyOf": [
+                {"$ref": "#/components/schemas/ClassifierReport"},
+                {"$ref": "#/components/schemas/RegressionReport"},
+            ]
+        },
+        "ClassifierReport": _report(model, "classifier", moment, identifier, class_name, shared),
+        "RegressionReport": _report(model, "regression", moment, identifier, number, shared),
         "Accepted": {
             "type": "object",
             "properties": {"accepted": {"type": "integer"}, "duplicates": {"type": "integer"}},

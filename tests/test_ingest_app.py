@@ -145,6 +145,7 @@ def test_gzip_is_undone_and_a_bomb_is_not():
         (b"\xff", 400, ""),
         ([3], 422, "[0]"),
         ({}, 422, "body"),
+        ({"value": None, "request_id": "r"}, 422, "body"),
         ({"observations": {}}, 422, "observations"),
         ({"observations": [], "more": 1}, 422, "more"),
         ({"value": 1, "valu": 2}, 422, "valu"),
@@ -168,7 +169,7 @@ def test_gzip_is_undone_and_a_bomb_is_not():
         ({"value": 1, "latency_seconds": -1}, 422, "latency_seconds"),
         ({"value": 1, "model": "stranger"}, 422, "model"),
         ({"value": 1, "model": ""}, 422, "model"),
-        ([{"value": 1}] * 10_001, 413, ""),
+        ([{"value": 1}] * 10_001, 422, "body"),
     ],
 )
 def test_a_bad_observation_names_its_field_and_nothing_is_taken(body, status, field):

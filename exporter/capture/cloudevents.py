@@ -71,7 +71,7 @@ def parse_events(body: bytes, headers: Headers, max_bytes: int) -> list[Event]:
         if not isinstance(document, list):
             raise IngestError(422, "body", "a batch of events must be a list")
         if len(document) > MAX_ITEMS:
-            raise IngestError(413, "body", f"has {len(document)} events; send at most {MAX_ITEMS} at a time")
+            raise IngestError(422, "body", f"has {len(document)} events; send at most {MAX_ITEMS} at a time")
         return [_structured(item, f"[{index}].") for index, item in enumerate(document)]
     if content_type.startswith(_STRUCTURED):
         return [_structured(parse_body(body, headers, max_bytes), "")]

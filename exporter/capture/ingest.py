@@ -25,6 +25,7 @@ from exporter.observation import Observation
 
 MAX_ITEMS = 10_000
 MAX_EMBEDDING = 65_536
+LARGEST_SINGLE = 3.4e38
 MAX_FEATURES = 4096
 MAX_MODEL_CHARACTERS = 128
 _LATEST = 253_402_300_799.0  # the end of the year 9999
@@ -143,7 +144,8 @@ def _observation(item: Any, where: str, model: str, now: float) -> Observation:
         request_id=_optional(at, fields, "request_id", _request_id),
         latency_seconds=_optional(at, fields, "latency_seconds", _latency),
     )
-    if not fields.keys() & {"predicted_class", "confidence", "value", "embedding", "features"}:
+    said = (observation.predicted_class, observation.confidence, observation.value)
+    if said == (None, None, None) and observation.embedding is None and observation.features is None:
         raise IngestError(
             422,
             where or "body",
@@ -211,10 +213,12 @@ def _or(value: float | None, default: float) -> float:
 
 def _count(where: str, rows: list[Any]) -> None:
     if len(rows) > MAX_ITEMS:
-        raise IngestError(413, where, f"has {len(rows)} items; send at most {MAX_ITEMS} at a time")
+        raise IngestError(422, where or "body", f"has {len(rows)} items; send at most {MAX_ITEMS} at a time")
 
 
 def _text(field: str, value: Any, limit: int) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**64:
+        value = int(value)  # JSON knows no difference between 7 and 7.0
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value or len(value) > limit:
@@ -293,13 +297,13 @@ def _embedding(field: str, value: Any) -> npt.NDArray[np.float32]:
     for index, item in enumerate(value):
         if type(item) is not float and type(item) is not int:
             raise _invalid(f"{field}[{index}]", item, "must be a number")
-    with np.errstate(over="ignore"):
-        array = np.asarray(value, dtype=np.float64).astype(np.float32)
-    finite = np.isfinite(array)
-    if not finite.all():
-        index = int(finite.argmin())
-        raise _invalid(f"{field}[{index}]", value[index], "must be finite in single precision")
-    return array
+    array = np.asarray(value, dtype=np.float64)
+    inside = np.abs(array) <= LARGEST_SINGLE
+    if not inside.all():
+        index = int(inside.argmin())
+        rule = f"must be from {-LARGEST_SINGLE} to {LARGEST_SINGLE}, the range of single precision"
+        raise _invalid(f"{field}[{index}]", value[index], rule)
+    return array.astype(np.float32)
 
 
 def _features(field: str, value: Any) -> Any:
