@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.streams import POPULATIONS, mean_run_length, population
 
 N = 1000
+STREAMS = ("gaussian", "skewed", "clusters", "digits", "heavy")  # seeds each population's data
 WINDOWS = (10, 25, 50)
 RUN_LENGTHS = (300, 1000)
 RUNS = 400
@@ -80,7 +81,7 @@ def follow(detector: Any, stream: NDArray[np.float32], chunk: int = 4096) -> NDA
 def measure(name: str, window: int, run_length: int, seed: int, runs: int) -> dict[str, Any]:
     """One reference: fit, check, follow a long stream."""
     source = population(name)
-    rng = np.random.default_rng([seed, POPULATIONS.index(name)])
+    rng = np.random.default_rng([seed, STREAMS.index(name)])
     reference = source.draw(rng, N)
     start = time.perf_counter()
     detector = fit(reference, window, run_length, seed)
