@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.stack import missing_programs
-from tests.e2e.stage import ALSO, INHIBITED, SCENARIOS, Stage, performed
+from dashboards.queries import panel_series
+from dashboards.render import render
+from examples.stack import TIME_SCALE, missing_programs
+from exporter.monitoring.alerts import alerts
+from exporter.monitoring.dashboards import panels, shipped
+from exporter.monitoring.recording import recordings
+from exporter.monitoring.terms import Terms
+from tests.e2e.pictures import CHOICES, period_of
+from tests.e2e.stage import ALSO, INHIBITED, SCENARIOS, SCRAPE_SECONDS, Stage, performed
 
 pytestmark = [
     pytest.mark.e2e,
@@ -52,3 +60,38 @@ def test_alerts_go_pending_fire_reach_the_webhook_and_resolve(stage: Stage, job:
 
 def test_every_rule_is_healthy(stage: Stage) -> None:
     assert {(rule["name"], rule["health"]) for rule in stage.stack.rules() if rule["health"] != "ok"} == set()
+
+
+def test_every_panel_has_data_of_its_own_state(stage: Stage) -> None:
+    period = period_of(stage)
+    missing = []
+    for board in shipped().values():
+        everything = {variable["name"]: ".*" for variable in board["templating"]["list"]}
+        for panel in panels(board):
+            found = panel_series(panel, period, everything, stage.stack.query_range)
+            seen = {line.letter for line in found if not math.isnan(line.last)}
+            missing += [
+                (board["title"], panel["title"], target["expr"])
+                for target in panel["targets"]
+                if target["refId"] not in seen
+            ]
+    assert missing == []
+
+
+def test_every_rule_has_data_of_its_own_state(stage: Stage) -> None:
+    period = period_of(stage)
+    terms = Terms.of(None, time_scale=TIME_SCALE, min_window_seconds=4 * SCRAPE_SECONDS)
+    quiet = {"ExporterStale", "DriftScoreRising"}  # empty unless there is trouble of a kind not on this stage
+    for name, expr in (
+        *((rule.record, rule.expr) for rule in recordings(terms)),
+        *((alert.name, alert.expr) for alert in alerts(terms) if alert.name not in quiet),
+    ):
+        assert stage.stack.query_range(expr, period.start, period.end, period.step), name
+
+
+def test_the_dashboards_can_be_drawn(stage: Stage, tmp_path: Path) -> None:
+    empty = render(tmp_path, period_of(stage), stage.stack.query_range, CHOICES)
+    assert set(empty) == set(shipped())
+    for name, titles in empty.items():
+        assert (tmp_path / name.replace(".json", ".png")).stat().st_size > 20_000
+        assert len(titles) <= 2, (name, titles)
