@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_RETRIES = 20
+_RETRY_SECONDS = 0.01
 
 
 def multiprocess_folder() -> Path | None:
@@ -31,15 +36,22 @@ def render(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:
     accept
         The scrape's ``Accept`` header, which chooses between the Prometheus and OpenMetrics formats.
     """
-    folder = multiprocess_folder()
-    if folder is not None:
-        for pid in _pids(folder) - {os.getpid()}:
-            if not _alive(pid):
-                mark_process_dead(pid, str(folder))
-        registry = CollectorRegistry()
-        registry.register(_Merged(MultiProcessCollector(None, path=str(folder))))
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(registry)
+    folder = multiprocess_folder()
+    if folder is None:
+        return content_type, encode(registry)
+    for pid in _pids(folder) - {os.getpid()}:
+        if not _alive(pid):
+            mark_process_dead(pid, str(folder))
+    merged = CollectorRegistry()
+    merged.register(_Merged(MultiProcessCollector(None, path=str(folder))))
+    for _ in range(_RETRIES):
+        try:
+            return content_type, encode(merged)
+        except (OSError, ValueError, struct.error):
+            # Another process has made a file and not yet written to it, or taken one away.
+            time.sleep(_RETRY_SECONDS)
+    return content_type, encode(merged)
 
 
 class _Merged(Collector):

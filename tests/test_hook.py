@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from exporter import ConfigError, InferenceExporter, Observation, observe
 from exporter.detect import OnlineMMD
+from exporter.exposition import render
 from exporter.metrics import (
     DETECTOR_STATES,
     DRIFT,
@@ -472,6 +474,22 @@ async def test_the_95th_percentile_of_the_handler_s_histogram_is_right_within_a_
     index = next(index for index, count in enumerate(counts) if count >= rank)
     truth = float(np.quantile(durations, 0.95))
     assert HTTP_DURATION_BUCKETS[index - 1] < truth <= HTTP_DURATION_BUCKETS[index]
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_scrape_waits_for_a_process_that_has_just_made_its_files(
+    ready: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    fresh = tmp_path / "counter_999.db"
+    fresh.touch()
+    if ready:
+        monkeypatch.setattr("exporter.exposition.time.sleep", lambda _: fresh.unlink(missing_ok=True))
+        assert render(CollectorRegistry())[1] == b""
+    else:
+        monkeypatch.setattr("exporter.exposition.time.sleep", lambda _: None)
+        with pytest.raises(struct.error):
+            render(CollectorRegistry())
 
 
 def test_instrumenting_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
