@@ -209,11 +209,11 @@ class Proxy:
             else:
                 self.stats.upstream_up = True
                 return
-            self.stats.upstream_failures[kind] += 1
             if link.client.received == 0 and not link.client.ended:
                 # Nobody has asked anything yet: try again when somebody does.
                 await link.asked()
                 continue
+            self.stats.upstream_failures[kind] += 1
             if kind == "connect_timeout":
                 link.answer(504, "did not accept a connection in time")
             else:
