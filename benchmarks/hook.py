@@ -161,7 +161,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         script = folder / "post.lua"
-        script.write_text(LUA % ("x" * 512))
+        script.write_text(LUA % ("x" * 513))
         for arrangement in set(arguments.only) - {"alone"}:
             subprocess.run(
                 [PYTHONS[arrangement], SERVICE, "prepare", arrangement, folder],
@@ -181,7 +181,9 @@ def main() -> None:
         lost = sum(r["hook"].lost for r in rounds)
         kept = throughput >= LEAST_THROUGHPUT and p99 <= MOST_P99
         print(f"\nhook / alone: throughput {throughput:.3f} (at least {LEAST_THROUGHPUT}), ", end="")
-        print(f"p99 {p99:.3f} (at most {MOST_P99}), observations lost {lost:.0f}: {'OK' if kept else 'MISSED'}")
+        print(
+            f"p99 {p99:.3f} (at most {MOST_P99}), observations lost {lost:.0f}: {'OK' if kept else 'MISSED'}"
+        )
         sys.exit(0 if kept else 1)
 
 
