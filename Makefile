@@ -1,25 +1,40 @@
 # Every target sets up what it needs, from a fresh clone with Python 3.10+ and make.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+BIN := .venv/bin
+ALIBI := .venv-alibi/bin
+MLSERVER := .venv-mlserver/bin
+PIP := -m pip install -q --disable-pip-version-check
+READY := .venv/.ready
 ALIBI_READY := .venv-alibi/.ready
+MLSERVER_READY := .venv-mlserver/.ready
 
-.PHONY: help setup demo test check bench e2e format clean
+.PHONY: help setup demo test check format bench e2e clean
 
 help:
 	@echo "make demo    a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
 	@echo "make test    the tests (under five minutes)"
 	@echo "make check   lint, types, layers, generated files"
 	@echo "make e2e     tests against real servers (needs the Debian packages that .ci/run installs)"
-	@echo "make bench   the benchmarks of docs/benchmarks.md"
+	@echo "make bench   the benchmarks of docs/benchmarks.md, beside alibi-detect, nginx and others (hours)"
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) -c constraints.txt torch
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# alibi-detect needs numpy < 2, and MLServer a pydantic of its own: each lives apart from us.
+$(ALIBI_READY): constraints-alibi.txt
+	test -x $(ALIBI)/python || $(PYTHON) -m venv .venv-alibi
+	$(ALIBI)/python $(PIP) -c constraints-alibi.txt torch
+	$(ALIBI)/python $(PIP) -c constraints-alibi.txt -e '.[fastapi]' alibi-detect pytest pytest-asyncio pytest-timeout tomli
+	@touch $@
+
+$(MLSERVER_READY): constraints-mlserver.txt
+	test -x $(MLSERVER)/python || $(PYTHON) -m venv .venv-mlserver
+	$(MLSERVER)/python $(PIP) -c constraints-mlserver.txt mlserver mlserver-sklearn
 	@touch $@
 
 demo: $(READY)
@@ -38,8 +53,22 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-e2e: $(READY)
+e2e: $(READY) $(ALIBI_READY) $(MLSERVER_READY)
+	$(ALIBI)/python -m pytest tests/alibi --confcutdir=tests/alibi -o filterwarnings=default
 	$(BIN)/python -m pytest -m e2e tests
 
+bench: $(READY) $(ALIBI_READY)
+	$(BIN)/python -m benchmarks.install
+	$(BIN)/python -m benchmarks.hook
+	$(BIN)/python -m benchmarks.hook_soak
+	$(BIN)/python -m benchmarks.proxy
+	$(BIN)/python -m benchmarks.engine_exactness
+	$(ALIBI)/python -m benchmarks.alibi_agreement
+	$(ALIBI)/python -m benchmarks.engine_speed
+	$(ALIBI)/python -m benchmarks.calibration
+	$(BIN)/python -m benchmarks.run_length
+	$(ALIBI)/python -m benchmarks.run_length_alibi
+	$(ALIBI)/python -m benchmarks.delay
+
 clean:
-	rm -rf $(VENV) .venv-* .build
+	rm -rf .venv .venv-alibi .venv-mlserver

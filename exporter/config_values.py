@@ -70,9 +70,14 @@ def _address(value: Any) -> str:
 def _upstream(value: str) -> str:
     if value.startswith("unix:"):
         return _address(value)
-    if not re.fullmatch(r"https?://[^/\s?#]+/?", value):
+    if value.startswith("https://"):
         raise ValueError(
-            "an upstream is http://HOST:PORT, https://HOST:PORT or unix:/path, and nothing behind it; "
+            "TLS is passed on as it comes and never begun here; "
+            "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
+        )
+    if not re.fullmatch(r"http://[^/\s?#]+/?", value):
+        raise ValueError(
+            "an upstream is http://HOST:PORT or unix:/path, and nothing behind it; "
             "write one such as http://127.0.0.1:8000"
         )
     return value.rstrip("/")

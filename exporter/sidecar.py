@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 from exporter.admin import admin_app
 from exporter.capture.address import Address
 from exporter.capture.exchange import Exchange
-from exporter.capture.http1 import KINDS, Passed
-from exporter.capture.limits import UPSTREAM_FAILURES, ProxyLimits
+from exporter.capture.http1 import Passed
+from exporter.capture.limits import ProxyLimits
 from exporter.capture.observer import LogObserver
 from exporter.capture.paths import path_matcher
 from exporter.capture.proxy import Proxy
@@ -21,11 +21,13 @@ from exporter.config_file import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http_metrics import HttpMetrics
 from exporter.ingest import Ingest
+from exporter.plane_metrics import PlaneMetrics
 from exporter.runtime import Runtime
 from exporter.server import ServerThread
 
 log = logging.getLogger(__name__)
 
+_SWITCH_SECONDS = 0.0005
 _RESTART_SECTIONS = ("model", "queue", "sidecar", "admin", "ingest", "labels", "collector")
 
 
@@ -77,7 +79,8 @@ class Sidecar:
             ingest=self.ingest.app if self.ingest is not None else None,
         )
         self.admin = ServerThread(app, config.admin.listen, key="admin.listen")
-        instruments.before_collect(_PlaneMetrics(self).publish)
+        plane = PlaneMetrics(instruments, self.proxy.stats, self.observer)
+        instruments.before_collect(plane.publish)
 
     def readiness(self) -> tuple[bool, str]:
         """Whether traffic can be served: the upstream takes connections, and no stop is under way."""
@@ -160,40 +163,6 @@ class Sidecar:
                 self.runtime.submit(exchange, "sidecar")
 
 
-class _PlaneMetrics:
-    """Carries the data plane's plain counts over to the metrics, at each scrape."""
-
-    def __init__(self, sidecar: Sidecar) -> None:
-        instruments = sidecar.runtime.instruments
-        self._stats = sidecar.proxy.stats
-        self._observer = sidecar.observer
-        self._up = instruments["inference_exporter_upstream_up"]
-        self._open = instruments["inference_exporter_proxy_connections"]
-        self._counters: list[tuple[Callable[[], int], Callable[[float], None]]] = [
-            (lambda: self._stats.opened, instruments["inference_exporter_proxy_connections_total"].inc),
-            (
-                lambda: self._stats.tap_failures + self._observer.failures,
-                instruments.errors["proxy"].inc,
-            ),
-        ]
-        for kind in UPSTREAM_FAILURES:
-            child = instruments["inference_exporter_proxy_upstream_failures_total"].labels(kind)
-            self._counters.append((lambda kind=kind: self._stats.upstream_failures[kind], child.inc))  # type: ignore[misc]
-        for kind in KINDS:
-            child = instruments["inference_exporter_proxy_unobserved_total"].labels(kind)
-            self._counters.append((lambda kind=kind: self._observer.unfollowed[kind], child.inc))  # type: ignore[misc]
-        self._published = [0] * len(self._counters)
-
-    def publish(self) -> None:
-        """Advance each counter by what was added since the last scrape."""
-        self._up.set(1 if self._stats.upstream_up else 0)
-        self._open.set(self._stats.open)
-        for index, (read, advance) in enumerate(self._counters):
-            total = read()
-            advance(total - self._published[index])
-            self._published[index] = total
-
-
 def run(config: Config, config_path: Path | None = None) -> None:
     """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
@@ -214,6 +183,9 @@ def run(config: Config, config_path: Path | None = None) -> None:
 
     import uvloop
 
+    # A thread that wants the interpreter lock asks for it after this long. The event loop must not wait
+    # for the default, 5 ms, whenever the observer or the worker has it.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     uvloop.run(main())
 
 
