@@ -183,7 +183,7 @@ def test_queueing_fails(rig: Rig, bare: dict[str, bytes], file: Path):
 
 
 def test_reading_fails(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.monitor._read = broken
+    rig.monitor.extractor.read = broken
     assert differences(bare, answers_of(rig, file)) == []
     balance = rig.monitor.ledger.balance()
     assert rig.errors("extract") == balance.dropped["failed"] > 10
@@ -241,7 +241,7 @@ def test_a_stage_off_the_request_path_hangs(
 ):
     match stage:
         case "read":
-            rig.monitor._read = hang
+            rig.monitor.extractor.read = hang
         case "metrics":
             rig.monitor._metrics.count_class = hang
         case "detect":
