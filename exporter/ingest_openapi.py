@@ -10,6 +10,7 @@ from exporter.capture.ingest import (
     MAX_FEATURES,
     MAX_ITEMS,
     MAX_MODEL_CHARACTERS,
+    MAX_WHOLE,
 )
 from exporter.capture.values import MAX_CLASS_CHARACTERS, MAX_REQUEST_ID_CHARACTERS
 from exporter.version import __version__
@@ -137,7 +138,7 @@ def _text(limit: int) -> Schema:
     return {
         "anyOf": [
             {"type": "string", "minLength": 1, "maxLength": limit},
-            {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
+            {"type": "integer", "minimum": -MAX_WHOLE, "maximum": MAX_WHOLE},
         ]
     }
 

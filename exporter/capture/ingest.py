@@ -28,6 +28,7 @@ MAX_EMBEDDING = 65_536
 LARGEST_SINGLE = 3.4e38
 MAX_FEATURES = 4096
 MAX_MODEL_CHARACTERS = 128
+MAX_WHOLE = 9 * 10**18  # of an identifier that is a number; the parser is exact up to here
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 
 ModelType = Literal["classifier", "regression"]
@@ -217,12 +218,14 @@ def _count(where: str, rows: list[Any]) -> None:
 
 
 def _text(field: str, value: Any, limit: int) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**64:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_WHOLE:
         value = int(value)  # JSON knows no difference between 7 and 7.0
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_WHOLE:
         value = str(value)
     if not isinstance(value, str) or not value or len(value) > limit:
-        raise _invalid(field, value, f"must be text of 1 to {limit} characters, or a whole number")
+        raise _invalid(
+            field, value, f"must be text of 1 to {limit} characters, or a whole number up to {MAX_WHOLE}"
+        )
     return value
 
 
