@@ -17,6 +17,7 @@ COLORS = {
     "green": "#73bf69", "red": "#f2495c", "orange": "#ff9830", "blue": "#5794f2", "purple": "#b877d9",
     "yellow": "#fade2a",
 }  # fmt: skip
+LEGEND_ROWS = 2
 CYCLE = (
     "#73bf69",
     "#f2cc0c",
@@ -47,7 +48,7 @@ def number(value: float, unit: str) -> str:
     if unit == "short" and abs(value) >= 1000:
         return f"{value / 1000:.3g} K" if abs(value) < 1e6 else f"{value / 1e6:.3g} Mil"
     suffix = {"reqps": " req/s", "ops": " ops/s", "cps": " c/s", "ms": " ms", "s": " s"}.get(unit, "")
-    return f"{value:.3g}{suffix}" if abs(value) < 1e5 else f"{value:.0f}{suffix}"
+    return f"{value:.3g}{suffix}" if abs(value) < 1000 else f"{value:.0f}{suffix}"
 
 
 def colour_of(value: float, panel: dict[str, Any]) -> str:
@@ -71,7 +72,8 @@ def text_of(value: float, panel: dict[str, Any]) -> str:
         option = mapping["options"].get(f"{value:g}")
         if option:
             return str(option["text"])
-    return number(value, defaults.get("unit", "none"))
+    rounded = round(value) if defaults.get("decimals") == 0 and not math.isnan(value) else value
+    return number(rounded, defaults.get("unit", "none"))
 
 
 def _time_axis(axes: Axes, period: Period) -> None:
@@ -96,7 +98,7 @@ def lines(axes: Axes, panel: dict[str, Any], series: list[Series], period: Perio
             [at / 86400 for at in times], table, colors=CYCLE, alpha=0.7, labels=[s.legend for s in series]
         )
     else:
-        for index, line in enumerate(series):
+        for index, line in enumerate(line for line in series if not math.isnan(line.last)):
             color = CYCLE[index % len(CYCLE)]
             days, values = [at / 86400 for at, _ in line.points], [value for _, value in line.points]
             axes.plot(
@@ -111,11 +113,18 @@ def lines(axes: Axes, panel: dict[str, Any], series: list[Series], period: Perio
     axes.yaxis.set_major_formatter(lambda value, _: number(value, unit))
     axes.yaxis.get_major_locator().set_params(nbins=5)
     _time_axis(axes, period)
-    shown = max(1, min(len(series), int(axes.get_window_extent().width / axes.get_figure().dpi / 1.5)))
+    handles, labels = axes.get_legend_handles_labels()
+    inches = axes.get_window_extent().width / axes.get_figure().dpi
+    columns = max(1, min(len(labels), int(inches * 11 / (6 + max(map(len, labels), default=1)))))
+    fit = columns * LEGEND_ROWS
+    if len(labels) > fit:
+        labels[fit - 1] = f"and {len(labels) - fit + 1} more"
     axes.legend(
+        handles[:fit],
+        labels[:fit],
         loc="upper left",
         bbox_to_anchor=(-0.05, -0.12),
-        ncol=shown,
+        ncol=columns,
         fontsize=6.2,
         frameon=False,
         labelcolor=TEXT,

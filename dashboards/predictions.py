@@ -134,8 +134,9 @@ def _classes(board: Board) -> None:
 def _values(board: Board) -> None:
     board.row("Values")
     buckets = f"sum by (model, le) (rate(prediction_value_bucket{{{MODEL}}}{RATE}))"
+    some = f"(sum by (model) (rate(prediction_value_count{{{MODEL}}}{RATE})) > 0)"
     quantiles = [
-        (f"histogram_quantile({share}, {buckets})", f"{{{{model}}}} {name}")
+        (f"histogram_quantile({share}, {buckets}) and on (model) {some}", f"{{{{model}}}} {name}")
         for share, name in ((0.05, "p5"), (0.5, "median"), (0.95, "p95"))
     ]
     board.add(

@@ -23,6 +23,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dashboards.drawing import DRAWERS, FAINT, TEXT
 from dashboards.queries import Period, QueryRange, Series, fill, panel_series
@@ -64,8 +65,11 @@ def draw(
             empty.append(title)
             series = []
         _card(figure, panel, title, box, series, period)
-    figure.savefig(path, facecolor=PAGE, pil_kwargs={"optimize": True})
+    figure.savefig(path, facecolor=PAGE)
     plt.close(figure)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(96, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
     return empty
 
 
@@ -87,7 +91,7 @@ def _card(
     bar = 0.24 / inches[1]
     room = int(inches[0] * 11)
     card.text(0.08 / inches[0], 1 - bar / 2, title if len(title) < room else title[: room - 1] + "…",
-              color=TEXT, fontsize=8, va="center", transform=card.transAxes, weight="medium")  # fmt: skip
+              color=TEXT, fontsize=8, va="center", transform=card.transAxes)  # fmt: skip
     if not series:
         card.text(0.5, 0.45, "No data", color=FAINT, fontsize=9, ha="center", transform=card.transAxes)
         return
@@ -138,7 +142,7 @@ def render(
     for name, board in shipped().items():
         values = {variable["name"]: ALL for variable in board["templating"]["list"]}
         values |= variables.get(name, {})
-        empty[name] = draw(board, period, values, query_range, out / name.replace(".json", ".png"))
+        empty[name] = draw(board, period, values, query_range, out / f"dashboard-{Path(name).stem}.png")
     return empty
 
 

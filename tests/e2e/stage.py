@@ -317,8 +317,10 @@ def performed(folder: Path) -> Iterator[Stage]:
 
         all_clean()
         time.sleep(CLEAN_SECONDS)
+        enough = 'sum(increase(inference_exporter_observations_total{job="silent"}[1m])) > 80'
+        _wait(lambda: bool(stack.query(enough)), 60)
         stage.fired_while_clean = stage.seen("firing")
-        send("failing", "errors", 45, workers=3)
+        send("failing", "errors", 48, workers=6)
         send("slow", "clean", 12, delay=0.6, workers=8)
         send("unsure", "low-confidence", 8)
         send("silent", None, 1)

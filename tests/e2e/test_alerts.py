@@ -93,5 +93,5 @@ def test_the_dashboards_can_be_drawn(stage: Stage, tmp_path: Path) -> None:
     empty = render(tmp_path, period_of(stage), stage.stack.query_range, CHOICES)
     assert set(empty) == set(shipped())
     for name, titles in empty.items():
-        assert (tmp_path / name.replace(".json", ".png")).stat().st_size > 20_000
+        assert (tmp_path / f"dashboard-{Path(name).stem}.png").stat().st_size > 10_000
         assert len(titles) <= 2, (name, titles)
