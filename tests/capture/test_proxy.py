@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy_wire import TIMEOUT, connect, listening, observing, proxying, receive, reset
+from tests.capture.proxy_wire import TIMEOUT, connect, listening, observing, proxying, receive, reset
 
 from exporter.capture.address import Address
 from exporter.capture.limits import ProxyLimits

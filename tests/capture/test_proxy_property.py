@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proxy_wire import TIMEOUT, RunningProxy, connect, listening, observing, proxying
+from tests.capture.proxy_wire import TIMEOUT, RunningProxy, connect, listening, observing, proxying
 
 from exporter.capture.observer import LogObserver
 

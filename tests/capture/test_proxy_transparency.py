@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proxy_wire import C, E, F, P, R, S, Script, Seen, X, converse, directly, observing, proxying
+from tests.capture.proxy_wire import C, E, F, P, R, S, Script, Seen, X, converse, directly, observing, proxying
 
 from exporter.capture.address import Address
 

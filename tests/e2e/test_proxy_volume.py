@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from proxied import ROOT, SidecarProcess, in_thread, nginx, sidecar
+from tests.e2e.proxied import ROOT, SidecarProcess, in_thread, nginx, sidecar
 
 from benchmarks.open_loop import post
 
