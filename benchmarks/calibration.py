@@ -1,9 +1,9 @@
 """What a calibration costs and how well it is met, beside alibi-detect's: one process, one thread.
 
 ``.venv-alibi/bin/python -m benchmarks.calibration`` takes about ten minutes. N = 2000, d = 128, W = 50. For
-each reference, in turn: alibi-detect for a run length of 1,000 with 10,000 bootstraps, ours for 1,000, ours for
-1,000,000. Then both detectors for 1,000 follow one long stream without drift, and the measured run length
-says what the calibration was worth.
+each reference, in turn: alibi-detect for a run length of 1,000 with 10,000 bootstraps, ours for 1,000, ours
+for 1,000,000. Then both detectors for 1,000 follow one long stream without drift, and the measured run
+length says what the calibration was worth.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.run_length_alibi import follow
+from benchmarks.run_length_alibi import follow, give_memory_back
 from benchmarks.streams import mean_run_length, population
 from exporter.detect import OnlineMMD
 
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu where others use the machine")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    give_memory_back()
     clock = CLOCKS[arguments.clock]
     with threadpool_limits(1):
         _fit(population("gaussian", D).draw(np.random.default_rng(99), N), RUN_LENGTH, 0)  # warms up

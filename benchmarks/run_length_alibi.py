@@ -10,6 +10,8 @@ Runs are counted as for ours: tests of full windows until a false alarm, then a 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import statistics
 import time
@@ -29,6 +31,16 @@ RUN_LENGTHS = (300, 1000)
 RUNS = 400
 CHECKED = 200
 TOLERANCE = 2e-5
+
+
+def give_memory_back() -> None:
+    """Let glibc return large blocks at once, without which alibi-detect's calibration keeps gigabytes.
+
+    At N = 2000 its 15 MB copies leave 6 GB behind after 400 bootstraps, with this 0.2 GB: in the same time.
+    """
+    mmap_threshold = -3
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
 
 
 def fit(reference: NDArray[np.float32], window: int, run_length: int, seed: int) -> Any:
@@ -143,6 +155,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="figures as JSON lines: read at the start, added to")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    give_memory_back()
     results: list[dict[str, Any]] = []
     if arguments.resume and arguments.resume.exists():
         results = [json.loads(line) for line in arguments.resume.read_text().splitlines()]
