@@ -7,6 +7,7 @@ from exporter.capture.payload import Reading, parse_json, request_json, response
 from exporter.capture.protocols import kserve_v1, open_inference_v2, openai
 from exporter.capture.protocols.plain import REQUEST_ID_NAMES, instances
 from exporter.capture.protocols.rows import add_row, is_distribution, may_hold, with_request_id
+from exporter.capture.protocols.tensors import LENGTH_HEADER
 from exporter.capture.protocols.torchserve import class_probabilities
 from exporter.errors import PayloadError
 
@@ -22,10 +23,11 @@ def read_auto(exchange: Exchange) -> list[Reading]:
     plain JSON, where class, confidence, value, embedding and features are found by their usual names,
     or a mapping from class to probability that sums to 1.
     """
-    if open_inference_v2.has_binary_mark(exchange):
+    headers = dict(exchange.response_headers)  # a scan for each name would cost more
+    if LENGTH_HEADER in headers:
         return open_inference_v2.read_open_inference_v2(exchange)
     body = response_bytes(exchange)
-    if openai.is_event_stream(exchange):
+    if openai.is_event_stream(headers.get(b"content-type")):
         return openai.read_stream(body, exchange)
     document = parse_json(body, "answer")
     request_id = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.capture.exchange import Exchange, header
+from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reading, parse_json, request_bytes, response_bytes
 from exporter.capture.protocols.plain import instances
 from exporter.capture.protocols.rows import (
@@ -20,7 +20,7 @@ from exporter.capture.protocols.rows import (
     softmax,
     with_request_id,
 )
-from exporter.capture.protocols.tensors import LENGTH_HEADER, Tensor, read_tensors, split_document
+from exporter.capture.protocols.tensors import Tensor, read_tensors, split_document
 from exporter.errors import PayloadError
 
 _CLASSIFICATION = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?):(\d+)(?::(.*))?", re.DOTALL)
@@ -35,11 +35,6 @@ def is_open_inference_v2(document: Any) -> bool:
         return False
     first = outputs[0]
     return isinstance(first, dict) and "name" in first and "datatype" in first and "shape" in first
-
-
-def has_binary_mark(exchange: Exchange) -> bool:
-    """Whether the answer's headers name the binary tensor data extension."""
-    return header(exchange.response_headers, LENGTH_HEADER) is not None
 
 
 def read_open_inference_v2(exchange: Exchange) -> list[Reading]:

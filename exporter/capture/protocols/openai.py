@@ -36,16 +36,15 @@ def is_openai(document: Any) -> bool:
     return kind == "list" and _is_embeddings(document.get("data"))
 
 
-def is_event_stream(exchange: Exchange) -> bool:
-    """Whether the answer is a stream of server-sent events."""
-    content_type = header(exchange.response_headers, b"content-type")
-    return content_type is not None and content_type.lower().startswith(b"text/event-stream")
+def is_event_stream(content_type: bytes | None) -> bool:
+    """Whether an answer of this content type is a stream of server-sent events."""
+    return content_type is not None and content_type[:17].lower() == b"text/event-stream"
 
 
 def read_openai(exchange: Exchange) -> list[Reading]:
     """One reading for each choice, or for each embedding."""
     body = response_bytes(exchange)
-    if is_event_stream(exchange):
+    if is_event_stream(header(exchange.response_headers, b"content-type")):
         return read_stream(body, exchange)
     document = parse_json(body, "answer")
     if not isinstance(document, dict) or not is_openai(document):
