@@ -41,7 +41,8 @@ def number(value: float, unit: str) -> str:
     if unit in ("bytes", "Bps"):
         for prefix in ("", "Ki", "Mi", "Gi"):
             if abs(value) < 1024 or prefix == "Gi":
-                return f"{value:.3g} {prefix}B{'/s' if unit == 'Bps' else ''}"
+                digits = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+                return f"{digits} {prefix}B{'/s' if unit == 'Bps' else ''}"
             value /= 1024
     if unit == "s" and 0 < abs(value) < 1:
         return f"{1000 * value:.3g} ms"
