@@ -11,19 +11,17 @@ import logging
 import os
 import random
 import secrets
-import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import orjson
 
-from exporter.errors import ConfigError
+from exporter.connector import Connector
 from exporter.observation import Observation
 
 log = logging.getLogger(__name__)
@@ -32,7 +30,6 @@ _ROUTE = "/v1/observations"
 _SENT_FIELDS = tuple(item.name for item in fields(Observation) if item.name != "source")
 _SPLIT = frozenset((400, 413, 422))
 _FIRST_BACKOFF_SECONDS = 0.1
-_MAX_ANSWER_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ class CollectorClient:
         timeout_seconds: float = 5.0,
         max_backoff_seconds: float = 10.0,
     ) -> None:
-        self._connector = _Connector(url, timeout_seconds)
+        self._connector = Connector(url, timeout_seconds)
         self._headers = {"content-type": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
@@ -275,83 +272,6 @@ class CollectorClient:
                 self._sent += len(batch)
             else:
                 self._dropped[dropped] += len(batch)
-
-
-class _Connector:
-    """One kept connection to the collector."""
-
-    def __init__(self, url: str, timeout_seconds: float) -> None:
-        self.url = url
-        self._timeout_seconds = timeout_seconds
-        self._connection: http.client.HTTPConnection | None = None
-        self._unix = url.removeprefix("unix:") if url.startswith("unix:") else None
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        valid = bool(self._unix) if self._unix is not None else parts.scheme in ("http", "https")
-        if not valid or (self._unix is None and (not parts.hostname or port == -1 or parts.query)):
-            raise ConfigError(
-                f"collector: {url!r} is not a collector's address; "
-                "give http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket"
-            )
-        self._host, self._port, self._secure = parts.hostname or "", port, parts.scheme == "https"
-        self._prefix = "" if self._unix is not None else parts.path.rstrip("/")
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and the beginning of the answer's body."""
-        fresh = self._connection is None
-        connection = self._connection or self._connect()
-        try:
-            try:
-                connection.request("POST", self._prefix + path, body, headers)
-                answer = connection.getresponse()
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                if fresh:
-                    raise
-                # The collector had closed an idle connection; the key makes a repeat harmless.
-                self.forget()
-                connection = self._connect()
-                connection.request("POST", self._prefix + path, body, headers)
-                answer = connection.getresponse()
-            data = answer.read(_MAX_ANSWER_BYTES)
-            if answer.read(1):
-                raise http.client.HTTPException("the answer is longer than the ingest API's are")
-        except BaseException:
-            self.forget()
-            raise
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
-
-    def forget(self) -> None:
-        """Close the connection, if there is one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._unix is not None:
-            self._connection = _UnixConnection(self._unix, self._timeout_seconds)
-        elif self._secure:
-            self._connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_seconds
-            )
-        else:
-            self._connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=self._timeout_seconds
-            )
-        return self._connection
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def _document(observation: Observation) -> dict[str, Any]:
