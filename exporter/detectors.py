@@ -103,7 +103,14 @@ def _load_alibi(config: DriftConfig) -> Detector:
         raise ConfigError(
             "drift.reference: is not set; with detector: alibi it is the folder that alibi-detect saved"
         )
-    return load_alibi_detector(config.reference, trust_pickles=config.trust_pickles, sha256=config.sha256)
+    return load_alibi_detector(
+        config.reference,
+        window=config.windows[-1],
+        trust_pickles=config.trust_pickles,
+        sha256=config.sha256,
+        device=config.device,
+        seed=config.seed,
+    )
 
 
 def _is_detector_file(path: Path) -> bool:
