@@ -36,7 +36,7 @@ class Extractor:
         self.read: Reader = make_reader(config)
         self._embedder = None
         if config.embedder is not None:
-            from exporter.embedder import Embedder
+            from exporter.embed.embedder import Embedder
 
             self._embedder = Embedder(config.embedder)
 

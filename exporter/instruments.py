@@ -46,8 +46,8 @@ class Instruments(Collector):
     value_buckets
         Upper bounds for ``prediction_value``, if the default ones do not suit the model.
     sidecar
-        Whether to carry the sidecar's own metrics. (The HTTP ones come from
-        prometheus-fastapi-instrumentator in the hook, from :mod:`exporter.http_metrics` in the sidecar.)
+        Whether to carry the sidecar's own metrics. (The HTTP ones come from elsewhere: in the hook from
+        prometheus-fastapi-instrumentator, in the sidecar from :mod:`exporter.sidecar.http_metrics`.)
     forward
         Whether to carry the metrics of a client that sends to a collector.
     """

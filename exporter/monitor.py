@@ -16,14 +16,14 @@ from functools import partial
 from exporter.bulk import observe_all
 from exporter.capture.exchange import Exchange
 from exporter.config import Config, DriftConfig
-from exporter.drift import DriftWatch
+from exporter.drift.sampling import RateSampler
+from exporter.drift.watch import DriftWatch
 from exporter.errors import PayloadError
 from exporter.exposition import multiprocess_folder
 from exporter.extract import Extractor
 from exporter.instruments import Instruments, LedgerInstruments, ModelInstruments
 from exporter.ledger import Account, Ledger
 from exporter.observation import DriftEvent, Observation, Source
-from exporter.sampling import RateSampler
 from exporter.worker import Worker
 
 log = logging.getLogger(__name__)

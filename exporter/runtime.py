@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.capture.context import orphan_observes
 from exporter.capture.exchange import Exchange
-from exporter.collector import Collector
 from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
+from exporter.forward.collector import Collector
 from exporter.instruments import Instruments
 from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Observation, Source

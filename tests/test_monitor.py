@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-import exporter.drift
+import exporter.drift.watch
 from exporter.capture.exchange import Exchange
 from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig, SampleConfig
 from exporter.errors import PayloadError
@@ -79,7 +79,7 @@ def bench():
 def plain(monkeypatch: pytest.MonkeyPatch):
     """Detectors that the entries of ``drift`` get, in order."""
     detectors: list[PlainDetector] = []
-    monkeypatch.setattr(exporter.drift, "load_detector", lambda *_: detectors.pop(0))
+    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detectors.pop(0))
     return detectors
 
 

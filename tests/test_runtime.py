@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-import exporter.calibrator
+import exporter.drift.calibrator
 from exporter.capture.context import observe
 from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.errors import InvalidReference
@@ -223,7 +223,7 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
             assert release.wait(WAIT)
         return PlainDetector()
 
-    monkeypatch.setattr(exporter.calibrator, "fit_detector", fit)
+    monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
     runtime = make(DriftConfig(window=3, reference=LearnConfig(learn=40)))
     send(runtime, observations(normal(40)))
     assert entered.wait(WAIT)

@@ -12,7 +12,7 @@ from typing import Literal
 from exporter.capture.exchange import Exchange, Headers
 from exporter.capture.http1_body import Body, ChunkedBody, LengthBody, NotHttp1Error, UntilCloseBody
 from exporter.capture.http1_head import CHUNKED, MAX_HEAD_BYTES, UNTIL_CLOSE, Heads, RequestHead, Select
-from exporter.capture.tap import Phase
+from exporter.capture.plane.tap import Phase
 
 Kind = Literal["tls", "http2", "upgrade", "malformed", "overrun", "failed"]
 KINDS: tuple[Kind, ...] = ("tls", "http2", "upgrade", "malformed", "overrun", "failed")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from exporter.capture.exchange import Exchange
 from exporter.capture.http1 import KINDS, Http1Follower, Kind, Observer, Passed
 from exporter.capture.http1_head import Select
-from exporter.capture.tap import Phase
+from exporter.capture.plane.tap import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class ConnectionLog:
 
 
 class LogObserver:
-    """A :class:`~exporter.capture.tap.Tap` that turns bytes into exchanges in a thread of its own.
+    """A :class:`~exporter.capture.plane.tap.Tap` that turns bytes into exchanges in a thread of its own.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ def check_config(
     """Check a configuration file; exit code 2 and one line for each mistake if it has any."""
     loaded = load_config(config)
     if files:
-        from exporter.detectors import check_detector
+        from exporter.drift.detectors import check_detector
 
         for entry in loaded.drift:
             check_detector(entry)

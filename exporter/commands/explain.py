@@ -13,7 +13,7 @@ from exporter.commands import console
 
 if TYPE_CHECKING:
     from exporter.detect.mmd import OnlineMMD
-    from exporter.explain import Delay
+    from exporter.offline.explain import Delay
 
 _EXAMPLE_RATES = (1.0, 10.0, 100.0)
 
@@ -32,8 +32,8 @@ def explain_threshold(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Say in plain words how often a detector is wrong, and how soon it sees a shift."""
-    from exporter.explain import horizon, simulate_delays
-    from exporter.fitting import load_fitted
+    from exporter.offline.explain import horizon, simulate_delays
+    from exporter.offline.fitting import load_fitted
     from exporter.reference import load_reference
 
     requests = console.positive("--requests-per-second", requests_per_second)
@@ -62,7 +62,7 @@ def explain_threshold(
 
 def in_plain_words(detector: OnlineMMD, rows: int, tests: float | None, requests: float | None) -> list[str]:
     """What window, run length and rate mean."""
-    from exporter.explain import Rate, in_words
+    from exporter.offline.explain import Rate, in_words
 
     many = len(detector.windows) > 1
     names = ", ".join(str(window) for window in detector.windows)
@@ -107,7 +107,7 @@ def _count(number: float) -> str:
 
 
 def _table(delays: list[Delay], per_request: float, tests: float | None) -> Table:
-    from exporter.explain import DIRECTIONS, SHIFTS, in_words
+    from exporter.offline.explain import DIRECTIONS, SHIFTS, in_words
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("shift", justify="right")
@@ -128,7 +128,7 @@ def _table(delays: list[Delay], per_request: float, tests: float | None) -> Tabl
 
 
 def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) -> dict[str, object]:
-    from exporter.explain import Rate
+    from exporter.offline.explain import Rate
 
     rate = None if tests is None else Rate.of(detector, tests)
     return {

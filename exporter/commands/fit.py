@@ -10,7 +10,7 @@ import typer
 from exporter.commands import console
 
 if TYPE_CHECKING:
-    from exporter.fitting import Fitted
+    from exporter.offline.fitting import Fitted
 
 
 def fit(
@@ -44,7 +44,7 @@ def fit(
     ] = None,
 ) -> None:
     """Calibrate a detector on reference embeddings; it takes seconds."""
-    from exporter.fitting import FitRequest, fit_file
+    from exporter.offline.fitting import FitRequest, fit_file
 
     request = FitRequest(
         windows=console.windows(window),
@@ -64,7 +64,7 @@ def fit(
 
 def summary(fitted: Fitted, out: Path, max_per_second: float | None) -> list[str]:
     """What was found, in a few lines."""
-    from exporter.explain import Rate, in_words
+    from exporter.offline.explain import Rate, in_words
 
     detector, report = fitted.detector, fitted.detector.report
     lines = [

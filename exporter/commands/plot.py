@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from exporter.errors import ConfigError
-from exporter.replay import Replay
+from exporter.offline.replay import Replay
 
 _POINTS = 4000
 _FORMATS = (".png", ".svg", ".pdf")

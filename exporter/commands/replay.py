@@ -15,8 +15,8 @@ from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporter.detect.mmd import OnlineMMD
-    from exporter.recording import Recording
-    from exporter.replay import Replay
+    from exporter.offline.recording import Recording
+    from exporter.offline.replay import Replay
 
 EXIT_DRIFT = 3
 _SHOWN = 20
@@ -39,9 +39,9 @@ def replay(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Test a recorded stream; exit code 3 if it drifted, 0 if not, 2 if the input is bad."""
-    from exporter.fitting import load_fitted
-    from exporter.recording import read_recording
-    from exporter.replay import replay as run
+    from exporter.offline.fitting import load_fitted
+    from exporter.offline.recording import read_recording
+    from exporter.offline.replay import replay as run
 
     if plot is not None:
         from exporter.commands.plot import check_plot

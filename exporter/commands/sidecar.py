@@ -32,6 +32,6 @@ def sidecar(
     if admin is not None:
         overrides["admin"] = {"listen": admin}
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    from exporter.sidecar import run
+    from exporter.sidecar.sidecar import run
 
     run(load_config(config, overrides=overrides), config)

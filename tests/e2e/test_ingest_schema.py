@@ -10,9 +10,9 @@ import pytest
 
 from exporter.capture.payload import make_reader
 from exporter.config import CaptureConfig, IngestConfig
-from exporter.ingest_app import IngestApp
-from exporter.server import ServerThread
-from tests.test_ingest_app import Sink
+from exporter.ingest.app import IngestApp
+from exporter.sidecar.server import ServerThread
+from tests.ingest.test_app import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-schemathesis"

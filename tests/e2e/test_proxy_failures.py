@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.proxied import free_port, sidecar, wait_for_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from tests.e2e.proxied import ROOT, SidecarProcess, in_thread, nginx, sidecar
 
 from benchmarks.open_loop import post
+from tests.e2e.proxied import ROOT, SidecarProcess, in_thread, nginx, sidecar
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

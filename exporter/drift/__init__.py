@@ -1,0 +1,1 @@
+"""One detector at work in a running service: its life, its metrics, its episodes."""

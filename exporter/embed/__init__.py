@@ -1,0 +1,1 @@
+"""Embeddings of images when the service gives none."""

@@ -1,0 +1,73 @@
+"""A monitor's way to a collector: the client, and its books in the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from exporter.config import Config
+from exporter.forward.client import CollectorClient
+from exporter.instruments import Instruments
+from exporter.metrics import FORWARD_DROP_REASONS
+from exporter.observation import Observation
+
+
+class Collector:
+    """Sends this process's observations to the collector that ``config.collector`` names.
+
+    Raises
+    ------
+    ConfigError
+        If the address is not one.
+    """
+
+    def __init__(self, config: Config, instruments: Instruments) -> None:
+        self._config = config
+        self._client = self._new_client()
+        self._stopped = False
+        self._drain_seconds = config.queue.drain_seconds
+        self._sent = instruments["inference_exporter_forwarded_total"]
+        self._queued = instruments["inference_exporter_forward_queued"]
+        dropped = instruments["inference_exporter_forward_dropped_total"]
+        self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
+        self._published: Counter[str] = Counter()
+        instruments.before_collect(self.publish)
+
+    def start(self) -> None:
+        """Take observations again after a stop; does nothing otherwise."""
+        if self._stopped:
+            self._client = self._new_client()
+            self.begin_books()
+            self._stopped = False
+
+    def begin_books(self) -> None:
+        """Begin the books at zero, as the client does after a stop and in a child process."""
+        self._published.clear()
+
+    def submit(self, observation: Observation) -> bool:
+        """Queue an observation for the collector; False if it was dropped, which is counted."""
+        return self._client.submit(observation)
+
+    def stop(self) -> None:
+        """Send what waits, within ``queue.drain_seconds``; count the rest as dropped."""
+        self._client.stop(self._drain_seconds)
+        self.publish()
+        self._stopped = True
+
+    def publish(self) -> None:
+        """Carry the client's books over to the metrics."""
+        books = self._client.books
+        self._queued.set(books.queued)
+        self._sent.inc(books.sent - self._published["sent"])
+        self._published["sent"] = books.sent
+        for reason, n in books.dropped.items():
+            self._dropped[reason].inc(n - self._published[reason])
+            self._published[reason] = n
+
+    def _new_client(self) -> CollectorClient:
+        config = self._config
+        return CollectorClient(
+            config.collector or "",
+            token=config.admin.token,
+            max_items=config.queue.max_items,
+            max_bytes=int(config.queue.max_bytes),
+        )

@@ -1,0 +1,1 @@
+"""What others post: the ingest API, and its way into the runtime."""

@@ -1,0 +1,151 @@
+"""A recorded stream through a detector: the verdicts and episodes that a running service would have given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.detect.base import Detector
+from exporter.drift.evidence import moved_dimensions
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedEpisode:
+    """One episode of drift: from the first test above the threshold until a whole window stayed below it.
+
+    Parameters
+    ----------
+    window
+        Length of the window that spoke.
+    first_row, last_row
+        Zero-based rows of the recording with its first and last test above the threshold.
+    ended
+        Whether a whole window of tests below the threshold followed.
+    peak_ratio, peak_row
+        The largest statistic over its threshold, and where it was.
+    alarms
+        Tests above the threshold.
+    moved_dimensions
+        (dimension, shift in reference standard deviations) at the onset, largest first.
+    """
+
+    window: int
+    first_row: int
+    last_row: int
+    ended: bool
+    peak_ratio: float
+    peak_row: int
+    alarms: int
+    moved_dimensions: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Verdicts on a recorded stream of n rows by k windows.
+
+    Parameters
+    ----------
+    windows, thresholds
+        Window lengths, ascending, and their thresholds at the end.
+    test_stat
+        (n, k) float64; NaN where no test was made.
+    ratio
+        (n, k) float64; the statistic over the threshold of its time.
+    refused
+        (n,) bool; rows with NaN or infinity.
+    episodes
+        In the order of their onsets.
+    """
+
+    windows: tuple[int, ...]
+    thresholds: NDArray[np.float64]
+    test_stat: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+    refused: NDArray[np.bool_]
+    episodes: tuple[ReplayedEpisode, ...]
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether any test exceeded its threshold."""
+        return bool(self.episodes)
+
+
+def replay(detector: Detector, embeddings: Any, *, progress: Callable[[float], None] | None = None) -> Replay:
+    """Run (n, d) recorded embeddings through a detector; its window is empty before and after.
+
+    Raises
+    ------
+    InvalidEmbedding
+        If d is not the detector's.
+    """
+    detector.reset()
+    n, k = len(embeddings), len(detector.windows)
+    test_stat, ratio = np.full((n, k), np.nan), np.full((n, k), np.nan)
+    refused = np.zeros(n, dtype=np.bool_)
+    for start in range(0, n, _BATCH):
+        rows = slice(start, min(start + _BATCH, n))
+        scores = detector.update(embeddings[rows])
+        test_stat[rows] = scores.test_stat_by_window
+        ratio[rows] = scores.test_stat_by_window / scores.threshold_by_window
+        refused[rows] = scores.refused
+        if progress is not None:
+            progress(rows.stop / n)
+    accepted = np.flatnonzero(~refused)
+    longest = detector.windows[-1]
+
+    def moved(row: int, window: int) -> tuple[tuple[int, float], ...]:
+        # The detector is past the onset: it gets once more what its window held there.
+        end = int(np.searchsorted(accepted, row)) + 1
+        detector.reset()
+        detector.update(embeddings[accepted[max(0, end - longest) : end]])
+        return moved_dimensions(detector.evidence(window))
+
+    episodes = [
+        episode
+        for column, window in enumerate(detector.windows)
+        for episode in _episodes(ratio[:, column], window, moved)
+    ]
+    detector.reset()
+    return Replay(
+        windows=detector.windows,
+        thresholds=detector.thresholds,
+        test_stat=test_stat,
+        ratio=ratio,
+        refused=refused,
+        episodes=tuple(sorted(episodes, key=lambda episode: (episode.first_row, episode.window))),
+    )
+
+
+def _episodes(
+    ratio: NDArray[np.float64],
+    window: int,
+    moved: Callable[[int, int], tuple[tuple[int, float], ...]],
+) -> list[ReplayedEpisode]:
+    """Episodes of one window; rows without a test do not count towards the quiet that ends one."""
+    tested = np.flatnonzero(~np.isnan(ratio))
+    above = np.flatnonzero(ratio[tested] > 1.0)
+    if not above.size:
+        return []
+    found = []
+    for part in np.split(above, np.flatnonzero(np.diff(above) > window) + 1):
+        rows = tested[part]
+        peak = int(rows[np.argmax(ratio[rows])])
+        found.append(
+            ReplayedEpisode(
+                window=window,
+                first_row=int(rows[0]),
+                last_row=int(rows[-1]),
+                ended=bool(tested.size - 1 - part[-1] >= window),
+                peak_ratio=float(ratio[peak]),
+                peak_row=peak,
+                alarms=int(rows.size),
+                moved_dimensions=moved(int(rows[0]), window),
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The sidecar: data plane, observer, runtime and admin listener, put together."""
