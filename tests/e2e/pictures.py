@@ -24,6 +24,7 @@ def period_of(stage: Stage) -> Period:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, performed(Path(folder)) as stage:
+        stage.wait_for_history()
         empty = render(Path(sys.argv[1]), period_of(stage), stage.stack.query_range, CHOICES)
         for name, titles in empty.items():
             print(name, titles)

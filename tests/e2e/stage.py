@@ -182,15 +182,21 @@ class Stage:
         """Jobs and alerts that were in a state at any time."""
         return {_key(change) for change in list(self.stack.changes) if change.state == state}
 
-    def standing(self, of: set[Key]) -> set[Key]:
-        """Those whose alert is pending or fires now."""
-        current = {(a["labels"]["job"], a["labels"]["alertname"]) for a in self.stack.alerts()}
-        return of & current
+    def standing(self) -> set[Key]:
+        """Those whose alert was last seen pending or firing."""
+        last = {
+            _key(c): c.state for c in list(self.stack.changes) if c.state in ("pending", "firing", "inactive")
+        }
+        return {key for key, state in last.items() if state != "inactive"}
 
     def undelivered(self) -> set[Key]:
         """Those that reached the webhook, and whose end did not yet."""
         last = {_key(c): c.state for c in list(self.stack.changes) if c.state in ("delivered", "resolved")}
         return {key for key, state in last.items() if state == "delivered"}
+
+    def wait_for_history(self) -> None:
+        """Wait until there is a day before, in the stage's time, for shares of classes to differ from."""
+        _wait(lambda: bool(self.stack.query("job_model:predicted_class_shift:distance1h offset 3s")), 90)
 
     def changes(self, job: str, alert: str) -> list[Change]:
         return [c for c in list(self.stack.changes) if _key(c) == (job, alert)]
@@ -320,7 +326,7 @@ def performed(folder: Path) -> Iterator[Stage]:
         enough = 'sum(increase(inference_exporter_observations_total{job="silent"}[1m])) > 80'
         _wait(lambda: bool(stack.query(enough)), 60)
         stage.fired_while_clean = stage.seen("firing")
-        send("failing", "errors", 48, workers=6)
+        traffic.set("failing too", sidecars["failing"].listen, "errors", 48, workers=6)
         send("slow", "clean", 12, delay=0.6, workers=8)
         send("unsure", "low-confidence", 8)
         send("silent", None, 1)
@@ -331,10 +337,11 @@ def performed(folder: Path) -> Iterator[Stage]:
         loud = {(job, alert) for job, alert in expected if alert not in INHIBITED.get(job, set())}
         _wait(lambda: expected <= stage.seen("firing") and loud <= stage.seen("delivered"), 75)
         stage.ended = time.time()
+        traffic.set("failing too", 0, None, 1)
         all_clean()
         down.enter_context(sidecars["down"].run())
         lonely.enter_context(small_server(Regression, lonely_port))
-        _wait(lambda: not stage.standing(expected) and not stage.undelivered(), 100)
+        _wait(lambda: not expected & stage.standing() and not stage.undelivered(), 100)
         yield stage
 
 

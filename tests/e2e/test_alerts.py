@@ -63,6 +63,7 @@ def test_every_rule_is_healthy(stage: Stage) -> None:
 
 
 def test_every_panel_has_data_of_its_own_state(stage: Stage) -> None:
+    stage.wait_for_history()
     period = period_of(stage)
     missing = []
     for board in shipped().values():
@@ -79,6 +80,7 @@ def test_every_panel_has_data_of_its_own_state(stage: Stage) -> None:
 
 
 def test_every_rule_has_data_of_its_own_state(stage: Stage) -> None:
+    stage.wait_for_history()
     period = period_of(stage)
     terms = Terms.of(None, time_scale=TIME_SCALE, min_window_seconds=4 * SCRAPE_SECONDS)
     quiet = {"ExporterStale", "DriftScoreRising"}  # empty unless there is trouble of a kind not on this stage
