@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import random
+import socket
 import sys
 import threading
 import time
@@ -115,6 +117,14 @@ class _Server(ThreadingHTTPServer):
         """A client that hung up is nothing to report."""
 
 
+def steady_port() -> int:
+    """A port below those that the system gives to outgoing connections: it can be taken again later."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port from 20000 to 30000")
+
+
 @contextlib.contextmanager
 def small_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
     with _Server(("127.0.0.1", port), handler) as server:
@@ -141,8 +151,8 @@ class Sidecar:
     job: str
     upstream: int
     folder: Path
-    listen: int = field(default_factory=free_port)
-    admin: int = field(default_factory=free_port)
+    listen: int = field(default_factory=steady_port)
+    admin: int = field(default_factory=steady_port)
 
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
@@ -285,7 +295,7 @@ def performed(folder: Path) -> Iterator[Stage]:
         lonely = contextlib.ExitStack()
         running.callback(lonely.close)
         upstreams = {
-            "lonely": (lonely_port := lonely.enter_context(small_server(Regression))),
+            "lonely": (lonely_port := lonely.enter_context(small_server(Regression, steady_port()))),
             "regression": numbers,
             "drifted": watched,
         }
