@@ -145,17 +145,25 @@ class Worker(Generic[T]):
             # Read before the queue is emptied: once it is set nothing more comes in, so that what
             # was accepted just before is not left behind.
             stopping = self._stopping.is_set()
-            while batch := self._take():
+            least = 1
+            while batch := self._take(least):
                 try:
                     self._handle(batch)
                 except Exception:
                     log.exception("a batch of %d items failed", len(batch))
+                # A batch costs a good deal however small it is. What came while this one was handled
+                # gathers again, unless it fills a batch already.
+                least = 1 if stopping else self._max_batch
             if stopping:
                 return
+            if self._items:
+                self._pending.set()
 
-    def _take(self) -> list[T]:
+    def _take(self, least: int) -> list[T]:
+        """The next batch; nothing if fewer than ``least`` items wait."""
         with self._lock:
-            n = min(len(self._items), self._max_batch)
+            waiting = len(self._items)
+            n = min(waiting, self._max_batch) if waiting >= least else 0
             batch = [self._items.popleft() for _ in range(n)]
             self._bytes -= sum([self._sizes.popleft() for _ in range(n)])
             self._busy = bool(batch)
