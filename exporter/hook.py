@@ -156,7 +156,7 @@ class InferenceExporter:
         }
 
     def _submit(self, exchange: Exchange) -> None:
-        self.runtime.submit(exchange, "hook")
+        self.runtime.submit(exchange.packed(), "hook")
 
     def _submit_rows(self, rows: list[Any]) -> None:
         now = time.time()

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from exporter.bulk import observe_all
-from exporter.capture.exchange import Exchange
+from exporter.capture.exchange import Exchange, PackedExchange
 from exporter.config import Config, DriftConfig
 from exporter.drift.sampling import RateSampler
 from exporter.drift.watch import DriftWatch
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 _SLICE = 32
 _REST_SECONDS = 0.0001
 
-Captured = tuple[Source, Exchange | Observation]
+Item = Exchange | PackedExchange | Observation
+Captured = tuple[Source, Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Monitor:
         """The worker of now; another one after a restart."""
         return self._shift.worker
 
-    def submit(self, item: Exchange | Observation, source: Source) -> bool:
+    def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
         shift = self._shift
         n_bytes = item.n_bytes
@@ -188,7 +190,10 @@ class Monitor:
         return _Shift(worker, account)
 
     def _handle(self, account: Account, batch: list[Captured]) -> None:
-        passed_over = self._embed(batch)
+        passed_over: set[int] = set()
+        if self.extractor.embeds and self.watches:
+            batch = [(source, _unpacked(item)) for source, item in batch]
+            passed_over = self._embed(batch)
         pending: list[Observation] = []
         sampled_out = 0
         for start in range(0, len(batch), _SLICE):
@@ -222,8 +227,6 @@ class Monitor:
 
         A pass through a model is dear, so the stream is thinned before it and not after.
         """
-        if not self.extractor.embeds or not self.watches:
-            return set()
         chosen: list[Exchange] = []
         passed_over: set[int] = set()
         for _, item in batch:
@@ -241,14 +244,12 @@ class Monitor:
             self._errors["extract"].inc(failed)
         return passed_over
 
-    def _observations(
-        self, account: Account, source: Source, item: Exchange | Observation
-    ) -> Sequence[Observation]:
+    def _observations(self, account: Account, source: Source, item: Item) -> Sequence[Observation]:
         """Read and clean what an item holds."""
         if isinstance(item, Observation):
             return (item,)
         try:
-            observations = self.extractor.observations(source, item)
+            observations = self.extractor.observations(source, _unpacked(item))
         except PayloadError as error:
             account.dropped(error.reason)
         except Exception:
@@ -309,6 +310,10 @@ class Monitor:
         except Exception:
             log.exception("the handler of a drift event raised")
             self._errors["notify"].inc()
+
+
+def _unpacked(item: Any) -> Any:
+    return item.unpacked() if isinstance(item, PackedExchange) else item
 
 
 def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:

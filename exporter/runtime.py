@@ -12,13 +12,12 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry
 
 from exporter.capture.context import orphan_observes
-from exporter.capture.exchange import Exchange
 from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
 from exporter.forward.collector import Collector
 from exporter.instruments import Instruments
-from exporter.monitor import Monitor
-from exporter.observation import DriftEvent, Observation, Source
+from exporter.monitor import Item, Monitor
+from exporter.observation import DriftEvent, Source
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Runtime:
             if self._collector is not None:
                 self._collector.stop()
 
-    def submit(self, item: Exchange | Observation, source: Source) -> bool:
+    def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
         try:
             if self._pid != os.getpid():

@@ -6,12 +6,14 @@ the recorder never touches what it is shown.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 _OVERHEAD_BYTES = 1024
+_MAX_PACKED_BYTES = 65_536
 
 
 class Exchange:
@@ -164,6 +166,85 @@ class Exchange:
         if self.embeddings is not None:
             size += sum(int(getattr(row, "nbytes", 0)) for row in self.embeddings)
         return size
+
+    def packed(self) -> Exchange | PackedExchange:
+        """The same as one block of bytes, for waiting until another thread reads it.
+
+        The dozens of small objects of a record would each move from one core's cache to another's and
+        back, and keep the garbage collector busy while they wait; that costs the event loop more than
+        all else that is done here. Large bodies are not copied: such a record stays as it is.
+        """
+        if self._request_size + self._response_size > _MAX_PACKED_BYTES:
+            return self
+        state: Any = (
+            self.method,
+            self.path,
+            self.query,
+            self.request_headers,
+            self.max_body_bytes,
+            self.started,
+            self.ended,
+            self.status,
+            self.response_headers,
+            self.request_truncated,
+            self.response_truncated,
+            self.aborted,
+            self.request_body,
+            self._request_size,
+            self.response_body,
+            self._response_size,
+        )
+        try:
+            data = marshal.dumps(state)
+        except ValueError:  # headers of a kind of their own
+            return self
+        return PackedExchange(data, self.n_bytes, self.notes, self.embeddings)
+
+
+class PackedExchange:
+    """An :class:`Exchange` that waits; made by :meth:`Exchange.packed`."""
+
+    __slots__ = ("_data", "_embeddings", "_notes", "n_bytes")
+
+    def __init__(
+        self, data: bytes, n_bytes: int, notes: dict[str, Any] | None, embeddings: list[Any] | None
+    ) -> None:
+        self._data = data
+        self._notes = notes
+        self._embeddings = embeddings
+        self.n_bytes = n_bytes
+
+    def unpacked(self) -> Exchange:
+        """The record as it was."""
+        (
+            method,
+            path,
+            query,
+            request_headers,
+            max_body_bytes,
+            started,
+            ended,
+            status,
+            response_headers,
+            request_truncated,
+            response_truncated,
+            aborted,
+            request_body,
+            request_size,
+            response_body,
+            response_size,
+        ) = marshal.loads(self._data)  # noqa: S302 - what packed() of this process wrote
+        exchange = Exchange(
+            method, path, query, request_headers, max_body_bytes=max_body_bytes, started=started
+        )
+        exchange.response_start(status, response_headers)
+        exchange.finish(ended, aborted=aborted)
+        exchange.request_truncated = request_truncated
+        exchange.response_truncated = response_truncated
+        exchange._request_chunks, exchange._request_size = request_body, request_size
+        exchange._response_chunks, exchange._response_size = response_body, response_size
+        exchange.notes, exchange.embeddings = self._notes, self._embeddings
+        return exchange
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
