@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MOST_MEGABYTES, MOST_SECONDS = 250.0, 0.4
 STATEMENTS = ("import exporter", "from exporter import InferenceExporter", "from exporter import observe")
-EXTRAS = ("fastapi", "starlette", "uvicorn", "torch", "torchvision", "alibi_detect", "onnxruntime")
+EXTRAS = ("fastapi", "scipy", "torch", "torchvision", "alibi_detect", "onnxruntime")
 TIMED = """
 import sys, time
 started = time.perf_counter()

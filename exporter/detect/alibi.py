@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from exporter.detect.alibi_reader import CONFIG_FILE, read_array, read_online_mmd, read_settings
 from exporter.detect.base import Detector, Evidence, Scores
 from exporter.detect.calibration import Progress
-from exporter.detect.kernel import median_bandwidth
+from exporter.detect.kernel import median_bandwidth, squared_distances
 from exporter.detect.mmd import OnlineMMD
 from exporter.detect.pinned import pinned_copy
 from exporter.detect.validation import as_rows
@@ -234,7 +233,7 @@ class AlibiDetector:
         moved = (y.mean(axis=0) - mean) / spread
         order = np.argsort(-np.abs(moved), kind="stable")[:10]
         sigma = median_bandwidth(x - mean, np.random.default_rng(0))
-        distance = cdist(y, x, "sqeuclidean")
+        distance = squared_distances(y, x)
         return Evidence(
             order.astype(np.int64), moved[order], np.exp(-distance / (2.0 * sigma**2)).mean(axis=1)
         )

@@ -131,6 +131,14 @@ class Witness:
         return np.asarray(mean * np.exp(np.clip(high - squared_norm, -1.0, 1.0)))
 
 
+def squared_distances(y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.float64]:
+    """(m, n) float64 squared distances between the rows of (m, d) and of (n, d)."""
+    centre = x.mean(axis=0, dtype=np.float64)
+    y, x = y - centre, x - centre
+    distance = np.einsum("ij,ij->i", y, y)[:, None] + np.einsum("ij,ij->i", x, x)[None, :] - 2.0 * (y @ x.T)
+    return np.asarray(np.maximum(distance, 0.0))
+
+
 def median_bandwidth(x: NDArray[np.float64], rng: np.random.Generator) -> float:
     """Bandwidth sigma by the median heuristic: ``sigma^2`` is half the median squared distance.
 

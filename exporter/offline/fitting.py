@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from exporter.detect import OnlineMMD
 from exporter.detect.alibi_reader import read_online_mmd
+from exporter.detect.kernel import squared_distances
 from exporter.detect.validation import check_reference, check_windows
 from exporter.errors import ConfigError, DetectorFileError
 from exporter.reference import load_reference
@@ -186,7 +186,7 @@ def null_std(
     """
     n = reference.shape[0]
     x = reference[:: -(-n // _SPREAD_ROWS)]
-    kernel = np.exp(-cdist(x, x, "sqeuclidean") / (2.0 * bandwidth**2))
+    kernel = np.exp(-squared_distances(x, x) / (2.0 * bandwidth**2))
     mean = kernel.mean(axis=0)
     centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
     np.fill_diagonal(centred, 0.0)

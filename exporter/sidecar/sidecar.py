@@ -182,7 +182,11 @@ def run(config: Config, config_path: Path | None = None) -> None:
         await sidecar.serve(stop)
 
     import uvloop
+    from threadpoolctl import threadpool_limits
 
+    # One thread for the detectors' matrix products: more of them would take the cores from the data
+    # plane and the service, and spin while they wait.
+    threadpool_limits(limits=1, user_api="blas")
     # A thread that wants the interpreter lock asks for it after this long. The event loop must not wait
     # for the default, 5 ms, whenever the observer or the worker has it.
     sys.setswitchinterval(_SWITCH_SECONDS)
