@@ -10,14 +10,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import prometheus_client
 
 from exporter.instruments import LedgerInstruments
-from exporter.observation import Source
-
-Outcome = Literal["processed", "sampled_out"]
+from exporter.observation import Outcome, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Source = Literal["hook", "sidecar", "ingest"]
+Outcome = Literal["processed", "sampled_out"]
 
 
 @dataclass(frozen=True, slots=True)

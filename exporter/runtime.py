@@ -16,8 +16,9 @@ from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
 from exporter.forward.collector import Collector
 from exporter.instruments import Instruments
-from exporter.monitor import Item, Monitor
+from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Source
+from exporter.pipeline import Item, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +68,14 @@ class Runtime:
             forward=config.collector is not None,
         )
         self._collector = Collector(config, self.instruments) if config.collector is not None else None
-        self.monitor = Monitor(
+        self.pipeline = Pipeline(
             config,
             self.instruments,
             on_event=on_event,
             forward=self._collector.submit if self._collector is not None else None,
             clock=clock,
         )
+        self.monitor = Monitor(config, self.instruments, self.pipeline)
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
@@ -116,7 +118,7 @@ class Runtime:
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
         """
-        self.monitor.reconfigure(config)
+        self.pipeline.reconfigure(config)
         self.config = config
 
     def render(self, accept: str = "") -> tuple[str, bytes]:

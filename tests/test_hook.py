@@ -405,7 +405,7 @@ def test_the_ledger_is_exact_at_any_scrape_while_threads_overload_a_tiny_queue(d
         def update(_: Any) -> None:
             next(calls)
 
-        runtime.monitor.watches[0]._detector.update = update
+        runtime.pipeline.watches[0]._detector.update = update
     row = np.zeros(3)
     done = threading.Event()
     scrapes: list[Samples] = []

@@ -19,6 +19,7 @@ from exporter.errors import PayloadError
 from exporter.instruments import Instruments
 from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Observation
+from exporter.pipeline import Pipeline
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 WAIT = 20.0
@@ -31,12 +32,11 @@ class Bench:
         self.samples = Samples(registry)
         self.events: list[DriftEvent] = []
         self.instruments = Instruments(registry)
-        self.monitor = Monitor(
-            config or make_config(),
-            self.instruments,
-            on_event=on_event or self.events.append,
-            clock=lambda: 50.0,
+        config = config or make_config()
+        self.pipeline = Pipeline(
+            config, self.instruments, on_event=on_event or self.events.append, clock=lambda: 50.0
         )
+        self.monitor = Monitor(config, self.instruments, self.pipeline)
 
     def send(self, *items: Any) -> list[bool]:
         taken = [self.monitor.submit(item, "hook") for item in items]
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_dropped_by_reason(bench: Any):
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_an_answer_to_n_instances_counts_as_n(bench: Any, n: int):
     b = bench()
-    b.monitor.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+    b.pipeline.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
     b.send(exchange({}))
     assert b.balance() == ((n, n, {}, 0, 0) if n else (1, 0, {"no_prediction": 1}, 0, 0))
 
@@ -155,15 +155,15 @@ def test_notes_speak_where_the_bodies_do_not(bench: Any):
 @pytest.mark.parametrize("n", [1, 4])
 def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothing(bench: Any, n: int):
     b = bench()
-    b.monitor.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+    b.pipeline.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
 
     def boom(_: Any) -> None:
         raise RuntimeError("no")
 
-    b.monitor._record = boom
+    b.pipeline._record = boom
     b.send(exchange({}))
     assert b.balance() == (n, n, {}, 0, 0)
-    b.monitor.extractor.read = boom
+    b.pipeline.extractor.read = boom
     b.send(exchange({}))
     assert b.balance() == (n + 1, n, {"failed": 1}, 0, 0)
     assert b.errors("extract") == 2
@@ -305,7 +305,7 @@ def test_the_ledger_is_exact_over_submitters_stops_and_scrapes(
             raise PayloadError("unreadable", "no")
         return [{"predicted_class": "x"}, {"predicted_class": "y"}]
 
-    b.monitor.extractor.read = read
+    b.pipeline.extractor.read = read
     b.monitor.start()
 
     def submit(seed: int) -> None:
@@ -337,10 +337,10 @@ def test_reconfiguring_keeps_what_did_not_change(plain: list[PlainDetector]):
     b.monitor.start()
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.samples("drift_active", detector="second") == 1
-    kept = b.monitor.watches[0]
+    kept = b.pipeline.watches[0]
     third = DriftConfig(name="third", window=3, reference=LEARN)
-    b.monitor.reconfigure(make_config((first, third)))
-    assert b.monitor.watches[0] is kept
+    b.pipeline.reconfigure(make_config((first, third)))
+    assert b.pipeline.watches[0] is kept
     assert b.samples("drift_active", detector="second") is None
     assert b.samples("drift_active", detector="first") == 1
     assert b.samples.state("third") == "filling"
@@ -353,7 +353,7 @@ def test_a_changed_entry_does_not_inherit_an_alarm(plain: list[PlainDetector]):
     b.monitor.start()
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.samples("drift_active", detector="mmd") == 1
-    b.monitor.reconfigure(make_config((DriftConfig(window=3, reference=LEARN),)))
+    b.pipeline.reconfigure(make_config((DriftConfig(window=3, reference=LEARN),)))
     assert b.samples("drift_active", detector="mmd") == 0
     assert b.samples("drift_events_total", detector="mmd") == 2
     b.monitor.stop()

@@ -230,7 +230,7 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
 
     def child() -> Any:
         runtime.start()
-        watch = runtime.monitor.watches[0]
+        watch = runtime.pipeline.watches[0]
         assert watch.join_calibration(WAIT)
         result = watch.state
         runtime.stop()
@@ -238,5 +238,5 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
 
     assert in_child(child) == "filling"
     release.set()
-    assert runtime.monitor.watches[0].join_calibration(WAIT)
+    assert runtime.pipeline.watches[0].join_calibration(WAIT)
     runtime.stop()

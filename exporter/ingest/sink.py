@@ -42,10 +42,10 @@ class Ingest:
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
             embedding_length=self._embedding_length,
-            refuse=runtime.monitor.refuse,
+            refuse=runtime.pipeline.refuse,
             count=_RequestCounter(instruments),
         )
-        runtime.monitor.on_observation = self.observed
+        runtime.pipeline.on_observation = self.observed
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken: those of the model that is watched."""
@@ -81,7 +81,9 @@ class Ingest:
 
     def _embedding_length(self, _model: str) -> int | None:
         lengths = {
-            watch.detector.n_features for watch in self._runtime.monitor.watches if watch.detector is not None
+            watch.detector.n_features
+            for watch in self._runtime.pipeline.watches
+            if watch.detector is not None
         }
         return lengths.pop() if len(lengths) == 1 else None
 

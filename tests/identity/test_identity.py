@@ -67,7 +67,8 @@ class Rig:
             on_event=self._event,
         )
         self.monitor = self.exporter.runtime.monitor
-        self.watch = self.monitor.watches[0]
+        self.pipeline = self.exporter.runtime.pipeline
+        self.watch = self.pipeline.watches[0]
 
     def _event(self, event: Any) -> None:
         self.before_event()
@@ -183,7 +184,7 @@ def test_queueing_fails(rig: Rig, bare: dict[str, bytes], file: Path):
 
 
 def test_reading_fails(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.monitor.extractor.read = broken
+    rig.pipeline.extractor.read = broken
     assert differences(bare, answers_of(rig, file)) == []
     balance = rig.monitor.ledger.balance()
     assert rig.errors("extract") == balance.dropped["failed"] > 10
@@ -191,7 +192,7 @@ def test_reading_fails(rig: Rig, bare: dict[str, bytes], file: Path):
 
 
 def test_recording_metrics_fails(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.monitor._metrics.count_class = broken
+    rig.pipeline._metrics.count_class = broken
     assert differences(bare, answers_of(rig, file)) == []
     assert rig.errors("extract") > 0
     assert rig.watch.state == "ready"
@@ -241,9 +242,9 @@ def test_a_stage_off_the_request_path_hangs(
 ):
     match stage:
         case "read":
-            rig.monitor.extractor.read = hang
+            rig.pipeline.extractor.read = hang
         case "metrics":
-            rig.monitor._metrics.count_class = hang
+            rig.pipeline._metrics.count_class = hang
         case "detect":
             rig.watch._detector.update = hang
         case "notify":
