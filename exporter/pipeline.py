@@ -19,6 +19,7 @@ from exporter.drift.watch import DriftWatch
 from exporter.errors import PayloadError
 from exporter.exposition import multiprocess_folder
 from exporter.extract import Extractor
+from exporter.forward.collector import Collector
 from exporter.instruments import Instruments, ModelInstruments
 from exporter.observation import DriftEvent, Observation, Outcome, Source
 
@@ -50,17 +51,17 @@ class Books(Protocol):
 class Pipeline:
     """Reads, counts and tests what one model's service was asked and answered.
 
+    Where the configuration names a collector, observations go there, and neither into this process's
+    metrics nor to detectors of its own.
+
     Parameters
     ----------
     config
-        The whole configuration; the model's name, its capture and drift sections are used.
+        The whole configuration.
     instruments
         Where the metrics live.
     on_event
         Called on the thread that handles, with each :class:`DriftEvent`; what it raises is counted.
-    forward
-        Takes each observation instead of this process's own metrics and detectors; False if it could
-        not. For several processes that share one detector elsewhere.
     rests
         Whether to offer the interpreter lock within a batch, since another thread serves requests.
     clock
@@ -78,7 +79,6 @@ class Pipeline:
         instruments: Instruments,
         *,
         on_event: Callable[[DriftEvent], None] | None = None,
-        forward: Callable[[Observation], bool] | None = None,
         rests: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -86,7 +86,7 @@ class Pipeline:
         self.on_observation: Callable[[Observation], object] | None = None
         self._clock = clock
         self._on_event = on_event
-        self._forward = forward
+        self._collector = Collector(config, instruments) if config.collector is not None else None
         self._rests = rests
         self._instruments = instruments
         self._errors = instruments.errors
@@ -94,24 +94,30 @@ class Pipeline:
         self.refuse = self._metrics.refuse
         self.extractor = Extractor(config.model, config.capture, self.refuse)
         self._running = False
-        self.watches = [self._new_watch(entry) for entry in config.drift] if forward is None else []
+        self.watches = [self._new_watch(entry) for entry in config.drift] if self._collector is None else []
         self._embedding_sampler = _shared_sampler(self.watches)
 
     def start(self) -> None:
-        """Begin what has to run beside the batches: calibrations."""
+        """Begin what runs beside the batches: calibrations, and the way to a collector."""
         self._running = True
+        if self._collector is not None:
+            self._collector.start()
         for watch in self.watches:
             watch.start()
 
     def stop(self) -> None:
-        """Give up calibrations under way, and write the last checkpoints."""
+        """Give up calibrations under way, write the last checkpoints, send what waits for the collector."""
         self._running = False
         for watch in self.watches:
             watch.close()
+        if self._collector is not None:
+            self._collector.stop()
 
     def after_fork(self) -> None:
         """In a child process: threads did not come along."""
         self._running = False
+        if self._collector is not None:
+            self._collector.begin_books()
         for watch in self.watches:
             watch.after_fork()
 
@@ -160,9 +166,9 @@ class Pipeline:
                 pending.extend(observations)
                 if id(item) in passed_over:
                     sampled_out += len(observations)
-        if self._forward is not None:
+        if self._collector is not None:
             for observation in pending:
-                if self._forward(observation):
+                if self._collector.submit(observation):
                     books.settled("processed")
                 else:
                     books.dropped("queue_full")

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from exporter.capture.context import orphan_observes
 from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
-from exporter.forward.collector import Collector
 from exporter.instruments import Instruments
 from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Source
@@ -67,14 +66,7 @@ class Runtime:
             sidecar=sidecar,
             forward=config.collector is not None,
         )
-        self._collector = Collector(config, self.instruments) if config.collector is not None else None
-        self.pipeline = Pipeline(
-            config,
-            self.instruments,
-            on_event=on_event,
-            forward=self._collector.submit if self._collector is not None else None,
-            clock=clock,
-        )
+        self.pipeline = Pipeline(config, self.instruments, on_event=on_event, clock=clock)
         self.monitor = Monitor(config, self.instruments, self.pipeline)
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
@@ -94,8 +86,6 @@ class Runtime:
             self._stopped = True
             self._pid = os.getpid()
             self.monitor.stop()
-            if self._collector is not None:
-                self._collector.stop()
 
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
@@ -133,13 +123,9 @@ class Runtime:
         self._stopped = False
         self._pid = None
         self.instruments.after_fork()
-        if self._collector is not None:
-            self._collector.begin_books()
         self.monitor.after_fork()
 
     def _start(self) -> None:
-        if self._collector is not None:
-            self._collector.start()
         self.monitor.start()
         self._stopped = False
         self._pid = os.getpid()

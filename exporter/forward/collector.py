@@ -30,10 +30,14 @@ class Collector:
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
         self._published: Counter[str] = Counter()
-        instruments.before_collect(self.publish)
+        self._instruments = instruments
+        self._shown = False
 
     def start(self) -> None:
-        """Take observations again after a stop; does nothing otherwise."""
+        """Take observations, again after a stop; does nothing if it does."""
+        if not self._shown:
+            self._shown = True
+            self._instruments.before_collect(self.publish)
         if self._stopped:
             self._client = self._new_client()
             self.begin_books()
