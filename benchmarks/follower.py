@@ -1,0 +1,114 @@
+"""What it costs to turn the bytes of a connection into exchanges and HTTP metrics.
+
+``.venv/bin/python -m benchmarks.follower`` needs nothing else. The exchanges are those of
+``benchmarks.proxy``: wrk's POST of 1 KiB and nginx's answer, each in one piece, over 16 connections that
+stay open; every round the answers have another date. Prints microseconds of processor time for an
+exchange, the median of the rounds, on a path that is not captured and on one that is: through the
+follower alone, and with the HTTP metrics, in batches of 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from itertools import cycle
+
+from prometheus_client import CollectorRegistry
+
+from benchmarks.proxy import ANSWER, BODY, CAPTURED, CONNECTIONS, OTHER
+from exporter.capture.http1 import Http1Follower, Observer
+from exporter.capture.paths import path_matcher
+from exporter.sidecar.http_metrics import HttpMetrics
+
+BATCH = 64
+REQUEST = (
+    b"POST %s HTTP/1.1\r\nHost: 127.0.0.1:8080\r\ncontent-type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s"
+)
+RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Thu, 01 Jan 1970 %02d:%02d:%02d GMT\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%s"
+)
+
+
+class Traffic:
+    """Sixteen connections with the same kind of exchange on each.
+
+    Parameters
+    ----------
+    path
+        That is asked for.
+    metrics
+        Whether the HTTP metrics count what was followed.
+    """
+
+    def __init__(self, path: str, *, metrics: bool) -> None:
+        match = path_matcher([CAPTURED])
+        self.path = path.encode()
+        self.observer = Observer(
+            lambda _, path: match(path) is not None, max_body_bytes=1 << 20, max_kept_bytes=1 << 26
+        )
+        self.metrics = HttpMetrics(match, CollectorRegistry()) if metrics else None
+        self.followers = cycle([Http1Follower(self.observer) for _ in range(CONNECTIONS)])
+        self.rounds = 0
+
+    def round(self, batches: int) -> float:
+        """Follow as many batches; return the microseconds of processor time for an exchange."""
+        self.rounds += 1
+        seconds = self.rounds % 86_400
+        date = (seconds // 3600, seconds // 60 % 60, seconds % 60)
+        body = ANSWER.encode()
+        spent = 0.0
+        for _ in range(batches):
+            # As from a socket, each piece is an object of its own, made outside of what is timed.
+            pieces = [
+                (REQUEST % (self.path, len(BODY), BODY), RESPONSE % (*date, len(body), body), follower)
+                for _, follower in zip(range(BATCH), self.followers, strict=False)
+            ]
+            began = time.process_time()
+            self._batch(pieces)
+            spent += time.process_time() - began
+        return 1e6 * spent / (batches * BATCH)
+
+    def _batch(self, pieces: list[tuple[bytes, bytes, Http1Follower]]) -> None:
+        at = 1.7e9
+        for request, response, follower in pieces:
+            follower.from_client(request, at)
+            follower.from_upstream(response, at + 0.0007)
+        observer = self.observer
+        exchanges, observer.exchanges = observer.exchanges, []
+        passed, observer.passed = observer.passed, []
+        if len(exchanges) + len(passed) != BATCH:
+            raise SystemExit("not every exchange was followed")
+        if self.metrics is not None:
+            self.metrics.observe(exchanges)
+            self.metrics.observe(passed)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--batches", type=int, default=50)
+    options = parser.parse_args()
+    traffic = {
+        (name, metrics): Traffic(path, metrics=metrics)
+        for name, path in (("not captured", OTHER), ("captured", CAPTURED))
+        for metrics in (False, True)
+    }
+    times: dict[tuple[str, bool], list[float]] = {way: [] for way in traffic}
+    gc.freeze()
+    for _ in range(options.rounds):
+        for way, one in traffic.items():
+            times[way].append(one.round(options.batches))
+    print("| exchange | follower, us | with HTTP metrics, us |")
+    print("|---|---:|---:|")
+    for name in ("not captured", "captured"):
+        alone, counted = (statistics.median(times[name, metrics]) for metrics in (False, True))
+        print(f"| {name} | {alone:.2f} | {counted:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
