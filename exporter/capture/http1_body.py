@@ -10,15 +10,13 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from exporter.capture.http1_kind import NotFollowedError
+
 Sink = Callable[[bytes], None]
 
 _MAX_LINE_BYTES = 8192
 _MAX_TRAILER_BYTES = 64 * 1024
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
-
-
-class NotHttp1Error(Exception):
-    """The bytes break the rules of a chunked body."""
 
 
 class Body(Protocol):
@@ -107,7 +105,7 @@ class ChunkedBody:
             self._line += data[position:stop]
             position = stop
             if len(self._line) > _MAX_LINE_BYTES:
-                raise NotHttp1Error
+                raise NotFollowedError("malformed")
             if newline >= 0:
                 line, self._line = self._line, b""
                 self._take_line(line)
@@ -115,24 +113,24 @@ class ChunkedBody:
 
     def _take_line(self, line: bytes) -> None:
         if line[-2:] != b"\r\n":
-            raise NotHttp1Error
+            raise NotFollowedError("malformed")
         text = line[:-2]
         if self._state == self._SIZE:
             match = _CHUNK_SIZE.fullmatch(text)
             if match is None:
-                raise NotHttp1Error
+                raise NotFollowedError("malformed")
             self._remaining = int(match[1], 16)
             self._state = self._DATA if self._remaining else self._TRAILER
         elif self._state == self._DATA_END:
             if text:
-                raise NotHttp1Error
+                raise NotFollowedError("malformed")
             self._state = self._SIZE
         elif not text:
             self.done = True
         else:
             self._trailer_bytes += len(line)
             if self._trailer_bytes > _MAX_TRAILER_BYTES:
-                raise NotHttp1Error
+                raise NotFollowedError("malformed")
 
     def skip(self, n_bytes: int) -> bool:
         if self._state != self._DATA or n_bytes >= self._remaining:
