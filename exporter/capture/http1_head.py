@@ -14,11 +14,13 @@ from urllib.parse import unquote, urlsplit
 import httptools
 
 from exporter.capture.exchange import Headers
+from exporter.capture.http1_recent import Recent
 
 MAX_HEAD_BYTES = 64 * 1024
 """A longer head is taken for something that is not HTTP/1."""
 _MAX_KEPT_HEADS = 512
-_MAX_KEPT_HEAD_BYTES = 4096
+# A head of many short fields takes thirty times its bytes once it is read.
+_MAX_KEPT_BYTES = 256 * 1024
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -35,7 +37,9 @@ class RequestHead:
     """A request's head. ``length`` is the body's, in bytes, or ``CHUNKED``.
 
     ``may_switch`` marks a request after which the connection may speak another protocol (Upgrade,
-    CONNECT), ``last`` one after which the connection takes no other.
+    CONNECT), ``last`` one after which the connection takes no other. ``size`` is the head's own, in
+    bytes, and ``whole_size`` that of head and body, or -1 where more than the length decides on what
+    follows.
     """
 
     method: str
@@ -47,15 +51,21 @@ class RequestHead:
     last: bool
     wanted: bool
     size: int
+    whole_size: int
 
 
 @dataclass(slots=True, eq=False)
 class ResponseHead:
-    """An answer's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``."""
+    """An answer's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``.
+
+    ``size`` and ``whole_size`` are as of :class:`RequestHead`.
+    """
 
     status: int
     headers: Headers
     length: int
+    size: int
+    whole_size: int
 
 
 class _Collector:
@@ -89,32 +99,30 @@ class Heads:
 
     def __init__(self, select: Select) -> None:
         self._select = select
-        self._requests: dict[bytes, RequestHead] = {}
-        self._responses: dict[bytes, ResponseHead] = {}
+        self.requests: Recent[RequestHead] = Recent(_MAX_KEPT_HEADS, _MAX_KEPT_BYTES)
+        self.responses: Recent[ResponseHead] = Recent(_MAX_KEPT_HEADS, _MAX_KEPT_BYTES)
 
     def request(self, head: bytes) -> RequestHead | None:
         """Read a request's head, from its first byte to the empty line."""
-        known = self._requests.get(head)
-        if known is not None:
-            return known
-        parsed = _parse_request(head, self._select)
-        if parsed is not None and len(head) <= _MAX_KEPT_HEAD_BYTES:
-            if len(self._requests) >= _MAX_KEPT_HEADS:
-                self._requests.clear()
-            self._requests[head] = parsed
-        return parsed
+        found = self.requests.get(head)
+        if found is None:
+            found = _parse_request(head, self._select)
+            if found is not None:
+                self.requests.add(head, found)
+        return found
 
     def response(self, head: bytes) -> ResponseHead | None:
         """Read an answer's head, from its first byte to the empty line."""
-        known = self._responses.get(head)
-        if known is not None:
-            return known
-        parsed = _parse_response(head)
-        if parsed is not None and len(head) <= _MAX_KEPT_HEAD_BYTES:
-            if len(self._responses) >= _MAX_KEPT_HEADS:
-                self._responses.clear()
-            self._responses[head] = parsed
-        return parsed
+        found = self.responses.get(head)
+        if found is None:
+            found = _parse_response(head)
+            if found is not None:
+                self.responses.add(head, found)
+        return found
+
+    def forget(self) -> None:
+        """Read every head anew from now on, since ``select`` would answer otherwise than before."""
+        self.requests.clear()
 
 
 def _parse_request(head: bytes, select: Select) -> RequestHead | None:
@@ -137,16 +145,20 @@ def _parse_request(head: bytes, select: Select) -> RequestHead | None:
         return None
     path, query = target
     connect = method == "CONNECT"
+    may_switch = switch or connect or parser.should_upgrade()
+    last = not collector.keep_alive
+    is_plain = length >= 0 and not may_switch and not last and method != "HEAD"
     return RequestHead(
         method,
         path,
         query,
         fields,
         0 if connect else length,
-        switch or connect or parser.should_upgrade(),
-        not collector.keep_alive,
+        may_switch,
+        last,
         not connect and select(method, path),
         len(head),
+        len(head) + length if is_plain else -1,
     )
 
 
@@ -163,7 +175,9 @@ def _parse_response(head: bytes) -> ResponseHead | None:
     status: int = parser.get_status_code()
     if not collector.complete or length is None or status < 100:
         return None
-    return ResponseHead(status, collector.fields, length)
+    is_plain = length >= 0 and status >= 200 and status not in (204, 304)
+    size = len(head)
+    return ResponseHead(status, collector.fields, length, size, size + length if is_plain else -1)
 
 
 def _length(fields: list[tuple[bytes, bytes]], *, default: int) -> int | None:

@@ -6,21 +6,34 @@ from exporter.capture.exchange import Headers
 
 
 class Passed:
-    """An exchange whose headers and bodies were not wanted: what metrics of HTTP need, no more."""
+    """An exchange whose headers and bodies were not wanted: what metrics of HTTP need, no more.
+
+    ``started`` and ``ended`` are in seconds since the epoch, sizes those of the bodies in bytes; a
+    status of 0 says that the answer has not begun.
+    """
 
     __slots__ = ("aborted", "ended", "method", "path", "request_size", "response_size", "started", "status")
 
     request_truncated = True
     response_truncated = True
 
-    def __init__(self, method: str, path: str, started: float) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        started: float,
+        ended: float,
+        status: int = 0,
+        request_size: int = 0,
+        response_size: int = 0,
+    ) -> None:
         self.method = method
         self.path = path
         self.started = started
-        self.ended = started
-        self.status = 0
-        self.request_size = 0
-        self.response_size = 0
+        self.ended = ended
+        self.status = status
+        self.request_size = request_size
+        self.response_size = response_size
         self.aborted = False
 
     def request_chunk(self, data: bytes) -> None:

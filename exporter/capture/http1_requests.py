@@ -38,6 +38,11 @@ class Requests:
         """Whether a part of a request is there."""
         return self.asking is not None or bool(self._head)
 
+    @property
+    def between(self) -> bool:
+        """Whether the next byte begins another request."""
+        return not (self.incomplete or self._last_asked or self._ahead is not None)
+
     def read(self, data: bytes, at: float) -> None:
         """Bytes that passed at ``at``."""
         position, end = 0, len(data)

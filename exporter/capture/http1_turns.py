@@ -31,15 +31,23 @@ class Observer:
     ----------
     exchanges, passed
         Completed exchanges, wanted and not, in order of completion; the owner takes them away.
+    known_request, known_response
+        From the bytes of a head to what was read in them; None if that must be asked of ``heads``.
     """
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:
         self.heads = Heads(select)
+        self.known_request = self.heads.requests.recent.get
+        self.known_response = self.heads.responses.recent.get
         self.max_body_bytes = max_body_bytes
         self.max_kept_bytes = max_kept_bytes
         self.kept_bytes = 0
         self.exchanges: list[Exchange] = []
         self.passed: list[Passed] = []
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Whether a whole body of ``n_bytes`` may be kept."""
+        return n_bytes <= self.max_body_bytes and self.kept_bytes + n_bytes <= self.max_kept_bytes
 
 
 class Turn:
@@ -87,7 +95,7 @@ class Turns:
                 started=started,
             )
         else:
-            exchange = Passed(head.method, head.path, started)
+            exchange = Passed(head.method, head.path, started, started)
         turn = Turn(head, exchange)
         self.waiting.append(turn)
         self._head_bytes += head.size
@@ -95,18 +103,20 @@ class Turns:
 
     def request_piece(self, turn: Turn, data: bytes) -> None:
         """Add a piece of the body of a request."""
-        if turn.exchange.request_truncated or self._room(turn, len(data)):
-            turn.exchange.request_chunk(data)
+        exchange = turn.exchange
+        if exchange.request_truncated or self._room(turn, exchange.request_size, len(data)):
+            exchange.request_chunk(data)
         else:
-            turn.exchange.request_gap(len(data))
+            exchange.request_gap(len(data))
 
     def response_piece(self, data: bytes) -> None:
         """Add a piece of the body of the answer to the oldest request."""
         turn = self.waiting[0]
-        if turn.exchange.response_truncated or self._room(turn, len(data)):
-            turn.exchange.response_chunk(data)
+        exchange = turn.exchange
+        if exchange.response_truncated or self._room(turn, exchange.response_size, len(data)):
+            exchange.response_chunk(data)
         else:
-            turn.exchange.response_gap(len(data))
+            exchange.response_gap(len(data))
 
     def asked(self, turn: Turn) -> None:
         """A request is complete."""
@@ -145,11 +155,12 @@ class Turns:
         self._kept = 0
         self.waiting.clear()
 
-    def _room(self, turn: Turn, n_bytes: int) -> bool:
-        """Take ``n_bytes`` of what this connection and all of them together may keep."""
+    def _room(self, turn: Turn, size: int, n_bytes: int) -> bool:
+        """Take room for ``n_bytes`` more of a body that has ``size`` so far, if there is."""
         observer = self._observer
         if (
-            observer.kept_bytes + n_bytes > observer.max_kept_bytes
+            size + n_bytes > observer.max_body_bytes
+            or observer.kept_bytes + n_bytes > observer.max_kept_bytes
             or self._kept + n_bytes > _BODIES_PER_CONNECTION * observer.max_body_bytes
         ):
             return False

@@ -1,0 +1,102 @@
+"""A connection whose messages are cut anywhere, pipelined, chunked, or no HTTP/1 at all."""
+
+from __future__ import annotations
+
+from exporter.capture.http1_answers import Answers
+from exporter.capture.http1_head import RequestHead
+from exporter.capture.http1_kind import Kind, NotFollowedError
+from exporter.capture.http1_requests import Requests
+from exporter.capture.http1_turns import Observer, Turns
+from exporter.capture.plane.tap import Phase
+
+
+class Conversation:
+    """Follows one connection, whatever its bytes are. No method raises."""
+
+    __slots__ = ("_answers", "_requests", "_turns", "kind")
+
+    def __init__(self, observer: Observer) -> None:
+        self.kind: Kind | None = None
+        self._turns = Turns(observer)
+        self._requests = Requests(observer.heads, self._turns)
+        self._answers = Answers(observer.heads, self._turns, self._requests)
+
+    @property
+    def phase(self) -> Phase:
+        """Where the connection stands."""
+        if self.kind is not None:
+            return "unfollowed"
+        if self._requests.incomplete:
+            return "asking"
+        return "answering" if self._turns.waiting else "idle"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way and another request may come."""
+        return (
+            self.kind is None
+            and not self._turns.waiting
+            and self._requests.between
+            and not self._answers.incomplete
+        )
+
+    def asked(self, head: RequestHead, body: bytes | None, started: float) -> None:
+        """A whole request, by its head and its body; None for a body that was not kept."""
+        turn = self._turns.begin(head, started)
+        if body is None:
+            turn.exchange.request_gap(head.length)
+        else:
+            self._turns.request_piece(turn, body)
+        self._turns.asked(turn)
+
+    def from_client(self, data: bytes, at: float) -> None:
+        """Bytes of the client that passed at ``at``."""
+        if self.kind is None:
+            try:
+                self._requests.read(data, at)
+            except NotFollowedError as error:
+                self.give_up(error.kind)
+
+    def from_upstream(self, data: bytes, at: float) -> None:
+        """Bytes of the upstream that passed at ``at``; ``b""`` for its end."""
+        if self.kind is None:
+            try:
+                if data:
+                    self._answers.read(data, at)
+                else:
+                    self._answers.end(at)
+            except NotFollowedError as error:
+                self.give_up(error.kind)
+
+    def client_gap(self, n_bytes: int) -> None:
+        """Bytes of the client passed that were not kept."""
+        if self.kind is None:
+            try:
+                self._requests.skip(n_bytes)
+            except NotFollowedError as error:
+                self.give_up(error.kind)
+
+    def upstream_gap(self, n_bytes: int, at: float) -> None:
+        """Bytes of the upstream passed at ``at`` that were not kept."""
+        if self.kind is None:
+            try:
+                self._answers.skip(n_bytes, at)
+            except NotFollowedError as error:
+                self.give_up(error.kind)
+
+    def give_up(self, kind: Kind) -> None:
+        """Follow no longer, if it still was followed."""
+        if self.kind is None:
+            self.kind = kind
+            self._forget()
+
+    def closed(self, at: float) -> None:
+        """The connection is gone at ``at``: what is incomplete is over, and marked as aborted."""
+        if self.kind is None:
+            self._turns.broken_off(at, self._requests.asking)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._turns.forget()
+        self._requests.forget()
+        self._answers.forget()

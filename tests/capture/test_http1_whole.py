@@ -1,0 +1,177 @@
+"""Exchanges of which both messages come in one piece: the short way, and that it leads to the same place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.capture.exchange import Exchange
+from exporter.capture.http1 import Http1Follower, Observer, Passed
+from exporter.capture.http1_whole import WholeExchange
+from tests.capture.conversations import GET, OK, Turn, cuts, follow, post, turns, wanting
+
+SLOTS = {
+    Exchange: [name for name in Exchange.__slots__ if not name.startswith("_")],
+    Passed: list(Passed.__slots__),
+}
+COUNTED = ("request_body", "request_size", "response_body", "response_size")
+
+
+def everything(exchange: Any) -> dict[str, Any]:
+    """All that an exchange says."""
+    if isinstance(exchange, Passed):
+        return {name: getattr(exchange, name) for name in SLOTS[Passed]}
+    return {name: getattr(exchange, name) for name in (*SLOTS[Exchange], *COUNTED)}
+
+
+def fed(observer: Observer, pieces: list[tuple[list[bytes], list[bytes]]]) -> tuple[Http1Follower, list[Any]]:
+    """Feed exchange after exchange, the pieces of each message at one time."""
+    follower = Http1Follower(observer)
+    for at, (up, down) in enumerate(pieces):
+        for piece in up:
+            follower.from_client(piece, float(at))
+        for piece in down:
+            follower.from_upstream(piece, at + 0.5)
+    return follower, [everything(e) for e in observer.exchanges or observer.passed]
+
+
+def converses(follower: Http1Follower) -> bool:
+    return follower._conversation is not None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(turns(), st.sampled_from([b"", b"\r\n", b"\n\r\n"])), min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from([5, 1000]),
+    st.data(),
+)
+def test_whole_messages_say_what_cut_ones_do(
+    conversation: list[tuple[Turn, bytes]], wanted: bool, max_body_bytes: int, data: st.DataObject
+) -> None:
+    places = st.lists(st.integers(0, 400), max_size=4)
+    whole, cut = [], []
+    for turn, newlines in conversation:
+        up, down = newlines + turn.up, turn.down
+        whole.append(([up], [down]))
+        # The time of the first byte counts, and empty lines are not it.
+        cut.append((list(cuts(up, data.draw(places))), list(cuts(down, data.draw(places)))))
+    one, other = (wanting(wanted, max_body_bytes=max_body_bytes) for _ in range(2))
+    (short, found), (long, expected) = fed(one, whole), fed(other, cut)
+    assert found == expected
+    assert len(found) == len(conversation)
+    assert (short.kind, short.phase, one.kept_bytes) == (long.kind, long.phase, other.kept_bytes)
+    # Heads that are known by now are read by their bytes alone.
+    assert fed(one, whole)[1] == expected * 2
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_whole_messages_take_the_short_way(wanted: bool) -> None:
+    observer = wanting(wanted)
+    follower, found = follow(*[("up", post(b"xyz")), ("down", OK)] * 3, observer=observer)
+    assert not converses(follower)
+    assert [type(e) for e in found] == [WholeExchange if wanted else Passed] * 3
+    follower.from_client(GET[:9], 8.0)
+    assert converses(follower)
+    follower.from_client(GET[9:], 8.0)
+    follower.from_upstream(OK, 9.0)
+    follower.from_client(post(b"xyz"), 10.0)
+    follower.from_upstream(OK, 11.0)
+    assert [type(e) for e in found[3:]] == ([Exchange, WholeExchange] if wanted else [Passed] * 2)
+
+
+def test_a_whole_exchange_lacks_nothing_that_an_exchange_has() -> None:
+    _, (exchange,) = follow(("up", post(b"xyz")), ("down", OK))
+    assert isinstance(exchange, WholeExchange)
+    for name in Exchange.__slots__:
+        getattr(exchange, name)
+    assert everything(exchange.packed().unpacked()) == everything(exchange)
+
+
+ANOTHER_WAY: dict[str, tuple[bytes, bytes]] = {
+    "a request after which the connection ends": (
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        OK,
+    ),
+    "a request that may switch": (b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", OK),
+    "an answer without a body, of a length": (
+        b"HEAD / HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+    ),
+    "an answer that was not changed": (GET, b"HTTP/1.1 304 No\r\nContent-Length: 2\r\n\r\n"),
+    "an answer after another that only informs": (GET, b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK),
+    "a chunked answer": (GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"),
+    "two answers": (GET + GET, OK + OK),
+}
+
+
+@pytest.mark.parametrize("name", ANOTHER_WAY)
+def test_what_has_other_rules_goes_another_way(name: str) -> None:
+    up, down = ANOTHER_WAY[name]
+    # A head known from before must not lead astray.
+    for _ in range(2):
+        observer = wanting()
+        follower, found = follow(("up", up), ("down", down), observer=observer)
+        assert converses(follower)
+        assert {type(e) for e in found} == {Exchange}
+        assert follower.kind is None
+        assert follower.phase == "idle"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "kind", "aborted"),
+    [
+        ([("closed", None)], None, [True]),
+        ([("up", GET), ("down", OK), ("down", OK)], None, [False, False]),
+        ([("up", GET[:7]), ("down", OK), ("up", GET[7:]), ("down", OK)], None, [False, False]),
+        ([("down", OK[:9]), ("down", OK[9:])], None, [False]),
+        ([("down", OK[:9]), ("closed", None)], None, [True]),
+        ([("down", OK + OK)], "malformed", [False]),
+        ([("down", b"?")], "malformed", []),
+        ([("down gap", 3)], "overrun", []),
+        ([("up gap", 3)], "overrun", []),
+        ([("down", b""), ("closed", None)], None, [True]),
+        ([("up", b""), ("down", OK)], None, [False]),
+    ],
+)
+def test_a_request_that_waits_is_taken_over(
+    steps: list[tuple[str, Any]], kind: str | None, aborted: list[bool], wanted: bool
+) -> None:
+    observer = wanting(wanted)
+    follower, found = follow(("up", post(b"xyz")), *steps, observer=observer)
+    assert follower.kind == kind
+    assert [e.aborted for e in found] == aborted
+    assert observer.kept_bytes == 0
+    for exchange in found[:1]:
+        assert (exchange.method, exchange.path, exchange.started) == ("POST", "/p", 0.0)
+        assert exchange.request_size == 3
+        assert not wanted or exchange.request_body == b"xyz"
+
+
+def test_the_body_of_a_request_that_waits_is_counted_as_kept() -> None:
+    observer = wanting(max_kept_bytes=10)
+    followers = [Http1Follower(observer) for _ in range(4)]
+    for follower in followers:
+        follower.from_client(post(b"four"), 0.0)
+        assert follower.phase == "answering"
+    assert observer.kept_bytes == 8
+    for follower in followers:
+        follower.from_upstream(OK, 1.0)
+    assert [e.request_truncated for e in observer.exchanges] == [False, False, True, True]
+    assert [e.request_size for e in observer.exchanges] == [4] * 4
+    assert observer.kept_bytes == 0
+
+
+def test_giving_up_lets_go_of_a_request_that_waits() -> None:
+    observer = wanting()
+    follower, _ = follow(("up", post(b"four")), observer=observer)
+    assert observer.kept_bytes == 4
+    follower.give_up("failed")
+    follower.give_up("overrun")
+    assert (follower.kind, follower.phase, observer.kept_bytes) == ("failed", "unfollowed", 0)
+    follower.from_upstream(OK, 1.0)
+    assert observer.exchanges == []
