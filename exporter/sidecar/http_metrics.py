@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
+from operator import add
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Metric
@@ -24,6 +26,10 @@ from exporter.metrics import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BU
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _OTHER_METHOD = "OTHER"
 _NO_HANDLER = "none"
+# One look in the bounds of both histograms is less than one in each.
+_BOUNDS = tuple(sorted({*HTTP_DURATION_BUCKETS, *HTTP_DURATION_HIGHR_BUCKETS}))
+_MAX_SEEN = 1024
+_MAX_SEEN_LENGTH = 1024
 
 
 class Answered(Protocol):
@@ -44,39 +50,23 @@ class Answered(Protocol):
         """Bytes of the answer's body."""
 
 
-class _Durations:
-    """A histogram of seconds."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.total += seconds
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        buckets: list[tuple[str, float]] = []
-        seen = 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            seen += count
-            buckets.append((floatToGoString(bound), float(seen)))
-        return buckets
-
-
 class _Route:
     """What is counted of one handler and method."""
 
-    __slots__ = ("durations", "request_bytes", "response_bytes", "statuses")
+    __slots__ = ("durations", "request_bytes", "response_bytes", "seconds", "statuses")
 
     def __init__(self) -> None:
-        self.durations = _Durations(HTTP_DURATION_BUCKETS)
+        self.durations = [0] * (len(_BOUNDS) + 1)
+        self.seconds = 0.0
         self.statuses = [0] * 10
         self.request_bytes = 0
         self.response_bytes = 0
+
+    def buckets(self, bounds: tuple[float, ...]) -> list[tuple[str, float]]:
+        """The durations as a histogram with some of the bounds."""
+        upto = list(accumulate(self.durations))
+        buckets = [(floatToGoString(bound), float(upto[_BOUNDS.index(bound)])) for bound in bounds]
+        return [*buckets, ("+Inf", float(upto[-1]))]
 
 
 class HttpMetrics(Collector):
@@ -94,47 +84,72 @@ class HttpMetrics(Collector):
     """
 
     def __init__(self, match: PathMatcher, registry: CollectorRegistry) -> None:
-        self.match = match
+        self._match = match
         self._lock = threading.Lock()
         self._routes: dict[tuple[str, str], _Route] = {}
-        self._durations = _Durations(HTTP_DURATION_HIGHR_BUCKETS)
+        self._seen: dict[tuple[str, str], _Route] = {}
         registry.register(self)
+
+    @property
+    def match(self) -> PathMatcher:
+        """From a path to its pattern; may be replaced at any time."""
+        return self._match
+
+    @match.setter
+    def match(self, match: PathMatcher) -> None:
+        with self._lock:
+            self._match = match
+            self._seen.clear()
 
     def observe(self, exchanges: Iterable[Answered]) -> None:
         """Count exchanges; those whose answer never began are passed over."""
-        match, routes, durations = self.match, self._routes, self._durations
+        seen, bounds = self._seen, _BOUNDS
         with self._lock:
             for exchange in exchanges:
                 status = exchange.status
                 if status == 0:
                     continue
-                handler = match(exchange.path) or _NO_HANDLER
-                route = routes.get((handler, exchange.method))
-                if route is None:
-                    method = exchange.method if exchange.method in _METHODS else _OTHER_METHOD
-                    route = routes.setdefault((handler, method), _Route())
+                asked = exchange.path, exchange.method
+                route = seen.get(asked) or self._route(*asked)
                 seconds = exchange.ended - exchange.started
-                durations.observe(seconds)
-                route.durations.observe(seconds)
-                route.statuses[min(status // 100, 9)] += 1
+                route.durations[bisect_left(bounds, seconds)] += 1
+                route.seconds += seconds
+                route.statuses[status // 100 if status < 1000 else 9] += 1
                 route.request_bytes += exchange.request_size
                 route.response_bytes += exchange.response_size
+
+    def _route(self, path: str, method: str) -> _Route:
+        """Where an exchange is counted, remembered for the next one like it."""
+        handler = self._match(path) or _NO_HANDLER
+        known = method if method in _METHODS else _OTHER_METHOD
+        route = self._routes.get((handler, known))
+        if route is None:
+            route = self._routes[handler, known] = _Route()
+        if len(path) + len(method) <= _MAX_SEEN_LENGTH:
+            if len(self._seen) >= _MAX_SEEN:
+                self._seen.clear()
+            self._seen[path, method] = route
+        return route
 
     def collect(self) -> Iterable[Metric]:
         """What a scrape reads, all of it as of one instant."""
         requests, by_handler, highr, request_size, response_size = self.describe()
         with self._lock:
-            highr.add_metric([], self._durations.cumulative(), self._durations.total)
+            everything = _Route()
             sizes: dict[str, list[int]] = {}
             for (handler, method), route in self._routes.items():
                 for hundreds, n in enumerate(route.statuses):
                     if n:
                         requests.add_metric([handler, method, f"{hundreds}xx"], n)
-                by_handler.add_metric([handler, method], route.durations.cumulative(), route.durations.total)
+                buckets = route.buckets(HTTP_DURATION_BUCKETS)
+                by_handler.add_metric([handler, method], buckets, route.seconds)
+                everything.durations = list(map(add, everything.durations, route.durations))
+                everything.seconds += route.seconds
                 size = sizes.setdefault(handler, [0, 0, 0])
                 size[0] += sum(route.statuses)
                 size[1] += route.request_bytes
                 size[2] += route.response_bytes
+            highr.add_metric([], everything.buckets(HTTP_DURATION_HIGHR_BUCKETS), everything.seconds)
         for handler, (n, request_bytes, response_bytes) in sizes.items():
             request_size.add_metric([handler], n, request_bytes)
             response_size.add_metric([handler], n, response_bytes)
