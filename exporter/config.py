@@ -329,6 +329,7 @@ class Config(Section):
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DriftConfig, ...] = ()
     collector: str | None = None
+    isolation: Literal["auto", "process", "thread"] = "auto"
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()

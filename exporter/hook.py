@@ -20,6 +20,7 @@ from exporter.capture.values import as_vector
 from exporter.config import Config
 from exporter.config_file import load_config
 from exporter.errors import ConfigError
+from exporter.helper.process import can_isolate
 from exporter.metrics import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
 from exporter.runtime import Runtime
@@ -49,7 +50,7 @@ class InferenceExporter:
     registry
         Where the metrics appear; one of its own by default, so that two exporters can live side by side.
     on_event
-        Called on a worker thread with each :class:`DriftEvent`.
+        Called on a thread of ours with each :class:`DriftEvent`.
     overrides
         Top-level keys of the configuration, such as ``model``; and ``reference``, the short form of
         ``drift=[{"reference": ...}]``: a path, or a number of embeddings to learn it from.
@@ -75,7 +76,12 @@ class InferenceExporter:
             "no",
             "off",
         }
-        self.runtime = Runtime(self.config, registry=registry, on_event=on_event)
+        self.runtime = Runtime(
+            self.config,
+            registry=registry,
+            isolated=self.enabled and self.config.isolation != "thread" and can_isolate(),
+            on_event=on_event,
+        )
         self.watches: list[ModuleWatch] = []
         self._errors = self.runtime.instruments.errors["extract"]
 
@@ -126,6 +132,9 @@ class InferenceExporter:
             If the module has no such layer.
         """
         if self.enabled:
+            if self.config.isolation == "auto" and _on_accelerator(module):
+                # Embeddings stay on the device where they are; another process could not get at them.
+                self.runtime.use_thread()
             watch = ModuleWatch(module, layer, without_request=self._submit_rows, on_error=self._count_error)
             self.watches.append(watch)
         return self
@@ -181,6 +190,10 @@ class InferenceExporter:
             latency_lowr_buckets=HTTP_DURATION_BUCKETS,
             latency_highr_buckets=HTTP_DURATION_HIGHR_BUCKETS,
         )
+
+
+def _on_accelerator(module: Any) -> bool:
+    return any(parameter.device.type != "cpu" for parameter in module.parameters())
 
 
 def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
@@ -79,6 +79,16 @@ class Instruments(Collector):
     def __getitem__(self, name: str) -> Any:
         """The instrument of that name in the contract."""
         return self._by_name[name]
+
+    def children(self) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+        """Every series there is: its instrument's name, the values of its labels, and the instrument."""
+        for name, instrument in self._by_name.items():
+            if not instrument._labelnames:
+                yield name, (), instrument
+                continue
+            # A copy: another thread may add one.
+            for labels, child in instrument._metrics.copy().items():
+                yield name, labels, child
 
     def before_collect(self, refresh: Callable[[], None]) -> None:
         """Call ``refresh`` before each scrape."""

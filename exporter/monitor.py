@@ -74,7 +74,7 @@ class Monitor:
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
         shift = self._shift
-        n_bytes = item.n_bytes
+        n_bytes = len(item) if isinstance(item, bytes) else item.n_bytes
         shift.account.admitted(source)
         reason = shift.worker.offer((source, item), n_bytes)
         if reason is None:

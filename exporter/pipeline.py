@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from exporter.bulk import observe_all
-from exporter.capture.exchange import Exchange, PackedExchange
+from exporter.capture.exchange import AnnotatedExchange, Exchange, Packed, unpacked
 from exporter.config import Config, DriftConfig
 from exporter.drift.sampling import RateSampler
 from exporter.drift.watch import DriftWatch
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _SLICE = 32
 _REST_SECONDS = 0.0001
 
-Item = Exchange | PackedExchange | Observation
+Item = Packed | Exchange | Observation
 Captured = tuple[Source, Item]
 
 
@@ -163,8 +163,8 @@ class Pipeline:
                 time.sleep(_REST_SECONDS)
             for source, item in batch[start : start + _SLICE]:
                 observations = self._observations(books, source, item)
-                pending.extend(observations)
-                if id(item) in passed_over:
+                pending += observations
+                if passed_over and id(item) in passed_over:
                     sampled_out += len(observations)
         if self._collector is not None:
             for observation in pending:
@@ -272,6 +272,10 @@ class Pipeline:
             event.threshold,
             event.window,
         )
+        self.notify(event)
+
+    def notify(self, event: DriftEvent) -> None:
+        """Tell whoever wanted to know; a failure of theirs is logged and counted."""
         if self._on_event is None:
             return
         try:
@@ -282,7 +286,7 @@ class Pipeline:
 
 
 def _unpacked(item: Any) -> Any:
-    return item.unpacked() if isinstance(item, PackedExchange) else item
+    return unpacked(item) if isinstance(item, bytes | AnnotatedExchange) else item
 
 
 def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from exporter.capture.context import orphan_observes
 from exporter.config import Config
 from exporter.exposition import multiprocess_folder, render
+from exporter.helper.process import HelperProcess
 from exporter.instruments import Instruments
 from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Source
@@ -38,6 +39,8 @@ class Runtime:
         Where the metrics appear; a new one by default.
     sidecar
         Whether to carry the sidecar's metrics.
+    isolated
+        Whether to read, count and test in a helper process.
     on_event
         Called on a worker thread with each :class:`DriftEvent`.
     clock
@@ -55,6 +58,7 @@ class Runtime:
         *,
         registry: CollectorRegistry | None = None,
         sidecar: bool = False,
+        isolated: bool = False,
         on_event: Callable[[DriftEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,13 +71,21 @@ class Runtime:
             forward=config.collector is not None,
         )
         self.pipeline = Pipeline(config, self.instruments, on_event=on_event, clock=clock)
-        self.monitor = Monitor(config, self.instruments, self.pipeline)
+        self._way: HelperProcess | Pipeline = self.pipeline
+        if isolated:
+            self._way = HelperProcess(config, self.instruments, self.pipeline)
+        self.monitor = Monitor(config, self.instruments, self._way)
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
         self._stopped = False
         self._starting = threading.Lock()
         _alive.add(self)
+
+    def use_thread(self) -> None:
+        """Read, count and test on a thread of this process after all; to be called before it starts."""
+        if self._pid is None:
+            self._way = self.monitor.handler = self.pipeline
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
@@ -108,7 +120,7 @@ class Runtime:
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
         """
-        self.pipeline.reconfigure(config)
+        self._way.reconfigure(config)
         self.config = config
 
     def render(self, accept: str = "") -> tuple[str, bytes]:

@@ -138,12 +138,14 @@ class Exchange:
     @property
     def request_body(self) -> bytes:
         """The request's body, empty if it was truncated."""
-        return _joined(self._request_chunks)
+        chunks = self._request_chunks
+        return b"".join(chunks) if isinstance(chunks, list) else chunks
 
     @property
     def response_body(self) -> bytes:
         """The answer's body, empty if it was truncated."""
-        return _joined(self._response_chunks)
+        chunks = self._response_chunks
+        return b"".join(chunks) if isinstance(chunks, list) else chunks
 
     @property
     def request_size(self) -> int:
@@ -163,12 +165,10 @@ class Exchange:
             size += self._request_size
         if not self.response_truncated:
             size += self._response_size
-        if self.embeddings is not None:
-            size += sum(int(getattr(row, "nbytes", 0)) for row in self.embeddings)
-        return size
+        return size + _n_bytes(self.embeddings)
 
-    def packed(self) -> Exchange | PackedExchange:
-        """The same as one block of bytes, for waiting until another thread reads it.
+    def packed(self) -> Packed | Exchange:
+        """The same as one block of bytes, for waiting until somebody reads it; :func:`unpacked` undoes it.
 
         The dozens of small objects of a record would each move from one core's cache to another's and
         back, and keep the garbage collector busy while they wait; that costs the event loop more than
@@ -198,53 +198,57 @@ class Exchange:
             data = marshal.dumps(state)
         except ValueError:  # headers of a kind of their own
             return self
-        return PackedExchange(data, self.n_bytes, self.notes, self.embeddings)
+        if self.notes is None and self.embeddings is None:
+            return data
+        return AnnotatedExchange(data, self.notes, self.embeddings)
 
 
-class PackedExchange:
-    """An :class:`Exchange` that waits; made by :meth:`Exchange.packed`."""
+class AnnotatedExchange:
+    """A packed exchange, and what the service itself said of it."""
 
-    __slots__ = ("_data", "_embeddings", "_notes", "n_bytes")
+    __slots__ = ("data", "embeddings", "notes")
 
-    def __init__(
-        self, data: bytes, n_bytes: int, notes: dict[str, Any] | None, embeddings: list[Any] | None
-    ) -> None:
-        self._data = data
-        self._notes = notes
-        self._embeddings = embeddings
-        self.n_bytes = n_bytes
+    def __init__(self, data: bytes, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
+        self.data = data
+        self.notes = notes
+        self.embeddings = embeddings
 
-    def unpacked(self) -> Exchange:
-        """The record as it was."""
-        (
-            method,
-            path,
-            query,
-            request_headers,
-            max_body_bytes,
-            started,
-            ended,
-            status,
-            response_headers,
-            request_truncated,
-            response_truncated,
-            aborted,
-            request_body,
-            request_size,
-            response_body,
-            response_size,
-        ) = marshal.loads(self._data)  # noqa: S302 - what packed() of this process wrote
-        exchange = Exchange(
-            method, path, query, request_headers, max_body_bytes=max_body_bytes, started=started
-        )
-        exchange.response_start(status, response_headers)
-        exchange.finish(ended, aborted=aborted)
-        exchange.request_truncated = request_truncated
-        exchange.response_truncated = response_truncated
-        exchange._request_chunks, exchange._request_size = request_body, request_size
-        exchange._response_chunks, exchange._response_size = response_body, response_size
-        exchange.notes, exchange.embeddings = self._notes, self._embeddings
-        return exchange
+    @property
+    def n_bytes(self) -> int:
+        """What it holds in memory, roughly."""
+        return len(self.data) + _OVERHEAD_BYTES + _n_bytes(self.embeddings)
+
+
+Packed = bytes | AnnotatedExchange
+"""An exchange that waits. Bytes and nothing else where possible: the garbage collector passes over them."""
+
+
+def unpacked(item: Packed) -> Exchange:
+    """The exchange that :meth:`Exchange.packed` was asked of."""
+    data, notes, embeddings = (
+        (item, None, None) if isinstance(item, bytes) else (item.data, item.notes, item.embeddings)
+    )
+    exchange = Exchange.__new__(Exchange)
+    (
+        exchange.method,
+        exchange.path,
+        exchange.query,
+        exchange.request_headers,
+        exchange.max_body_bytes,
+        exchange.started,
+        exchange.ended,
+        exchange.status,
+        exchange.response_headers,
+        exchange.request_truncated,
+        exchange.response_truncated,
+        exchange.aborted,
+        exchange._request_chunks,
+        exchange._request_size,
+        exchange._response_chunks,
+        exchange._response_size,
+    ) = marshal.loads(data)  # noqa: S302 - what packed() of this process wrote
+    exchange.notes, exchange.embeddings = notes, embeddings
+    return exchange
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -255,6 +259,10 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
+def _n_bytes(embeddings: list[Any] | None) -> int:
+    return sum([int(getattr(row, "nbytes", 0)) for row in embeddings or ()])
+
+
 def _with(chunks: bytes | list[bytes], data: bytes) -> bytes | list[bytes]:
     if not chunks:
         return data
@@ -262,7 +270,3 @@ def _with(chunks: bytes | list[bytes], data: bytes) -> bytes | list[bytes]:
         chunks.append(data)
         return chunks
     return [chunks, data]
-
-
-def _joined(chunks: bytes | list[bytes]) -> bytes:
-    return b"".join(chunks) if isinstance(chunks, list) else chunks

@@ -80,6 +80,9 @@ class DriftWatch:
         self._checkpoint = Checkpoint.of(model, config, instruments, clock)
         self._detector = load_detector(config, self._checkpoint.failed if self._checkpoint else None)
         self._learner: ReferenceLearner | None = None
+        learns = isinstance(config.reference, LearnConfig)
+        # Read before anything shows: what cannot serve leaves no trace in the metrics.
+        reference = read_reference(config) if self._detector is None and not learns else None
         windows = self._detector.windows if self._detector is not None else config.windows
         self._panel = Panel(
             model,
@@ -100,7 +103,7 @@ class DriftWatch:
             self._learner = ReferenceLearner(config.reference.learn, window=windows)
             self._enter("learning")
         else:
-            self._calibrator.reference = read_reference(config)
+            self._calibrator.reference = reference
             self._enter("calibrating")
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.capture.exchange import Exchange, PackedExchange
+from exporter.capture.exchange import AnnotatedExchange, Exchange, unpacked
 
 HEADERS = st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=8)), max_size=3).map(tuple)
 
@@ -18,21 +19,30 @@ def seen(exchange: Exchange) -> dict[str, Any]:
     return {name: getattr(exchange, name) for name in (*names, *bodies)}
 
 
-@given(st.lists(st.binary(max_size=40), max_size=3), st.lists(st.binary(max_size=40), max_size=3), HEADERS)
-def test_nothing_is_lost(asked: list[bytes], answered: list[bytes], headers: Any) -> None:
+BODY = st.lists(st.binary(max_size=40), max_size=3)
+
+
+@given(BODY, BODY, HEADERS, st.booleans())
+def test_nothing_is_lost(asked: list[bytes], answered: list[bytes], headers: Any, annotated: bool) -> None:
     exchange = Exchange("POST", "/p\udce4th", b"q=1", headers, max_body_bytes=60, started=1.5)
     for chunk in asked:
         exchange.request_chunk(chunk)
     exchange.response_start(201, headers)
     for chunk in answered:
         exchange.response_chunk(chunk)
-    exchange.annotate({"confidence": 0.5})
-    exchange.add_embeddings([[1.0, 2.0]])
+    if annotated:
+        exchange.annotate({"confidence": 0.5})
+        exchange.add_embeddings([[1.0, 2.0]])
     exchange.finish(2.5, aborted=True)
     packed = exchange.packed()
-    assert isinstance(packed, PackedExchange)
-    assert packed.n_bytes == exchange.n_bytes
-    assert seen(packed.unpacked()) == seen(exchange)
+    assert isinstance(packed, AnnotatedExchange if annotated else bytes)
+    assert seen(unpacked(packed)) == seen(exchange)
+
+
+def test_what_waits_is_of_no_interest_to_the_garbage_collector() -> None:
+    exchange = Exchange("POST", "/", max_body_bytes=9, started=0.0)
+    assert not gc.is_tracked(exchange.packed())
+    assert gc.is_tracked(exchange)
 
 
 def test_large_bodies_are_not_copied() -> None:

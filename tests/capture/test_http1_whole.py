@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.capture.exchange import Exchange
+from exporter.capture.exchange import Exchange, unpacked
 from exporter.capture.http1 import Http1Follower, Observer, Passed
 from exporter.capture.http1_whole import WholeExchange
 from tests.capture.conversations import GET, OK, Turn, cuts, follow, post, turns, wanting
@@ -88,7 +88,7 @@ def test_a_whole_exchange_lacks_nothing_that_an_exchange_has() -> None:
     assert isinstance(exchange, WholeExchange)
     for name in Exchange.__slots__:
         getattr(exchange, name)
-    assert everything(exchange.packed().unpacked()) == everything(exchange)
+    assert everything(unpacked(exchange.packed())) == everything(exchange)
 
 
 ANOTHER_WAY: dict[str, tuple[bytes, bytes]] = {
@@ -119,6 +119,45 @@ def test_what_has_other_rules_goes_another_way(name: str) -> None:
         assert {type(e) for e in found} == {Exchange}
         assert follower.kind is None
         assert follower.phase == "idle"
+
+
+@pytest.mark.parametrize(
+    ("up", "first", "then", "statuses", "kind"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", OK, b"", [200], "malformed"),
+        (GET, b"HTTP/1.1 304 No\r\nContent-Length: 2\r\n\r\nok", b"", [304], "malformed"),
+        (GET, b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n", OK, [200], None),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", OK, OK, [200], "malformed"),
+    ],
+)
+def test_a_length_that_does_not_count(
+    up: bytes, first: bytes, then: bytes, statuses: list[int], kind: str | None
+) -> None:
+    follower, found = follow(("up", up), ("down", first), ("down", then))
+    assert [e.status for e in found] == statuses
+    assert follower.kind == kind
+
+
+def test_nothing_counts_after_the_last_request() -> None:
+    last = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+    _, found = follow(("up", last), ("down", OK), ("up", GET), ("closed", None))
+    assert [e.path for e in found] == ["/"]
+
+
+def test_an_answer_too_long_to_be_kept_is_counted() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + b"x" * 101
+    for settings_ in ({"max_body_bytes": 100}, {"max_kept_bytes": 104}):
+        observer = wanting(**settings_)
+        _, (exchange,) = follow(("up", post(b"four")), ("down", answer), observer=observer)
+        assert (exchange.request_truncated, exchange.response_truncated) == (False, True)
+        assert (exchange.request_body, exchange.response_size) == (b"four", 101)
+        assert observer.kept_bytes == 0
+
+
+def test_a_body_too_long_to_be_kept_takes_no_room_from_others() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100
+    _, (exchange,) = follow(("up", post(b"y" * 350)), ("down", answer), observer=wanting(max_body_bytes=100))
+    assert (exchange.request_truncated, exchange.response_truncated) == (True, False)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -1,0 +1,121 @@
+"""The helper's own program: a pipeline that is fed by a service, and reports back to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import traceback
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry
+
+from exporter.helper.changes import Outgoing
+from exporter.helper.portable import restored
+from exporter.helper.wire import Batch, Begin, Line, Link, Reconfigure, Repeat, Tally, Update
+from exporter.instruments import Instruments
+from exporter.observation import DriftEvent
+from exporter.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+# How soon the service learns of what happens without it: a calibration that ends, above all.
+_TICK_SECONDS = 0.25
+# The service and whatever else shares its cores go first.
+_NICENESS = 5
+
+
+class Helper:
+    """Handles what comes over ``link`` until the service says that it ends, or is gone."""
+
+    def __init__(self, link: Link, begin: Begin) -> None:
+        config = begin.config
+        instruments = Instruments(
+            CollectorRegistry(),
+            value_buckets=config.capture.value_buckets,
+            forward=config.collector is not None,
+        )
+        self._link = link
+        self._instruments = instruments
+        self._outgoing = Outgoing(instruments)
+        self._events: list[DriftEvent] = []
+        self._lines = _Lines()
+        logging.basicConfig(level=logging.INFO, handlers=[self._lines], force=True)
+        self._pipeline = Pipeline(config, instruments, on_event=self._events.append, rests=False)
+
+    def run(self) -> None:
+        """Serve; returns when nothing comes any more."""
+        self._pipeline.start()
+        self._report(answers=True)
+        while True:
+            if not select.select([self._link.connection], [], [], _TICK_SECONDS)[0]:
+                self._report()
+                continue
+            message = self._link.receive()
+            if isinstance(message, Batch):
+                tally = Tally()
+                try:
+                    self._pipeline.handle(tally, [(source, restored(item)) for source, item in message.items])
+                except Exception:
+                    log.exception("a batch of %d items failed", len(message.items))
+                self._report(answers=True, tally=tally)
+            elif isinstance(message, Reconfigure):
+                error = None
+                try:
+                    self._pipeline.reconfigure(message.config)
+                except Exception as raised:
+                    error = raised
+                self._report(answers=True, error=error)
+            elif isinstance(message, Repeat):
+                self._outgoing.repeat_gauges()
+                self._report(answers=True)
+            else:
+                self._pipeline.stop()
+                self._report()
+                return
+
+    def _report(
+        self, *, answers: bool = False, tally: Tally | None = None, error: Exception | None = None
+    ) -> None:
+        self._instruments.refresh()
+        changes = self._outgoing.changes()
+        events, self._events[:] = list(self._events), []
+        lines = self._lines.take()
+        if answers or changes or events or lines:
+            self._link.send(Update(changes, events, lines, answers, tally, error))
+
+
+class _Lines(logging.Handler):
+    """Keeps log records for the service, whose log they belong in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[Line] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        self._kept.append(Line(record.name, record.levelno, text))
+
+    def take(self) -> list[Line]:
+        kept, self._kept = self._kept, []
+        return kept
+
+
+def main(descriptor: int) -> None:
+    """Serve the service at the other end of a socket."""
+    # A terminal's interrupt and a supervisor's termination go to the whole group, and it is the
+    # service that decides when nothing comes any more.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    link = Link(socket.socket(fileno=descriptor))
+    begin = link.receive()
+    if begin is not None:
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # the service is gone, and nobody is left to tell
+            Helper(link, begin).run()

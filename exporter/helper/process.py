@@ -1,0 +1,290 @@
+"""The service's side of its helper process: started when needed, restarted when it dies, never waited
+for by a request.
+
+The monitor's worker thread hands over a batch and waits for the answer, which says what became of each
+item and what changed in the metrics. All books and metrics stay in the service: a scrape asks nobody, and
+a helper that dies takes with it the batch in hand and what its detectors had seen, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from exporter.config import Config
+from exporter.exposition import MULTIPROCESS_VARIABLE
+from exporter.helper.changes import Incoming
+from exporter.helper.portable import portable
+from exporter.helper.wire import Batch, Begin, Link, Reconfigure, Repeat, Tally, Update
+from exporter.instruments import Instruments
+from exporter.pipeline import Books, Captured, Pipeline
+
+log = logging.getLogger(__name__)
+
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from exporter.helper.main import main; main(int(sys.argv[2]))"
+)
+# One thread for matrix products: more of them would take the cores from the service, and spin while
+# they wait.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
+_STARTS_IN_VAIN = 3
+_HEALTHY_SECONDS = 60.0
+_LAST_WORDS_SECONDS = 1.0
+
+
+def can_isolate() -> bool:
+    """Whether a helper process can be had on this system."""
+    return os.name == "posix" and bool(sys.executable)
+
+
+@dataclass
+class _Child:
+    """A helper that runs: its process, the way to it, and its answers; None is its end."""
+
+    process: subprocess.Popen[bytes]
+    link: Link
+    answers: queue.SimpleQueue[Update | None] = field(default_factory=queue.SimpleQueue)
+    ready: bool = False
+    born: float = field(default_factory=time.monotonic)
+
+
+class HelperProcess:
+    """Handles batches in a process of its own, with a pipeline there that is like the one here.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    instruments
+        Where the metrics appear.
+    pipeline
+        One for this process: it has shown that the configuration can serve, its metrics are there
+        before the helper's, it tells of events, and it takes over where no helper can be started.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        instruments: Instruments,
+        pipeline: Pipeline,
+    ) -> None:
+        self._config = config
+        self._incoming = Incoming(instruments)
+        self._errors = instruments.errors["detect"]
+        self._pipeline = pipeline
+        self._at_home = False
+        self._child: _Child | None
+        self._turn: threading.Lock
+        self._ended: threading.Event
+        self._begin()
+
+    @property
+    def pid(self) -> int | None:
+        """The helper's process id; None while there is none."""
+        child = self._child
+        return None if child is None else child.process.pid
+
+    def start(self) -> None:
+        """Start the helper, without waiting until it is ready."""
+        with self._turn:
+            self._ended.clear()
+            if self._at_home:
+                self._pipeline.start()
+            elif self._child is None:
+                self._spawn()
+
+    def handle(self, books: Books, batch: Sequence[Captured]) -> None:
+        """Have a batch handled, and wait until it is."""
+        items = []
+        for source, item in batch:
+            try:
+                items.append((source, portable(item, self._pipeline.refuse)))
+            except Exception:
+                log.exception("an item could not be handed to the helper process")
+                self._errors.inc()
+                books.dropped("failed")
+        with self._turn:
+            if self._ready():
+                self._hand_over(books, items)
+            elif self._at_home:
+                self._pipeline.handle(books, batch)
+            else:
+                books.dropped("stopped", len(items))
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over other capture and drift sections, here and in the helper.
+
+        Raises
+        ------
+        ConfigError, InvalidReference, DetectorFileError
+            If something that it names cannot serve; everything then stays as it was.
+        """
+        with self._turn:
+            child = self._child
+            if child is not None:
+                answer = self._ask(child, Reconfigure(config))
+                if answer is not None and answer.error is not None:
+                    raise answer.error
+            # After the helper, which then has nothing more to say of series that are removed here, and
+            # shall say again what is shown here of those that stay.
+            self._pipeline.reconfigure(config)
+            self._config = config
+            self._incoming.forget()
+            if child is not None:
+                self._ask(child, Repeat())
+
+    def stop(self) -> None:
+        """End the helper, once its detectors have written their last checkpoints."""
+        self._ended.set()
+        child, self._child = self._child, None
+        if child is not None:
+            child.link.finish()
+            try:
+                child.process.wait(self._config.queue.drain_seconds + _LAST_WORDS_SECONDS)
+            except subprocess.TimeoutExpired:
+                log.warning("the helper process did not end by itself, and is killed")
+            self._bury(child)
+        if self._at_home:
+            self._pipeline.stop()
+
+    def after_fork(self) -> None:
+        """In a child process: the helper is the parent's; another one is started when it is needed."""
+        child = self._child
+        if child is not None:
+            # The parent's end stays open; here, nobody may hold it open when the parent has ended.
+            child.link.connection.close()
+            child.process.returncode = 0  # it is not ours to wait for
+        self._pipeline.after_fork()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._child = None
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._pause = 0.0
+        self._starts_in_vain = 0
+
+    def _ready(self) -> bool:
+        """Whether there is a helper; starts one, after a pause if the last one died."""
+        while self._child is None and not self._at_home:
+            if self._ended.wait(self._pause):
+                return False
+            self._spawn()
+        return self._child is not None
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env={
+                    **_ENVIRONMENT,
+                    **{name: value for name, value in os.environ.items() if name != MULTIPROCESS_VARIABLE},
+                },
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError as error:
+            ours.close()
+            self._stay_at_home(f"{type(error).__name__}: {error}")
+            return
+        finally:
+            theirs.close()
+        child = _Child(process, Link(ours))
+        with suppress(OSError):  # if it has died already, the reader is about to see it
+            child.link.send(Begin(self._config))
+        self._child = child
+        threading.Thread(
+            target=self._listen, args=(child,), name="inference-exporter-helper", daemon=True
+        ).start()
+
+    def _stay_at_home(self, reason: str) -> None:
+        log.warning("no helper process can be started (%s); a thread of this process does its work", reason)
+        self._at_home = True
+        self._pipeline.start()
+
+    def _hand_over(self, books: Books, items: list[Captured]) -> None:
+        child = self._child
+        if child is None:
+            return
+        answer = self._ask(child, Batch(items))
+        tally = answer.tally if answer is not None and answer.tally is not None else Tally()
+        for source, n in tally.extra.items():
+            books.unfolded(source, n + 1)
+        for outcome, n in tally.outcomes.items():
+            books.settled(outcome, n)
+        for reason, n in tally.reasons.items():
+            books.dropped(reason, n)
+        lost = len(items) - tally.balance
+        if lost:
+            books.dropped("failed", lost)
+        if answer is None:
+            self._lost(child)
+
+    def _ask(self, child: _Child, message: object) -> Update | None:
+        """The answer to a message; None if the helper died over it."""
+        try:
+            if not child.ready:
+                # The first answer of all says that it has started.
+                child.ready = child.answers.get() is not None
+                if not child.ready:
+                    return None
+            child.link.send(message)
+        except OSError:
+            return None
+        return child.answers.get()
+
+    def _listen(self, child: _Child) -> None:
+        """Take in what a helper says, until it ends."""
+        while (update := child.link.receive()) is not None:
+            try:
+                self._take_in(update)
+            except Exception:
+                log.exception("a message of the helper process could not be taken in")
+                self._errors.inc()
+            if update.answers:
+                child.answers.put(update)
+        child.answers.put(None)
+        if not self._ended.is_set():
+            with self._turn:
+                self._lost(child)
+
+    def _take_in(self, update: Update) -> None:
+        self._incoming.apply(update.changes)
+        for line in update.lines:
+            logging.getLogger(line.logger).log(line.level, "%s", line.text)
+        for event in update.events:
+            self._pipeline.notify(event)
+
+    def _lost(self, child: _Child) -> None:
+        """A helper died; the next batch starts another one."""
+        if self._child is not child:
+            return
+        self._child = None
+        status = self._bury(child)
+        self._errors.inc()
+        log.error("the helper process died (exit status %s); its detectors begin anew", status)
+        self._starts_in_vain = 0 if child.ready else self._starts_in_vain + 1
+        if time.monotonic() - child.born > _HEALTHY_SECONDS:
+            self._pause = 0.0
+        self._pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * self._pause))
+        if self._starts_in_vain == _STARTS_IN_VAIN:
+            self._stay_at_home(f"it ended {_STARTS_IN_VAIN} times before it was ready")
+
+    def _bury(self, child: _Child) -> int:
+        child.process.kill()
+        status = child.process.wait()
+        child.link.close()
+        return status

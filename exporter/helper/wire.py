@@ -1,0 +1,152 @@
+"""What a service and its helper say to each other, over a pair of connected sockets.
+
+Both ends are the same release of this package, and nobody else can reach the sockets: messages are
+pickled values, behind their length in 8 bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.config import Config
+from exporter.helper.changes import Change
+from exporter.observation import DriftEvent, Outcome, Source
+
+_LENGTH = struct.Struct("!Q")
+
+
+@dataclass(frozen=True)
+class Begin:
+    """To the helper, first of all: what to watch."""
+
+    config: Config
+
+
+@dataclass(frozen=True)
+class Batch:
+    """To the helper: (source, item) pairs to handle, in the form of :mod:`exporter.helper.portable`."""
+
+    items: list[tuple[Source, Any]]
+
+
+@dataclass(frozen=True)
+class Reconfigure:
+    """To the helper: other capture and drift sections, from here on."""
+
+    config: Config
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """To the helper: say again how all gauges stand."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the helper's log."""
+
+    logger: str
+    level: int
+    text: str
+
+
+@dataclass
+class Tally:
+    """What became of the items of a batch; see :class:`exporter.pipeline.Books`."""
+
+    extra: Counter[Source] = field(default_factory=Counter)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def unfolded(self, source: Source, n: int) -> None:
+        """An exchange turned out to hold ``n`` observations."""
+        self.extra[source] += n - 1
+
+    def settled(self, outcome: Outcome, n: int = 1) -> None:
+        """``n`` observations came to an end."""
+        self.outcomes[outcome] += n
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """``n`` observations were given up."""
+        self.reasons[reason] += n
+
+    @property
+    def balance(self) -> int:
+        """How many observations ended beyond those that were found besides one for each item."""
+        return self.outcomes.total() + self.reasons.total() - self.extra.total()
+
+
+@dataclass(frozen=True)
+class Update:
+    """To the service: everything that happened since the last one.
+
+    ``tally`` is given when the batch in hand is done, ``error`` when a :class:`Reconfigure` could not
+    be followed, ``answers`` when the message is the answer to one of the service's.
+    """
+
+    changes: list[Change]
+    events: list[DriftEvent]
+    lines: list[Line]
+    answers: bool = False
+    tally: Tally | None = None
+    error: Exception | None = None
+
+
+class Link:
+    """One end. Messages may be sent from any thread, and are received by one."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._sending = threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Send a message; waits while the other end does not read.
+
+        Raises
+        ------
+        OSError
+            If the other end is gone.
+        """
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        with self._sending:
+            self.connection.sendall(_LENGTH.pack(len(data)))
+            self.connection.sendall(data)
+
+    def receive(self) -> Any:
+        """The next message; None when the other end is gone."""
+        head = self._exactly(_LENGTH.size)
+        if head is None:
+            return None
+        data = self._exactly(_LENGTH.unpack(head)[0])
+        return None if data is None else pickle.loads(data)  # noqa: S301 - from our own process
+
+    def finish(self) -> None:
+        """Say that nothing comes from this end any more; what the other end says still arrives."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close this end; a thread that waits in :meth:`receive` gets None."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+
+    def _exactly(self, size: int) -> bytearray | None:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            try:
+                n = self.connection.recv_into(view)
+            except OSError:
+                return None
+            if n == 0:
+                return None
+            view = view[n:]
+        return data
