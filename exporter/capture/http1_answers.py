@@ -24,11 +24,6 @@ class Answers:
         self._body: Body | None = None
         self._head = b""
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether a part of an answer is there."""
-        return self._body is not None or bool(self._head)
-
     def read(self, data: bytes, at: float) -> None:
         """Bytes that passed at ``at``."""
         position, end = 0, len(data)

@@ -33,12 +33,7 @@ class Conversation:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way and another request may come."""
-        return (
-            self.kind is None
-            and not self._turns.waiting
-            and self._requests.between
-            and not self._answers.incomplete
-        )
+        return self.kind is None and not self._turns.waiting and self._requests.between
 
     def asked(self, head: RequestHead, body: bytes | None, started: float) -> None:
         """A whole request, by its head and its body; None for a body that was not kept."""

@@ -40,8 +40,8 @@ class Requests:
 
     @property
     def between(self) -> bool:
-        """Whether the next byte begins another request."""
-        return not (self.incomplete or self._last_asked or self._ahead is not None)
+        """Whether the next byte begins another request, if all that came before were answered."""
+        return not (self.incomplete or self._last_asked)
 
     def read(self, data: bytes, at: float) -> None:
         """Bytes that passed at ``at``."""
