@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from exporter.capture.exchange import Exchange
-from exporter.capture.payload import Reader, make_reader
+from exporter.capture.payload import Reader, Reading, make_reader
 from exporter.capture.values import Refuse, clean
 from exporter.config import CaptureConfig
 from exporter.errors import PayloadError
-from exporter.observation import Observation, Source
+from exporter.observation import Observation, Source, observation_of
 
 
 class Extractor:
@@ -60,30 +61,29 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
-        notes, rows = exchange.notes, exchange.embeddings or []
+        if exchange.notes or exchange.embeddings:
+            readings = self._joined(exchange, exchange.notes or {}, exchange.embeddings or [])
+        else:
+            readings = self.read(exchange)
+        if not readings:
+            raise PayloadError("no_prediction", "the answer holds no instance")
+        model, refuse, ended = self._model, self._refuse, exchange.ended
+        latency = ended - exchange.started
+        return [observation_of(model, source, ended, latency, clean(reading, refuse)) for reading in readings]
+
+    def _joined(self, exchange: Exchange, notes: Reading, rows: list[Any]) -> list[Reading]:
+        """What the answer says, joined with what the service noted and with embeddings of the live model."""
         try:
             readings = self.read(exchange)
         except PayloadError:
-            if not rows and not notes:
-                raise
             readings = [{}]
         if not readings:
-            raise PayloadError("no_prediction", "the answer holds no instance")
+            return []
         if notes:
             readings = [{**readings[0], **notes}, *readings[1:]]
         if len(rows) > len(readings):
             readings = [*readings, *({} for _ in range(len(rows) - len(readings)))]
-        if not notes or "embedding" not in notes:
+        if "embedding" not in notes:
             for reading, row in zip(readings, rows, strict=False):
                 reading["embedding"] = row
-        latency = exchange.ended - exchange.started
-        return [
-            Observation(
-                model=self._model,
-                source=source,
-                timestamp=exchange.ended,
-                latency_seconds=latency,
-                **clean(reading, self._refuse),
-            )
-            for reading in readings
-        ]
+        return readings

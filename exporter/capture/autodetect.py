@@ -6,13 +6,14 @@ from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reading, parse_json, request_json, response_bytes
 from exporter.capture.protocols import kserve_v1, open_inference_v2, openai
 from exporter.capture.protocols.plain import REQUEST_ID_NAMES, instances
-from exporter.capture.protocols.rows import add_row, is_distribution, may_hold, with_request_id
+from exporter.capture.protocols.rows import add_row, is_distribution, marks, may_hold, with_request_id
 from exporter.capture.protocols.tensors import LENGTH_HEADER
 from exporter.capture.protocols.torchserve import class_probabilities
 from exporter.errors import PayloadError
 
 REQUEST_FEATURES = ("features", "instances", "inputs", "data")
-_REQUEST_MARKS = tuple(f'"{name}"'.encode() for name in REQUEST_FEATURES)
+_JSON = b"application/json"
+_REQUEST_MARKS = marks(*REQUEST_FEATURES)
 
 
 def read_auto(exchange: Exchange) -> list[Reading]:
@@ -23,11 +24,14 @@ def read_auto(exchange: Exchange) -> list[Reading]:
     plain JSON, where class, confidence, value, embedding and features are found by their usual names,
     or a mapping from class to probability that sums to 1.
     """
-    headers = dict(exchange.response_headers)  # a scan for each name would cost more
+    headers = dict(exchange.response_headers[::-1])  # the first of a name; a scan for each would cost more
     if LENGTH_HEADER in headers:
         return open_inference_v2.read_open_inference_v2(exchange)
-    body = response_bytes(exchange)
-    if openai.is_event_stream(headers.get(b"content-type")):
+    body = exchange.response_body
+    if exchange.response_truncated or b"content-encoding" in headers:
+        body = response_bytes(exchange)
+    content_type = headers.get(b"content-type")
+    if content_type != _JSON and openai.is_event_stream(content_type):
         return openai.read_stream(body, exchange)
     document = parse_json(body, "answer")
     request_id = None
@@ -38,7 +42,10 @@ def read_auto(exchange: Exchange) -> list[Reading]:
             return kserve_v1.read_document(document, exchange)
         if "object" in document and openai.is_openai(document):
             return openai.read_document(document, exchange)
-        request_id = next((document[name] for name in REQUEST_ID_NAMES if name in document), None)
+        for name in REQUEST_ID_NAMES:
+            if name in document:
+                request_id = document[name]
+                break
     readings = instances(document)
     if not readings and isinstance(document, dict) and len(document) > 1:
         reading = class_probabilities(document)
@@ -48,17 +55,16 @@ def read_auto(exchange: Exchange) -> list[Reading]:
         raise PayloadError("no_prediction", "the answer has none of the usual names of a prediction")
     if "request_id" not in readings[0]:
         with_request_id(readings, exchange, request_id)
-    _add_features(readings, exchange)
+    if may_hold(exchange, _REQUEST_MARKS):
+        _add_features(readings, exchange)
     return readings
 
 
 def _add_features(readings: list[Reading], exchange: Exchange) -> None:
     """Features from the request, and, where the answer has no embedding, numeric ones as embedding.
 
-    The body is searched for a usual name first, so that images in base64 are not parsed for nothing.
+    To be called where the body may hold a usual name, so that images in base64 are not parsed for nothing.
     """
-    if not may_hold(exchange, _REQUEST_MARKS):
-        return
     try:
         document = request_json(exchange)
     except PayloadError:
@@ -66,9 +72,9 @@ def _add_features(readings: list[Reading], exchange: Exchange) -> None:
     if not isinstance(document, dict):
         return
     features = next((document[name] for name in REQUEST_FEATURES if document.get(name) is not None), None)
-    if not isinstance(features, list | dict) or not features:
+    if not isinstance(features, (list, dict)) or not features:
         return
-    nested = isinstance(features, list) and isinstance(features[0], list | dict)
+    nested = isinstance(features, list) and isinstance(features[0], (list, dict))
     rows = [features] if len(readings) == 1 and not nested else features
     if isinstance(rows, list) and len(rows) == len(readings):
         for reading, row in zip(readings, rows, strict=True):

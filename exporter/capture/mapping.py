@@ -59,6 +59,8 @@ class FieldMapping:
     def __init__(self, fields: FieldsConfig) -> None:
         given = fields.model_dump(exclude_none=True)
         self._getters = {name: _getter(f"capture.fields.{name}", address) for name, address in given.items()}
+        # Where all fields are names in the answer, as they mostly are, nothing has to be walked.
+        self._keys = _answer_keys(given)
 
     @property
     def empty(self) -> bool:
@@ -71,12 +73,20 @@ class FieldMapping:
         Where class, confidence or value is a list, or embedding a list of lists, the exchange is a
         batch and gives one reading for each item; what is not a list then holds for all of them.
         """
-        documents = _Documents(exchange)
-        reading = {}
-        for name, get in self._getters.items():
-            value = get(documents)
-            if value is not None:
-                reading[name] = value
+        reading: Reading = {}
+        if self._keys is not None:
+            document = response_json(exchange)
+            if isinstance(document, dict):
+                for name, key in self._keys:
+                    value = document.get(key)
+                    if value is not None:
+                        reading[name] = value
+        else:
+            documents = _Documents(exchange)
+            for name, get in self._getters.items():
+                value = get(documents)
+                if value is not None:
+                    reading[name] = value
         if not reading:
             raise PayloadError("no_prediction", "none of capture.fields is in this exchange")
         return _instances(reading)
@@ -113,10 +123,12 @@ def walk(document: Any, steps: tuple[str | int, ...]) -> Any:
 
 def _instances(reading: Reading) -> list[Reading]:
     """One reading for each instance of a batch whose fields are columns."""
-    columns = {name: value for name, value in reading.items() if _is_column(name, value)}
-    lengths = {len(column) for column in columns.values()}
-    if not lengths:
+    columns = {
+        name: value for name, value in reading.items() if isinstance(value, list) and _is_column(name, value)
+    }
+    if not columns:
         return [reading]
+    lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         raise PayloadError("unreadable", f"capture.fields name lists of different lengths: {sorted(lengths)}")
     (count,) = lengths
@@ -131,12 +143,24 @@ def _instances(reading: Reading) -> list[Reading]:
     return readings if request_id is None else identified(readings, request_id)
 
 
-def _is_column(name: str, value: Any) -> bool:
-    if not isinstance(value, list):
-        return False
+def _is_column(name: str, value: list[Any]) -> bool:
     if name in ("embedding", "features"):
-        return bool(value) and isinstance(value[0], list | dict)
+        return bool(value) and isinstance(value[0], (list, dict))
     return True
+
+
+def _answer_keys(given: dict[str, str]) -> list[tuple[str, str]] | None:
+    """(field, key) where each address is a single name in the answer; else None."""
+    keys = []
+    for field, address in given.items():
+        path = address.removeprefix("response.")
+        if address.startswith(("header:", "request-header:", "request.")) or path.startswith("jmespath:"):
+            return None
+        steps = parse_path(f"capture.fields.{field}", path)
+        if len(steps) > 1 or not isinstance(steps[0], str):
+            return None
+        keys.append((field, steps[0]))
+    return keys
 
 
 def _getter(key: str, address: str) -> _Getter:

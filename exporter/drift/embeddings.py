@@ -33,6 +33,9 @@ def screen(observations: Sequence[Observation], n_features: int | None, refuse: 
 def stack(embeddings: Sequence[Any]) -> Any:
     """(b, d) array of (d,) ones: of their own kind and on their device if they agree, else numpy."""
     first = embeddings[0]
+    shapes = {row.shape if type(row) is np.ndarray else None for row in embeddings}
+    if len(shapes) == 1 and None not in shapes:
+        return np.concatenate(embeddings).reshape(len(embeddings), -1)
     kinds = {(type(row), getattr(row, "device", None)) for row in embeddings}
     if len(kinds) > 1 or isinstance(first, np.ndarray):
         return np.stack([_on_host(row) for row in embeddings])

@@ -38,6 +38,12 @@ read_auto = make_reader(CaptureConfig())
         ),
         ({"cat": 0.25, "dog": 0.75}, {"predicted_class": "dog", "confidence": 0.75}),
         ({"label": "first", "prediction": "wins"}, {"predicted_class": "wins"}),
+        ({"prediction": None, "label": "instead"}, {"predicted_class": "instead"}),
+        ({"prediction": "cat", "probability": None}, {"predicted_class": "cat"}),
+        (
+            {"cat": 0.25, **{f"class {n}": 0.0 for n in range(40)}, "dog": 0.75},
+            {"predicted_class": "dog", "confidence": 0.75},
+        ),
     ],
 )
 def test_plain_answers(answer, expected):
@@ -132,6 +138,31 @@ def test_mapped_fields_win_over_the_preset():
     config = CaptureConfig.model_validate({"fields": {"confidence": "sure"}})
     (reading,) = make_reader(config)(exchange({"prediction": "a", "probability": 0.1, "sure": 0.9}))
     assert reading == {"predicted_class": "a", "confidence": 0.9}
+
+
+def test_fields_may_be_names_in_the_answer():
+    config = CaptureConfig.model_validate(
+        {"payload": "fields", "fields": {"predicted_class": "label", "confidence": "response.p"}}
+    )
+    read = make_reader(config)
+    assert read(exchange({"label": "a", "p": 0.5})) == [{"predicted_class": "a", "confidence": 0.5}]
+    assert read(exchange({"label": "a", "p": None})) == [{"predicted_class": "a"}]
+    assert read(exchange({"label": ["a", "b"], "p": 0.5})) == [
+        {"predicted_class": "a", "confidence": 0.5},
+        {"predicted_class": "b", "confidence": 0.5},
+    ]
+    for nothing in ({}, {"p": None}, [{"label": "a"}], "label", 3):
+        with pytest.raises(PayloadError, match=r"none of capture\.fields"):
+            read(exchange(nothing))
+
+
+def test_fields_may_be_named_in_several_places():
+    config = CaptureConfig.model_validate(
+        {"payload": "fields", "fields": {"predicted_class": "label", "features": "request.x"}}
+    )
+    assert make_reader(config)(exchange({"label": "a"}, {"x": [1]})) == [
+        {"predicted_class": "a", "features": [1]}
+    ]
 
 
 LEAVES = st.one_of(

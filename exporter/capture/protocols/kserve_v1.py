@@ -14,6 +14,7 @@ from exporter.capture.protocols.plain import fields
 from exporter.capture.protocols.rows import (
     add_row,
     limited,
+    marks,
     may_hold,
     numeric,
     vector_reading,
@@ -21,7 +22,7 @@ from exporter.capture.protocols.rows import (
 )
 from exporter.errors import PayloadError
 
-_BATCHED_REQUEST = (b'"instances"', b'"inputs"', b'"examples"')
+_BATCHED_REQUEST = marks("instances", "inputs", "examples")
 
 
 def is_kserve_v1(document: Any) -> bool:

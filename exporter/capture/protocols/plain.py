@@ -23,20 +23,21 @@ BATCHES = ("predictions", "results", "outputs", "instances")
 
 _MAX_DEPTH = 8
 _SUM_TOLERANCE = 1.001
+_MAX_NAMES = 32
+_MAX_REMEMBERED = 256
 
-_ROLES: dict[str, tuple[str, int]] = {
-    name: (role, rank)
-    for role, names in (
-        ("answer", CLASS_NAMES),
-        ("confidence", CONFIDENCE_NAMES),
-        ("probabilities", PROBABILITIES_NAMES),
-        ("embedding", EMBEDDING_NAMES),
-        ("value", VALUE_NAMES),
-        ("request_id", REQUEST_ID_NAMES),
-        ("class_list", CLASS_LIST_NAMES),
-    )
-    for rank, name in enumerate(names)
-}
+_Chosen = tuple[str | None, ...]
+_ROLES = (
+    CLASS_NAMES,
+    CONFIDENCE_NAMES,
+    PROBABILITIES_NAMES,
+    EMBEDDING_NAMES,
+    VALUE_NAMES,
+    REQUEST_ID_NAMES,
+    CLASS_LIST_NAMES,
+)
+_NOTHING: _Chosen = (None,) * len(_ROLES)
+_CHOSEN: dict[tuple[str, ...], _Chosen] = {}
 
 
 def instances(document: Any, depth: int = 0) -> list[Reading]:
@@ -80,39 +81,48 @@ def _wrapped(document: dict[str, Any], depth: int) -> list[Reading]:
 
 def fields(document: dict[str, Any]) -> Reading:
     """The fields of one answer, each by the first of its usual names that is there."""
-    found: dict[str, Any] = {}
-    ranks: dict[str, int] = {}
-    for name, value in document.items():
-        known = _ROLES.get(name)
-        if known is not None and value is not None:
-            role, rank = known
-            if rank < ranks.get(role, 1000):
-                found[role] = value
-                ranks[role] = rank
-    if not found:
-        return found
+    if None in document.values():
+        document = {name: value for name, value in document.items() if value is not None}
+    chosen = _CHOSEN.get(tuple(document)) or _choose(document)
+    if chosen is _NOTHING:
+        return {}
+    as_answer, as_confidence, as_probabilities, as_embedding, as_value, as_request_id, as_class_list = chosen
+    classes = document[as_class_list] if as_class_list else None
     reading: Reading = {}
-    confidence = found.get("confidence")
-    if "probabilities" in found:
-        reading = from_probabilities(found["probabilities"], found.get("class_list"))
-    if isinstance(confidence, list | dict):
-        reading.update(from_probabilities(confidence, found.get("class_list")))
-    elif confidence is not None:
-        reading["confidence"] = confidence
-    answer = found.get("answer")
-    if answer is not None and not isinstance(answer, list | dict):
+    if as_probabilities:
+        reading = from_probabilities(document[as_probabilities], classes)
+    if as_confidence:
+        confidence = document[as_confidence]
+        if isinstance(confidence, (list, dict)):
+            reading.update(from_probabilities(confidence, classes))
+        else:
+            reading["confidence"] = confidence
+    if as_answer:
+        answer = document[as_answer]
         if isinstance(answer, float) and "confidence" not in reading:
             reading["value"] = answer
-        else:
+        elif not isinstance(answer, (list, dict)):
             reading["predicted_class"] = answer
-    value = found.get("value")
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        reading["value"] = value
-    if isinstance(found.get("embedding"), list):
-        reading["embedding"] = found["embedding"]
-    if reading and isinstance(found.get("request_id"), str | int):
-        reading["request_id"] = found["request_id"]
+    if as_value:
+        value = document[as_value]
+        if isinstance(value, (float, int)) and not isinstance(value, bool):
+            reading["value"] = value
+    if as_embedding and isinstance(document[as_embedding], list):
+        reading["embedding"] = document[as_embedding]
+    if as_request_id and reading and isinstance(document[as_request_id], (str, int)):
+        reading["request_id"] = document[as_request_id]
     return reading
+
+
+def _choose(document: dict[str, Any]) -> _Chosen:
+    """For each role the first of its usual names that is in a document."""
+    chosen = tuple([next((name for name in usual if name in document), None) for usual in _ROLES])
+    if not any(chosen):
+        chosen = _NOTHING
+    # The answers of a service have the same names, unless the names are data.
+    if len(document) <= _MAX_NAMES and len(_CHOSEN) < _MAX_REMEMBERED:
+        _CHOSEN[tuple(document)] = chosen
+    return chosen
 
 
 def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
@@ -146,7 +156,7 @@ def _one_answer_ranked(items: list[Any]) -> bool:
     if len(items) < 2 or not all(
         isinstance(item, dict)
         and item.keys() == {"label", "score"}
-        and isinstance(item["score"], float | int)
+        and isinstance(item["score"], (float, int))
         for item in items
     ):
         return False

@@ -1,0 +1,40 @@
+"""Observations are values: however they were made, they are equal, frozen, and travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import pytest
+
+from exporter.observation import Observation, observation_of
+
+GIVEN = {
+    "predicted_class": "cat",
+    "confidence": 0.5,
+    "value": 2.0,
+    "embedding": (1.0,),
+    "features": {"a": 1},
+    "request_id": "7",
+}
+
+
+@pytest.mark.parametrize("given", [GIVEN, {}, {"value": 2.0}])
+def test_one_made_quickly_is_like_any_other(given: dict[str, object]):
+    quick = observation_of("m", "hook", 1.5, 0.25, given)
+    slow = Observation("m", "hook", 1.5, latency_seconds=0.25, **given)
+    assert type(quick) is Observation
+    assert quick == slow
+    assert repr(quick) == repr(slow)
+    assert pickle.loads(pickle.dumps(quick)) == slow
+    assert dataclasses.replace(quick, model="n") == dataclasses.replace(slow, model="n")
+
+
+def test_every_field_is_set():
+    made = observation_of("m", "hook", 1.5, 0.25, GIVEN)
+    assert None not in dataclasses.astuple(made)
+
+
+def test_one_made_quickly_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        observation_of("m", "hook", 1.0, None, {}).value = 1.0  # type: ignore[misc]
