@@ -20,7 +20,7 @@ from exporter.capture.values import as_vector
 from exporter.config import Config
 from exporter.config_file import load_config
 from exporter.errors import ConfigError
-from exporter.helper.process import can_isolate
+from exporter.helper.spawn import can_spawn
 from exporter.metrics import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
 from exporter.runtime import Runtime
@@ -79,7 +79,7 @@ class InferenceExporter:
         self.runtime = Runtime(
             self.config,
             registry=registry,
-            isolated=self.enabled and self.config.isolation != "thread" and can_isolate(),
+            isolated=self.enabled and self.config.isolation != "thread" and can_spawn(),
             on_event=on_event,
         )
         self.watches: list[ModuleWatch] = []

@@ -11,7 +11,7 @@ import exporter.hook
 def _in_one_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks work in a thread of the test's own process, where it can look at them."""
     if "isolated" not in request.fixturenames:
-        monkeypatch.setattr(exporter.hook, "can_isolate", lambda: False)
+        monkeypatch.setattr(exporter.hook, "can_spawn", lambda: False)
 
 
 @pytest.fixture

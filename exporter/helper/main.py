@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
-import signal
-import socket
 import traceback
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
 
 from exporter.helper.changes import Outgoing
+from exporter.helper.link import Link
 from exporter.helper.portable import restored
-from exporter.helper.wire import Batch, Begin, Line, Link, Reconfigure, Repeat, Tally, Update
+from exporter.helper.spawn import settle_in
+from exporter.helper.wire import Batch, Begin, Line, Reconfigure, Repeat, Tally, Update
 from exporter.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline import Pipeline
@@ -23,8 +22,6 @@ log = logging.getLogger(__name__)
 
 # How soon the service learns of what happens without it: a calibration that ends, above all.
 _TICK_SECONDS = 0.25
-# The service and whatever else shares its cores go first.
-_NICENESS = 5
 
 
 class Helper:
@@ -107,12 +104,7 @@ class _Lines(logging.Handler):
 
 def main(descriptor: int) -> None:
     """Serve the service at the other end of a socket."""
-    # A terminal's interrupt and a supervisor's termination go to the whole group, and it is the
-    # service that decides when nothing comes any more.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(_NICENESS)
-    link = Link(socket.socket(fileno=descriptor))
+    link = Link(settle_in(descriptor))
     begin = link.receive()
     if begin is not None:
         with suppress(

@@ -8,13 +8,10 @@ a helper that dies takes with it the batch in hand and what its detectors had se
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -24,29 +21,20 @@ from dataclasses import dataclass, field
 from exporter.config import Config
 from exporter.exposition import MULTIPROCESS_VARIABLE
 from exporter.helper.changes import Incoming
+from exporter.helper.link import Link
 from exporter.helper.portable import portable
-from exporter.helper.wire import Batch, Begin, Link, Reconfigure, Repeat, Tally, Update
+from exporter.helper.spawn import spawn
+from exporter.helper.wire import Batch, Begin, Reconfigure, Repeat, Tally, Update
 from exporter.instruments import Instruments
 from exporter.pipeline import Books, Captured, Pipeline
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from exporter.helper.main import main; main(int(sys.argv[2]))"
-)
-# One thread for matrix products: more of them would take the cores from the service, and spin while
-# they wait.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_PROGRAM = "exporter.helper.main"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
 _STARTS_IN_VAIN = 3
 _HEALTHY_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 1.0
-
-
-def can_isolate() -> bool:
-    """Whether a helper process can be had on this system."""
-    return os.name == "posix" and bool(sys.executable)
 
 
 @dataclass
@@ -185,24 +173,14 @@ class HelperProcess:
         return self._child is not None
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
+        # Its numbers come to this process's instruments, not into a folder that processes share.
+        environment = {name: value for name, value in os.environ.items() if name != MULTIPROCESS_VARIABLE}
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env={
-                    **_ENVIRONMENT,
-                    **{name: value for name, value in os.environ.items() if name != MULTIPROCESS_VARIABLE},
-                },
-                pass_fds=[theirs.fileno()],
-            )
+            process, connection = spawn(_PROGRAM, environment)
         except OSError as error:
-            ours.close()
             self._stay_at_home(f"{type(error).__name__}: {error}")
             return
-        finally:
-            theirs.close()
-        child = _Child(process, Link(ours))
+        child = _Child(process, Link(connection))
         with suppress(OSError):  # if it has died already, the reader is about to see it
             child.link.send(Begin(self._config))
         self._child = child

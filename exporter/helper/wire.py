@@ -1,25 +1,14 @@
-"""What a service and its helper say to each other, over a pair of connected sockets.
-
-Both ends are the same release of this package, and nobody else can reach the sockets: messages are
-pickled values, behind their length in 8 bytes.
-"""
+"""What a service and its helper say to each other."""
 
 from __future__ import annotations
 
-import pickle
-import socket
-import struct
-import threading
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.config import Config
 from exporter.helper.changes import Change
 from exporter.observation import DriftEvent, Outcome, Source
-
-_LENGTH = struct.Struct("!Q")
 
 
 @dataclass(frozen=True)
@@ -97,56 +86,3 @@ class Update:
     answers: bool = False
     tally: Tally | None = None
     error: Exception | None = None
-
-
-class Link:
-    """One end. Messages may be sent from any thread, and are received by one."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._sending = threading.Lock()
-
-    def send(self, message: object) -> None:
-        """Send a message; waits while the other end does not read.
-
-        Raises
-        ------
-        OSError
-            If the other end is gone.
-        """
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        with self._sending:
-            self.connection.sendall(_LENGTH.pack(len(data)))
-            self.connection.sendall(data)
-
-    def receive(self) -> Any:
-        """The next message; None when the other end is gone."""
-        head = self._exactly(_LENGTH.size)
-        if head is None:
-            return None
-        data = self._exactly(_LENGTH.unpack(head)[0])
-        return None if data is None else pickle.loads(data)  # noqa: S301 - from our own process
-
-    def finish(self) -> None:
-        """Say that nothing comes from this end any more; what the other end says still arrives."""
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close this end; a thread that waits in :meth:`receive` gets None."""
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-        self.connection.close()
-
-    def _exactly(self, size: int) -> bytearray | None:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                n = self.connection.recv_into(view)
-            except OSError:
-                return None
-            if n == 0:
-                return None
-            view = view[n:]
-        return data

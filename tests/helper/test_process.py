@@ -223,7 +223,7 @@ def test_where_none_can_be_started_a_thread_does_the_work(
 
 
 def test_one_that_never_gets_ready_is_given_up(make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(exporter.helper.process, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(exporter.helper.process, "_PROGRAM", "no.such.module")
     runtime = make(config())
     for item in observations(normal(5)):
         send(runtime, [item])
