@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 # Scaled coordinates beyond this lie at kernel value 0 from everything; kept finite in float32 when squared.
 FARTHEST = 1e12
 _MEDIAN_ROWS = 1000
+_BLOCK = 64  # rows of exponentials that are taken at once
 
 
 # Beyond this squared norm float32 products of two rows would cancel: see Rows.far.
@@ -96,20 +97,27 @@ def to_numpy(array: Any) -> NDArray[Any]:
 class Witness:
     """Mean kernel value between new rows and the reference: one N x b product.
 
-    Holds the reference on its device, and ``chunk`` x N float32 and float64 numbers. Exponentials are
-    taken in float64: those of float32 are off by up to 3e-8 in the mean where, in many dimensions, all
-    distances are alike, which is visible beside the statistic.
+    Holds the reference on its device, and ``chunk`` x N float32 and ``_BLOCK`` x N float64 numbers.
+    Exponentials are taken in float64: those of float32 are off by up to 3e-8 in the mean where, in many
+    dimensions, all distances are alike, which is visible beside the statistic.
     """
 
     def __init__(self, reference: Rows, chunk: int) -> None:
         xp = array_namespace(reference.z)
         where = device(reference.z)
+        n = reference.squared_norm.size
         self._xp = xp
-        self._twice = (reference.z * 2.0).T
-        self._norm = xp.asarray(reference.squared_norm.astype(np.float32), device=where)
+        # One product gives the whole exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1).
+        minus_norm = xp.asarray(-reference.squared_norm.astype(np.float32), device=where)
+        last = xp.stack([minus_norm, xp.ones_like(minus_norm)], axis=1)
+        self._reference = xp.concat([reference.z * 2.0, last], axis=1).T
+        self._near = bool(reference.squared_norm.max() < FAR)
         self._zero = xp.zeros((), dtype=xp.float32, device=where)
-        self._narrow = xp.empty((chunk, reference.squared_norm.size), dtype=xp.float32, device=where)
-        self._wide = xp.empty((chunk, reference.squared_norm.size), dtype=xp.float64, device=where)
+        # What is worked on at once stays in the cache of a processor; other devices want large pieces.
+        self._block = min(_BLOCK, chunk) if is_numpy_array(reference.z) else chunk
+        self._narrow = xp.empty((chunk, n), dtype=xp.float32, device=where)
+        self._wide = xp.empty((self._block, n), dtype=xp.float64, device=where)
+        self._ones = xp.ones(n, dtype=xp.float64, device=where)
 
     def __call__(self, z: Any, squared_norm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(b,) float64 witness values of (b, d) scaled rows, b at most ``chunk``.
@@ -117,16 +125,23 @@ class Witness:
         What float32 loses of ``squared_norm`` is the same for a whole row of kernel values and
         would not average out; it is put back in float64.
         """
-        xp = self._xp
+        xp, b = self._xp, squared_norm.size
         high = squared_norm.astype(np.float32)
-        exponent, k = self._narrow[: high.size], self._wide[: high.size]
-        xp.matmul(z, self._twice, out=exponent)
-        exponent -= self._norm
-        exponent -= xp.asarray(high, device=device(z))[:, None]
-        xp.minimum(exponent, self._zero, out=exponent)
-        k[:] = exponent
-        xp.exp(k, out=k)
-        mean = to_numpy(xp.sum(k, axis=1)) / k.shape[1]
+        last = np.ones((b, 2), dtype=np.float32)
+        np.negative(high, out=last[:, 1])
+        exponent = self._narrow[:b]
+        xp.matmul(xp.concat([z, xp.asarray(last, device=device(z))], axis=1), self._reference, out=exponent)
+        if not (self._near and b and squared_norm.max() < FAR):
+            # The products of float32 cancel; where they do not, an excess over 0 is in the last bits.
+            xp.minimum(exponent, self._zero, out=exponent)
+        sums = []
+        for start in range(0, b, self._block):
+            block = exponent[start : start + self._block]
+            k = self._wide[: block.shape[0]]
+            k[:] = block
+            xp.exp(k, out=k)
+            sums.append(to_numpy(xp.matmul(k, self._ones)))
+        mean = np.concatenate(sums) / self._ones.shape[0] if sums else np.zeros(0)
         # Where the norm is huge the difference is too, and the mean is 0.
         return np.asarray(mean * np.exp(np.clip(high - squared_norm, -1.0, 1.0)))
 
