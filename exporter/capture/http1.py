@@ -7,7 +7,7 @@ cannot be followed gives the connection a :attr:`Http1Follower.kind`; its bytes 
 from __future__ import annotations
 
 from exporter.capture.http1_conversation import Conversation
-from exporter.capture.http1_head import RequestHead
+from exporter.capture.http1_head import RequestHead, ResponseHead
 from exporter.capture.http1_kind import KINDS, Kind
 from exporter.capture.http1_passed import Passed
 from exporter.capture.http1_turns import MAX_OUTSTANDING, Observer
@@ -20,28 +20,35 @@ __all__ = ["KINDS", "MAX_OUTSTANDING", "Http1Follower", "Kind", "Observer", "Pas
 class Http1Follower:
     """Follows one connection. No method raises, whatever the bytes are.
 
-    Nearly always a request comes in one piece on a connection where nothing else is under way, and so
-    does its answer: such an exchange is recorded here at once. A :class:`Conversation` has all others.
+    Nearly all exchanges are alike: a request of a known length, on a connection where nothing else is
+    under way, and then an answer of a known length. Those are followed here, in as few steps as there
+    can be; a :class:`Conversation` has all others.
     """
 
     __slots__ = (
+        "_answer",
+        "_answer_body",
         "_answer_head_size",
         "_between",
         "_body",
         "_conversation",
         "_head",
         "_head_size",
+        "_missing",
         "_observer",
         "_started",
     )
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._between = True  # nothing is under way
-        self._head: RequestHead | None = None  # of a whole request that waits for its answer
-        self._body: bytes | None = None
-        self._started = 0.0
         self._conversation: Conversation | None = None
+        self._between = True  # nothing is under way
+        self._head: RequestHead | None = None
+        self._answer: ResponseHead | None = None
+        self._body = b""  # as far as it is wanted and has passed
+        self._answer_body = b""
+        self._missing = 0  # bytes of the message under way that are to come
+        self._started = 0.0
         # A head has most likely the length of the one before, which saves looking for its end: bytes
         # that begin like a head seen before, to its last byte, begin with that head.
         self._head_size = 0
@@ -56,69 +63,65 @@ class Http1Follower:
     def phase(self) -> Phase:
         """Where the connection stands."""
         if self._head is not None:
-            return "answering"
+            return "asking" if self._missing and self._answer is None else "answering"
         return "idle" if self._between or self._conversation is None else self._conversation.phase
 
     def from_client(self, data: bytes, at: float) -> None:
         """Bytes of the client that passed at ``at`` (seconds since the epoch); ``b""`` for its end."""
+        observer = self._observer
         if self._between:
-            observer = self._observer
             head = observer.known_request(data[: self._head_size])
             if head is None:
                 self._head_size = size = data.find(b"\r\n\r\n") + 4
                 head = observer.heads.request(data[:size]) if size > 3 else None
-            if head is not None and head.whole_size == len(data):
-                if not head.wanted:
-                    self._head, self._started, self._between = head, at, False
-                    return
-                if observer.has_room(head.length):
-                    observer.kept_bytes += head.length
+            if (
+                head is not None
+                and (missing := head.whole_size - len(data)) >= 0
+                and (not head.wanted or observer.has_room(head.length))
+            ):
+                if head.wanted:
                     self._body = data[head.size :]
-                    self._head, self._started, self._between = head, at, False
-                    return
+                    observer.kept_bytes += head.length - missing
+                self._head, self._missing, self._started, self._between = head, missing, at, False
+                return
+        elif self._missing == len(data) > 0 and self._answer is None and observer.has_room(self._missing):
+            # The rest of a request: many send the body by itself.
+            self._missing = 0
+            if self._head is not None and self._head.wanted:
+                self._body += data
+                observer.kept_bytes += len(data)
+            return
         conversation = self._converse()
         conversation.from_client(data, at)
         self._between = conversation.idle
 
     def from_upstream(self, data: bytes, at: float) -> None:
         """Bytes of the upstream that passed at ``at``; ``b""`` for its end."""
-        head = self._head
+        head, answer, missing = self._head, self._answer, self._missing
         if head is not None:
             observer = self._observer
-            answer = observer.known_response(data[: self._answer_head_size])
-            if answer is None:
-                self._answer_head_size = size = data.find(b"\r\n\r\n") + 4
-                answer = observer.heads.response(data[:size]) if size > 3 else None
-            if answer is not None and answer.whole_size == len(data):
-                body = self._body
-                if body is None:
-                    observer.passed.append(
-                        Passed(
-                            head.method,
-                            head.path,
-                            self._started,
-                            at,
-                            answer.status,
-                            head.length,
-                            answer.length,
-                        )
-                    )
-                    self._head, self._between = None, True
+            if answer is not None:
+                if missing == len(data) and observer.has_room(missing):
+                    observer.kept_bytes -= len(self._answer_body)
+                    self._answer = None
+                    self._complete(head, answer, self._answer_body + data if head.wanted else b"", at)
                     return
-                if observer.has_room(answer.length):
-                    observer.kept_bytes -= head.length
-                    observer.exchanges.append(
-                        WholeExchange(
-                            head,
-                            body,
-                            answer,
-                            data[answer.size :],
-                            self._started,
-                            at,
-                            observer.max_body_bytes,
-                        )
-                    )
-                    self._head, self._body, self._between = None, None, True
+            elif not missing:
+                answer = observer.known_response(data[: self._answer_head_size])
+                if answer is None:
+                    self._answer_head_size = size = data.find(b"\r\n\r\n") + 4
+                    answer = observer.heads.response(data[:size]) if size > 3 else None
+                if (
+                    answer is not None
+                    and (rest := answer.whole_size - len(data)) >= 0
+                    and (not head.wanted or observer.has_room(answer.length))
+                ):
+                    body = data[answer.size :] if head.wanted else b""
+                    if rest:
+                        self._answer, self._answer_body, self._missing = answer, body, rest
+                        observer.kept_bytes += len(body)
+                    else:
+                        self._complete(head, answer, body, at)
                     return
         conversation = self._converse()
         conversation.from_upstream(data, at)
@@ -145,16 +148,34 @@ class Http1Follower:
         if not self._between:
             self._converse().closed(at)
 
+    def _complete(self, head: RequestHead, answer: ResponseHead, answer_body: bytes, at: float) -> None:
+        """The exchange under way is complete."""
+        observer, started = self._observer, self._started
+        if head.wanted:
+            observer.kept_bytes -= head.length
+            observer.exchanges.append(
+                WholeExchange(head, self._body, answer, answer_body, started, at, observer.max_body_bytes)
+            )
+            self._body = self._answer_body = b""
+        else:
+            observer.passed.append(
+                Passed(head.method, head.path, started, at, answer.status, head.length, answer.length)
+            )
+        self._head, self._missing, self._between = None, 0, True
+
     def _converse(self) -> Conversation:
         """What follows the connection in every case, from where it stands."""
         conversation = self._conversation
         if conversation is None:
             conversation = self._conversation = Conversation(self._observer)
-        head, body = self._head, self._body
-        self._head = self._body = None
-        self._between = False
+        head, answer, missing = self._head, self._answer, self._missing
         if head is not None:
-            if body is not None:
-                self._observer.kept_bytes -= len(body)
-            conversation.asked(head, body, self._started)
+            self._observer.kept_bytes -= len(self._body) + len(self._answer_body)
+            conversation.asking(head, self._body, self._started, missing if answer is None else 0)
+            if answer is not None:
+                conversation.answering(answer, self._answer_body, missing)
+        self._head = self._answer = None
+        self._body = self._answer_body = b""
+        self._missing = 0
+        self._between = False
         return conversation

@@ -50,6 +50,10 @@ class Answers:
                 return
             position = self._take(data, position, stop + 4, at)
 
+    def go_on(self, missing: int) -> None:
+        """Go on in the body of an answer of which ``missing`` > 0 bytes are to come."""
+        self._body = LengthBody(missing)
+
     def end(self, at: float) -> None:
         """The upstream ended at ``at``."""
         if isinstance(self._body, UntilCloseBody):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.capture.http1_answers import Answers
-from exporter.capture.http1_head import RequestHead
+from exporter.capture.http1_head import RequestHead, ResponseHead
 from exporter.capture.http1_kind import Kind, NotFollowedError
 from exporter.capture.http1_requests import Requests
 from exporter.capture.http1_turns import Observer, Turns
@@ -35,14 +35,27 @@ class Conversation:
         """Whether nothing is under way and another request may come."""
         return self.kind is None and not self._turns.waiting and self._requests.between
 
-    def asked(self, head: RequestHead, body: bytes | None, started: float) -> None:
-        """A whole request, by its head and its body; None for a body that was not kept."""
+    def asking(self, head: RequestHead, body: bytes, started: float, missing: int) -> None:
+        """Go on in a request of known length of which all but ``missing`` bytes passed.
+
+        ``body`` is what passed of its body if the exchange is wanted, and empty otherwise.
+        """
         turn = self._turns.begin(head, started)
-        if body is None:
-            turn.exchange.request_gap(head.length)
-        else:
+        if head.wanted:
             self._turns.request_piece(turn, body)
-        self._turns.asked(turn)
+        else:
+            turn.exchange.request_gap(head.length - missing)
+        self._requests.go_on(turn, missing)
+
+    def answering(self, head: ResponseHead, body: bytes, missing: int) -> None:
+        """Go on in an answer of known length, likewise; ``missing`` > 0."""
+        turn = self._turns.waiting[0]
+        turn.exchange.response_start(head.status, head.headers)
+        if turn.head.wanted:
+            self._turns.response_piece(body)
+        else:
+            turn.exchange.response_gap(head.length - missing)
+        self._answers.go_on(missing)
 
     def from_client(self, data: bytes, at: float) -> None:
         """Bytes of the client that passed at ``at``."""

@@ -76,6 +76,14 @@ class Requests:
                 return
             position = self._take(data, position, stop + 4)
 
+    def go_on(self, turn: Turn, missing: int) -> None:
+        """Go on in the body of a request of which ``missing`` bytes are to come."""
+        if missing:
+            self.asking = turn
+            self._body = LengthBody(missing)
+        else:
+            self._asked(turn)
+
     def skip(self, n_bytes: int) -> None:
         """Bytes passed that were not kept."""
         turn, body = self.asking, self._body

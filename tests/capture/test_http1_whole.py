@@ -1,4 +1,4 @@
-"""Exchanges of which both messages come in one piece: the short way, and that it leads to the same place."""
+"""Exchanges of which each message comes in one piece or two: the short way, and where it leads."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def fed(observer: Observer, pieces: list[tuple[list[bytes], list[bytes]]]) -> tu
     return follower, [everything(e) for e in observer.exchanges or observer.passed]
 
 
+def in_two(message: bytes) -> list[bytes]:
+    """A head and what comes after it, if anything does."""
+    head, end, body = message.partition(b"\r\n\r\n")
+    return [piece for piece in (head + end, body) if piece]
+
+
 def converses(follower: Http1Follower) -> bool:
     return follower._conversation is not None
 
@@ -53,27 +59,35 @@ def test_whole_messages_say_what_cut_ones_do(
     conversation: list[tuple[Turn, bytes]], wanted: bool, max_body_bytes: int, data: st.DataObject
 ) -> None:
     places = st.lists(st.integers(0, 400), max_size=4)
-    whole, cut = [], []
+    whole, parted, cut = [], [], []
     for turn, newlines in conversation:
         up, down = newlines + turn.up, turn.down
         whole.append(([up], [down]))
+        parted.append((in_two(up), in_two(down)))
         # The time of the first byte counts, and empty lines are not it.
         cut.append((list(cuts(up, data.draw(places))), list(cuts(down, data.draw(places)))))
-    one, other = (wanting(wanted, max_body_bytes=max_body_bytes) for _ in range(2))
-    (short, found), (long, expected) = fed(one, whole), fed(other, cut)
-    assert found == expected
+    one, two, other = (wanting(wanted, max_body_bytes=max_body_bytes) for _ in range(3))
+    (short, found), (middle, found_too), (long, expected) = fed(one, whole), fed(two, parted), fed(other, cut)
+    assert found == found_too == expected
     assert len(found) == len(conversation)
-    assert (short.kind, short.phase, one.kept_bytes) == (long.kind, long.phase, other.kept_bytes)
+    assert short.kind is middle.kind is long.kind is None
+    assert short.phase == middle.phase == long.phase
+    assert one.kept_bytes == two.kept_bytes == other.kept_bytes == 0
     # Heads that are known by now are read by their bytes alone.
     assert fed(one, whole)[1] == expected * 2
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_whole_messages_take_the_short_way(wanted: bool) -> None:
+def test_most_messages_take_the_short_way(wanted: bool) -> None:
     observer = wanting(wanted)
-    follower, found = follow(*[("up", post(b"xyz")), ("down", OK)] * 3, observer=observer)
+    up, down = post(b"xyz"), OK
+    halves = [("up", up[:-3]), ("up", up[-3:]), ("down", down[:-1]), ("down", down[-1:])]
+    follower, found = follow(
+        ("up", up), ("down", down), *halves, ("up", up), ("down", down), observer=observer
+    )
     assert not converses(follower)
     assert [type(e) for e in found] == [WholeExchange if wanted else Passed] * 3
+    assert [(e.started, e.ended) for e in found] == [(0.0, 1.0), (2.0, 5.0), (6.0, 7.0)]
     follower.from_client(GET[:9], 8.0)
     assert converses(follower)
     follower.from_client(GET[9:], 8.0)
@@ -189,6 +203,64 @@ def test_a_request_that_waits_is_taken_over(
         assert (exchange.method, exchange.path, exchange.started) == ("POST", "/p", 0.0)
         assert exchange.request_size == 3
         assert not wanted or exchange.request_body == b"xyz"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "kind", "phase", "sizes"),
+    [
+        ([("up", b"yz")], None, "answering", []),
+        ([("up", b"y")], None, "asking", []),
+        ([("up", b"y"), ("up", b"z"), ("down", OK)], None, "idle", [(3, 2)]),
+        ([("up", b"yz" + GET), ("down", OK + OK)], None, "idle", [(3, 2), (0, 2)]),
+        ([("up", b""), ("up", b"yz"), ("down", b""), ("down", OK)], None, "idle", [(3, 2)]),
+        ([("up gap", 2), ("down", OK)], None, "idle", [(3, 2)]),
+        ([("up gap", 3)], "overrun", "unfollowed", []),
+        ([("down", OK), ("up", b"yz")], None, "idle", [(3, 2)]),
+        ([("down", OK[:-1]), ("up", b"yz"), ("down", b"k")], None, "idle", [(3, 2)]),
+        ([("closed", None)], None, "idle", [(1, 0)]),
+        ([("up", b"yz"), ("down", OK[:-1])], None, "answering", []),
+        ([("up", b"yz"), ("down", OK[:-2]), ("down", b"o"), ("down", b"k")], None, "idle", [(3, 2)]),
+        ([("up", b"yz"), ("down", OK[:-1]), ("down", b"k" + OK)], "malformed", "unfollowed", [(3, 2)]),
+        (
+            [("up", b"yz"), ("down", OK[:-1]), ("up", GET), ("down", b"k" + OK)],
+            None,
+            "idle",
+            [(3, 2), (0, 2)],
+        ),
+        ([("up", b"yz"), ("down", OK[:-2]), ("down gap", 2)], None, "idle", [(3, 2)]),
+        ([("up", b"yz"), ("down", OK[:-1]), ("down gap", 2)], "overrun", "unfollowed", []),
+        ([("up", b"yz"), ("down", OK[:-1]), ("closed", None)], None, "idle", [(3, 1)]),
+        ([("up", b"yz"), ("down", OK[:-1]), ("down", b""), ("down", b"k")], None, "idle", [(3, 2)]),
+    ],
+)
+def test_a_message_that_comes_in_parts_is_taken_over(
+    steps: list[tuple[str, Any]], kind: str | None, phase: str, sizes: list[tuple[int, int]], wanted: bool
+) -> None:
+    observer = wanting(wanted)
+    follower, found = follow(("up", post(b"xyz")[:-2]), *steps, observer=observer)
+    assert (follower.kind, follower.phase) == (kind, phase)
+    assert [(e.request_size, e.response_size) for e in found] == sizes
+    for exchange in found[:1] if wanted else ():
+        assert exchange.request_truncated or exchange.request_body == b"xyz"[: exchange.request_size]
+        assert exchange.response_truncated or exchange.response_body == b"ok"[: exchange.response_size]
+    follower.closed(9.0)
+    assert observer.kept_bytes == 0
+
+
+def test_only_what_passed_is_counted_as_kept() -> None:
+    observer = wanting(max_kept_bytes=10)
+    follow(("up", post(b"xyz")[:-2]), observer=observer)
+    assert observer.kept_bytes == 1
+    one, _ = follow(
+        *(("up", post(b"12345678")[:-8]), ("up", b"12345678"), ("down", OK[:-2])), observer=observer
+    )
+    assert observer.kept_bytes == 9
+    one.from_upstream(b"ok", 9.0)
+    (exchange,) = observer.exchanges
+    assert (exchange.request_body, exchange.response_size) == (b"12345678", 2)
+    assert exchange.response_truncated
+    assert observer.kept_bytes == 1
 
 
 def test_the_body_of_a_request_that_waits_is_counted_as_kept() -> None:
