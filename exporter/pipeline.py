@@ -251,15 +251,19 @@ class Pipeline:
         """Test what has an embedding, then settle: an observation is processed once it was tested."""
         testable = [observation for observation in observations if observation.embedding is not None]
         admitted_by_any: set[int] = set()
+        passed_over = len(testable) if self.watches else 0
         try:
             for watch in self.watches:
-                admitted = [item for item in testable if watch.admits(item.timestamp)]
-                admitted_by_any.update(id(item) for item in admitted)
+                admitted = testable
+                if watch.config.sample is None:
+                    passed_over = 0
+                else:
+                    admitted = [item for item in testable if watch.admits(item.timestamp)]
+                    admitted_by_any.update(map(id, admitted))
                 if admitted:
                     watch.take(admitted)
         finally:
-            if self.watches:
-                sampled_out += len(testable) - len(admitted_by_any)
+            sampled_out += max(0, passed_over - len(admitted_by_any))
             books.settled("sampled_out", sampled_out)
             books.settled("processed", len(observations) - sampled_out)
 
@@ -286,7 +290,7 @@ class Pipeline:
 
 
 def _unpacked(item: Any) -> Any:
-    return unpacked(item) if isinstance(item, bytes | AnnotatedExchange) else item
+    return unpacked(item) if isinstance(item, (bytes, AnnotatedExchange)) else item
 
 
 def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:

@@ -42,9 +42,9 @@ class Channel:
             return []
         observe_all(self.instruments.test_stat, statistics)
         self._last = (statistics[-1], threshold)
-        verdicts = [statistic > threshold for statistic in statistics]
         begins = []
-        if self._episode.active or any(verdicts):
+        if self._episode.active or max(statistics) > threshold:
+            verdicts = [statistic > threshold for statistic in statistics]
             begins = [index for index, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
             self.instruments.events.inc(sum(verdicts))
             self.instruments.episodes.inc(len(begins))

@@ -12,6 +12,25 @@ from exporter.observation import Observation
 Refuse = Callable[[str, str], None]
 
 
+def fitting(observations: Sequence[Observation], n_features: int | None) -> np.ndarray[Any, Any] | None:
+    """(b, d) array of all embeddings, if that is what they are in numpy; None if any has to be looked at.
+
+    As :func:`screen` and :func:`stack` would have it, without a look at each.
+    """
+    rows = [observation.embedding for observation in observations]
+    if set(map(type, rows)) != {np.ndarray}:
+        return None
+    try:
+        joined = np.concatenate(rows)
+    except (TypeError, ValueError):
+        return None
+    lengths = set(map(len, rows))
+    if joined.ndim != 1 or joined.dtype.kind not in "fiub" or len(lengths) > 1:
+        return None
+    (length,) = lengths
+    return joined.reshape(len(rows), length) if n_features is None or n_features == length else None
+
+
 def screen(observations: Sequence[Observation], n_features: int | None, refuse: Refuse) -> list[Observation]:
     """The observations whose embedding is (n_features,) real numbers, or of any length if that is None.
 
@@ -33,9 +52,6 @@ def screen(observations: Sequence[Observation], n_features: int | None, refuse: 
 def stack(embeddings: Sequence[Any]) -> Any:
     """(b, d) array of (d,) ones: of their own kind and on their device if they agree, else numpy."""
     first = embeddings[0]
-    shapes = {row.shape if type(row) is np.ndarray else None for row in embeddings}
-    if len(shapes) == 1 and None not in shapes:
-        return np.concatenate(embeddings).reshape(len(embeddings), -1)
     kinds = {(type(row), getattr(row, "device", None)) for row in embeddings}
     if len(kinds) > 1 or isinstance(first, np.ndarray):
         return np.stack([_on_host(row) for row in embeddings])

@@ -15,12 +15,12 @@ class Recent:
     """Identity and time of the last ``size`` observations that entered a detector, oldest first."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._members: deque[tuple[str | None, float]] = deque(maxlen=size)
 
     def add(self, observations: Sequence[Observation]) -> None:
         """Note those that entered the window, in order."""
-        newest = observations[-self._size :]
+        newest = observations[-self.size :]
         self._members.extend([(item.request_id, item.timestamp) for item in newest])
 
     def clear(self) -> None:

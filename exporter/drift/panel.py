@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from exporter.detect.base import Detector, Scores
 from exporter.drift.channel import Channel, State
@@ -85,21 +86,22 @@ class Panel:
 
         ``seconds`` is what the detector took.
         """
-        refused = scores.refused.tolist()
-        kept = [row for row, is_refused in enumerate(refused) if not is_refused]
-        for _ in range(len(refused) - len(kept)):
+        kept = np.flatnonzero(~scores.refused)
+        for _ in range(len(tested) - kept.size):
             self._refuse("embedding", "not_finite")
-        self.recent.add([tested[row] for row in kept])
+        newest = kept[-self.recent.size :].tolist()
+        self.recent.add([tested[row] for row in newest])
         for column, channel in enumerate(self.channels):
             channel.instruments.detect_seconds.observe(seconds)
-            statistics = scores.test_stat_by_window[:, column].tolist()
+            statistics = scores.test_stat_by_window[kept, column]
             threshold = float(scores.threshold_by_window[column])
             # There is none while the window fills.
-            rows = [row for row in kept if not math.isnan(statistics[row])]
-            for position in channel.record([statistics[row] for row in rows], threshold):
-                row = rows[position]
-                self._announce(detector, channel, tested[row], statistics[row], threshold)
-            if channel.state == "filling" and rows and rows[-1] == kept[-1]:
+            full = ~np.isnan(statistics)
+            for position in channel.record(statistics[full].tolist(), threshold):
+                row = int(kept[full][position])
+                statistic = float(scores.test_stat_by_window[row, column])
+                self._announce(detector, channel, tested[row], statistic, threshold)
+            if channel.state == "filling" and full.size and full[-1]:
                 channel.enter("ready")
         self.publish()
 

@@ -17,7 +17,7 @@ from exporter.drift.calibrator import Calibrator
 from exporter.drift.channel import State
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.detectors import load_detector, read_reference
-from exporter.drift.embeddings import Refuse, screen, stack
+from exporter.drift.embeddings import Refuse, fitting, screen, stack
 from exporter.drift.panel import Panel
 from exporter.drift.sampling import RateSampler
 from exporter.errors import InvalidEmbedding, InvalidReference
@@ -216,12 +216,15 @@ class DriftWatch:
                 self._enter("filling")
 
     def _test(self, detector: Detector, observations: Sequence[Observation]) -> None:
-        tested = screen(observations, detector.n_features or None, self._refuse)
-        if not tested:
-            return
+        tested, rows = observations, fitting(observations, detector.n_features or None)
+        if rows is None:
+            tested = screen(observations, detector.n_features or None, self._refuse)
+            if not tested:
+                return
+            rows = stack([observation.embedding for observation in tested])
         started = time.perf_counter()
         try:
-            scores = detector.update(stack([observation.embedding for observation in tested]))
+            scores = detector.update(rows)
         except InvalidEmbedding as error:
             log.warning("detector %s refuses %d embeddings: %s", self.config.label, len(tested), error)
             for _ in tested:
