@@ -104,7 +104,7 @@ class Heads:
 
     def request(self, head: bytes) -> RequestHead | None:
         """Read a request's head, from its first byte to the empty line."""
-        found = self.requests.get(head)
+        found = self.requests.known.get(head)
         if found is None:
             found = _parse_request(head, self._select)
             if found is not None:
@@ -113,7 +113,7 @@ class Heads:
 
     def response(self, head: bytes) -> ResponseHead | None:
         """Read an answer's head, from its first byte to the empty line."""
-        found = self.responses.get(head)
+        found = self.responses.known.get(head)
         if found is None:
             found = _parse_response(head)
             if found is not None:

@@ -37,8 +37,8 @@ class Observer:
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:
         self.heads = Heads(select)
-        self.known_request = self.heads.requests.recent.get
-        self.known_response = self.heads.responses.recent.get
+        self.known_request = self.heads.requests.known.get
+        self.known_response = self.heads.responses.known.get
         self.max_body_bytes = max_body_bytes
         self.max_kept_bytes = max_kept_bytes
         self.kept_bytes = 0
