@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from exporter.bulk import observe_all
 from exporter.capture.exchange import AnnotatedExchange, Exchange, Packed, unpacked
 from exporter.config import Config, DriftConfig
@@ -235,7 +237,8 @@ class Pipeline:
         """Put a batch into the metrics."""
         now = self._clock()
         metrics = self._metrics
-        observe_all(metrics.lag_seconds, [max(0.0, now - item.timestamp) for item in observations])
+        ended = np.array([item.timestamp for item in observations])
+        observe_all(metrics.lag_seconds, np.maximum(now - ended, 0.0))
         observe_all(
             metrics.confidence, [item.confidence for item in observations if item.confidence is not None]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.capture.exchange import Exchange
 from exporter.capture.payload import Reading, parse_json, request_json, response_bytes
 from exporter.capture.protocols import kserve_v1, open_inference_v2, openai
-from exporter.capture.protocols.plain import REQUEST_ID_NAMES, instances
+from exporter.capture.protocols.plain import REQUEST_ID_NAMES, fields, instances
 from exporter.capture.protocols.rows import add_row, is_distribution, marks, may_hold, with_request_id
 from exporter.capture.protocols.tensors import LENGTH_HEADER
 from exporter.capture.protocols.torchserve import class_probabilities
@@ -46,7 +46,8 @@ def read_auto(exchange: Exchange) -> list[Reading]:
             if name in document:
                 request_id = document[name]
                 break
-    readings = instances(document)
+    reading = fields(document) if isinstance(document, dict) else None
+    readings = [reading] if reading else instances(document)
     if not readings and isinstance(document, dict) and len(document) > 1:
         reading = class_probabilities(document)
         if reading and is_distribution(document.values()):

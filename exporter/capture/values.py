@@ -31,7 +31,8 @@ def clean(reading: Reading, refuse: Refuse) -> Reading:
         if value is None:
             continue
         if name == "predicted_class":
-            text = class_name(value)
+            plain = type(value) is str and len(value) <= MAX_CLASS_CHARACTERS and value.isascii()
+            text = value if plain else class_name(value)
             if text is None:
                 refuse(name, "wrong_type")
             else:

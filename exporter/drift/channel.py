@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from exporter.bulk import observe_all
 from exporter.drift.episode import Episode
@@ -36,15 +38,15 @@ class Channel:
         self.state = state
         self.instruments.enter_state(state)
 
-    def record(self, statistics: Sequence[float], threshold: float) -> list[int]:
+    def record(self, statistics: NDArray[np.float64], threshold: float) -> list[int]:
         """Count tests, in order; give the positions among them at which an episode begins."""
-        if not statistics:
+        if not statistics.size:
             return []
         observe_all(self.instruments.test_stat, statistics)
-        self._last = (statistics[-1], threshold)
+        self._last = (float(statistics[-1]), threshold)
         begins = []
-        if self._episode.active or max(statistics) > threshold:
-            verdicts = [statistic > threshold for statistic in statistics]
+        if self._episode.active or statistics.max() > threshold:
+            verdicts = (statistics > threshold).tolist()
             begins = [index for index, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
             self.instruments.events.inc(sum(verdicts))
             self.instruments.episodes.inc(len(begins))

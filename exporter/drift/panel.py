@@ -97,7 +97,7 @@ class Panel:
             threshold = float(scores.threshold_by_window[column])
             # There is none while the window fills.
             full = ~np.isnan(statistics)
-            for position in channel.record(statistics[full].tolist(), threshold):
+            for position in channel.record(statistics[full], threshold):
                 row = int(kept[full][position])
                 statistic = float(scores.test_stat_by_window[row, column])
                 self._announce(detector, channel, tested[row], statistic, threshold)
