@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.capture.http1 import KINDS
-from exporter.capture.observer import LogObserver
-from exporter.capture.plane.limits import UPSTREAM_FAILURES, ProxyStats
+from exporter.capture.plane.limits import UPSTREAM_FAILURES
+from exporter.capture.tape_reader import TapeReader
 from exporter.instruments import Instruments
+from exporter.sidecar.messages import Report
 
 
 class PlaneMetrics:
-    """Publishes what the proxy and the observer have counted.
+    """Publishes what the proxy and the reader of its tape have counted.
 
     Parameters
     ----------
-    stats, observer
-        Whose counts they are; both only ever grow, but for the connections open now.
+    reader
+        Whose counts, like those of a report, only ever grow, but for the connections open now.
     """
 
-    def __init__(self, instruments: Instruments, stats: ProxyStats, observer: LogObserver) -> None:
-        self._stats = stats
-        self._observer = observer
+    def __init__(self, instruments: Instruments, reader: TapeReader) -> None:
+        self._reader = reader
         self._up = instruments["inference_exporter_upstream_up"]
         self._open = instruments["inference_exporter_proxy_connections"]
         self._opened = instruments["inference_exporter_proxy_connections_total"]
@@ -32,17 +32,23 @@ class PlaneMetrics:
         self._unobserved = {kind: unobserved.labels(kind) for kind in KINDS}
         self._published: dict[Any, int] = {}
 
-    def publish(self) -> None:
+    def publish(self, report: Report | None) -> None:
         """Advance each counter by what was added since the last scrape."""
-        stats, observer = self._stats, self._observer
-        self._up.set(1 if stats.upstream_up else 0)
-        self._open.set(stats.open)
-        self._advance(self._opened, stats.opened)
-        self._advance(self._errors, stats.tap_failures + observer.failures)
-        for kind, counter in self._failures.items():
-            self._advance(counter, stats.upstream_failures[kind])
+        reader = self._reader
+        unobserved = dict(reader.unfollowed)
+        errors = reader.failures
+        if report is not None:
+            stats = report.stats
+            self._up.set(1 if stats.upstream_up else 0)
+            self._open.set(stats.open)
+            self._advance(self._opened, stats.opened)
+            for kind, counter in self._failures.items():
+                self._advance(counter, stats.upstream_failures[kind])
+            errors += stats.tap_failures
+            unobserved["failed"] += report.abandoned
+        self._advance(self._errors, errors)
         for kind, counter in self._unobserved.items():
-            self._advance(counter, observer.unfollowed[kind])
+            self._advance(counter, unobserved[kind])
 
     def _advance(self, counter: Any, total: int) -> None:
         counter.inc(total - self._published.get(counter, 0))

@@ -90,15 +90,24 @@ class SidecarProcess:
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(float(value) for child, value in found if all(pair in child for pair in wanted))
 
+    @property
+    def pids(self) -> list[int]:
+        """The data plane's process, and its desk's."""
+        first = self.process.pid
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
     def memory(self, key: str = "VmRSS") -> int:
-        """Bytes of resident memory; ``VmHWM`` is the highest since :meth:`forget_peak`."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(rf"{key}:\s+(\d+) kB", status)
-        assert found is not None
-        return 1024 * int(found[1])
+        """Bytes of resident memory of all processes; ``VmHWM`` is the highest since :meth:`forget_peak`."""
+        total = 0
+        for pid in self.pids:
+            found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            assert found is not None
+            total += 1024 * int(found[1])
+        return total
 
     def forget_peak(self) -> None:
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        for pid in self.pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import socket
 import struct
 import threading
@@ -21,11 +22,12 @@ from typing import Any
 
 import uvloop
 
-from exporter.capture.observer import LogObserver
 from exporter.capture.plane.address import Address
 from exporter.capture.plane.limits import ProxyLimits
 from exporter.capture.plane.proxy import Proxy
 from exporter.capture.plane.tap import Tap
+from exporter.capture.plane.tape import Entry, Standing, Tape, TapedConnection
+from exporter.capture.tape_reader import TapeReader
 
 TIMEOUT = 4.0
 
@@ -208,15 +210,46 @@ def proxying(
         loop.close()
 
 
+class Observing(Tape):
+    """A tape whose strips are read on the spot, by way of what goes between processes.
+
+    ``behind`` is by how many bytes it claims to be behind with reading.
+    """
+
+    def __init__(
+        self, observed: list[Any], *, max_kept_bytes: int = 1 << 26, behind: int = 0, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self.behind = behind
+        self.reader = TapeReader(
+            lambda _method, _path: True,
+            lambda wanted, _: observed.extend(wanted),
+            max_kept_bytes=max_kept_bytes,
+        )
+
+    def connection_opened(self) -> TapedConnection:
+        if self._reel is None:
+            self.start(self)
+        return super().connection_opened()
+
+    def write(self, strip: list[Entry], /) -> None:
+        asyncio.get_running_loop().call_soon(self.told, self.read(strip))
+
+    def read(self, strip: list[Entry]) -> list[Standing]:
+        return self.reader.read(pickle.loads(pickle.dumps(strip)))
+
+    def unsent(self) -> int:
+        return self.behind
+
+
 @contextlib.contextmanager
-def observing(observed: list[Any], **settings: Any) -> Iterator[LogObserver]:
+def observing(observed: list[Any], **settings: Any) -> Iterator[Observing]:
     """An observer that wants every exchange."""
-    observer = LogObserver(lambda _method, _path: True, lambda wanted, _: observed.extend(wanted), **settings)
-    observer.start()
+    tape = Observing(observed, **settings)
     try:
-        yield observer
+        yield tape
     finally:
-        observer.stop()
+        tape.read(tape._strip)
 
 
 def converse(

@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.capture.observer import LogObserver
-from tests.capture.plane.proxy_wire import TIMEOUT, RunningProxy, connect, listening, observing, proxying
+from tests.capture.plane.proxy_wire import (
+    TIMEOUT,
+    Observing,
+    RunningProxy,
+    connect,
+    listening,
+    observing,
+    proxying,
+)
 
 FRAGMENTS = [
     b"GET / HTTP/1.1\r\n\r\n",
@@ -33,11 +40,13 @@ pieces = st.lists(st.one_of(st.binary(min_size=1, max_size=300), st.sampled_from
 
 
 @pytest.fixture(scope="module")
-def wire() -> Iterator[tuple[RunningProxy, socket.socket, LogObserver]]:
+def wire() -> Iterator[tuple[RunningProxy, socket.socket, Observing]]:
     observed: list[Any] = []
     with (
         listening() as (server, address),
-        observing(observed, max_connection_bytes=20_000, max_bytes=50_000, max_kept_bytes=10_000) as tap,
+        observing(
+            observed, max_connection_bytes=20_000, max_bytes=90_000, max_kept_bytes=10_000, behind=30_000
+        ) as tap,
         proxying(address, tap=tap) as running,
     ):
         yield running, server, tap
@@ -59,7 +68,7 @@ def receive_all(sock: socket.socket) -> bytes:
 @settings(max_examples=150, deadline=None)
 @given(up=pieces, down=pieces)
 def test_any_stream_arrives_identical(
-    wire: tuple[RunningProxy, socket.socket, LogObserver], up: list[bytes], down: list[bytes]
+    wire: tuple[RunningProxy, socket.socket, Observing], up: list[bytes], down: list[bytes]
 ) -> None:
     running, server, tap = wire
     with connect(running.address) as client:
@@ -79,5 +88,5 @@ def test_any_stream_arrives_identical(
             for thread in (*senders, receiver):
                 thread.join(TIMEOUT)
             assert received == [b"".join(up)]
-    assert tap.failures == 0
+    assert tap.reader.failures == 0
     assert running.proxy.stats.tap_failures == 0

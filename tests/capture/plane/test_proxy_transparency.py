@@ -374,7 +374,7 @@ def test_tls_passes_and_the_certificate_is_the_upstreams(certificate: Path, alpn
     def front(address: Address) -> Iterator[Address]:
         with observing([]) as tap, proxying(address, tap=tap) as running:
             yield running.address
-        kinds.extend(kind for kind, n in tap.unfollowed.items() for _ in range(n))
+        kinds.extend(kind for kind, n in tap.reader.unfollowed.items() for _ in range(n))
 
     assert converse(ask, serve, front) == converse(ask, serve, directly)
     assert kinds == ["tls"]

@@ -1,0 +1,244 @@
+"""What passed on all connections, noted on the data path and handed on in strips.
+
+On the data path a chunk costs one append. A strip goes out every few milliseconds to whoever reads the
+tape, in another process: nothing is read here, and nobody waits for the reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from exporter.capture.plane.tap import Phase
+
+CLIENT, UPSTREAM, CLOSED, OVERRUN, ASKED = range(5)
+"""What an entry says: bytes of the client or of the upstream, the end of a connection, that it cannot be
+followed any more, or that its phase is asked for."""
+
+Entry = tuple[int, int, bytes | int, float]
+"""Number of the connection, what happened, the bytes (or their number only), and when, in seconds since the
+epoch."""
+
+Standing = tuple[int, int, Phase]
+"""Number of a connection, how many of its entries were read, and its phase after them."""
+
+_ENTRY_BYTES = 128  # what an entry costs besides its bytes
+
+
+class Reel(Protocol):
+    """Where strips go. Its methods are called on the event loop, and do not wait."""
+
+    def write(self, strip: list[Entry], /) -> None:
+        """Take a strip."""
+
+    def unsent(self) -> int:
+        """Bytes of strips that the reader has not fetched yet."""
+
+
+class TapedConnection:
+    """One connection's way onto the tape."""
+
+    __slots__ = ("_done", "_epoch", "_gap", "_kept", "_noted", "_number", "_tape", "_told")
+
+    def __init__(self, tape: Tape, number: int) -> None:
+        self._tape = tape
+        self._number = number
+        self._done = False
+        self._noted = 0
+        self._told: tuple[int, Phase | None] = (0, "idle")
+        self._epoch = self._kept = 0
+        self._gap = (-1, -1)
+
+    def from_client(self, data: bytes, /) -> None:
+        """Note bytes that went up."""
+        if not self._done:
+            self._note(CLIENT, data)
+
+    def from_upstream(self, data: bytes, /) -> None:
+        """Note bytes that went down."""
+        if not self._done:
+            self._note(UPSTREAM, data)
+
+    def closed(self) -> None:
+        """Note the end."""
+        # The reader keeps in mind even what it cannot follow, until it ends.
+        self._tape.put((self._number, CLOSED, b"", self._tape.clock()))
+        self._tape.forget(self._number)
+
+    def phase(self) -> Phase:
+        """Where the connection stands; "unknown" until the reader has said so of all that passed."""
+        if self._done:
+            return "unfollowed"
+        noted, phase = self._told
+        if noted != self._noted:
+            self._told = (self._noted, None)
+            self._tape.put((self._number, ASKED, self._noted, 0.0))
+            return "unknown"
+        return phase or "unknown"
+
+    def told(self, noted: int, phase: Phase) -> None:
+        """The reader says where the connection stood after so many entries."""
+        if phase == "unfollowed":
+            self._done = True
+        elif noted == self._noted:
+            self._told = (noted, phase)
+
+    def give_up(self) -> None:
+        """Note nothing any more."""
+        self._done = True
+
+    def _note(self, what: int, data: bytes) -> None:
+        tape = self._tape
+        if tape.roomy:
+            self._noted += 1
+            tape.put((self._number, what, data, tape.clock()))
+        else:
+            self._note_in_haste(what, data)
+
+    def _note_in_haste(self, what: int, data: bytes) -> None:
+        """The reader is behind: what one connection may have waiting is bounded, and what all may have.
+
+        Beyond that the bytes go and their number stays: inside a long body it is all that the reader needs.
+        """
+        tape = self._tape
+        if self._epoch != tape.epoch:
+            self._epoch, self._kept = tape.epoch, 0
+        waiting = tape.waiting()
+        if waiting > tape.max_bytes + tape.max_gap_bytes:
+            self._done = True
+            self._noted += 1
+            tape.put((self._number, OVERRUN, b"", tape.clock()))
+        elif self._kept + len(data) <= tape.max_connection_bytes and waiting + len(data) <= tape.max_bytes:
+            self._kept += len(data) + _ENTRY_BYTES
+            self._noted += 1
+            tape.put((self._number, what, data, tape.clock()))
+        else:
+            self._gap = tape.put_gap(self._gap, (self._number, what, len(data), tape.clock()))
+            self._noted += 1
+
+
+class Tape:
+    """A :class:`~exporter.capture.plane.tap.Tap` that hands on strips of what passed.
+
+    Parameters
+    ----------
+    max_bytes, max_connection_bytes
+        Of what the reader has not fetched: of all connections together, and of one. Beyond them bytes
+        are only counted; if that goes on, or makes a connection impossible to follow, it is given up.
+    interval_seconds
+        How long an entry waits for others at most.
+    strip_bytes
+        A strip that has grown to this size waits no longer.
+    clock
+        Seconds since the epoch.
+    """
+
+    max_gap_bytes = 1024 * 1024
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 16 * 1024 * 1024,
+        max_connection_bytes: int = 2 * 1024 * 1024,
+        interval_seconds: float = 0.005,
+        strip_bytes: int = 128 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.max_connection_bytes = max_connection_bytes
+        self.clock = clock
+        self.roomy = True
+        self.epoch = 0
+        self.abandoned = 0
+        self._interval = interval_seconds
+        self._strip_bytes = strip_bytes
+        self._strip: list[Entry] = []
+        self._size = 0
+        self._strips = 0
+        self._reel: Reel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._numbers = itertools.count()
+        self._connections: dict[int, TapedConnection] = {}
+
+    def connection_opened(self) -> TapedConnection:
+        """Begin to note a connection."""
+        number = next(self._numbers)
+        connection = TapedConnection(self, number)
+        if self._reel is None:
+            connection.give_up()
+            self.abandoned += 1
+        self._connections[number] = connection
+        return connection
+
+    def start(self, reel: Reel) -> None:
+        """Hand strips to ``reel``, on the event loop that runs."""
+        self._loop = asyncio.get_running_loop()
+        self._reel = reel
+        self.roomy = True
+
+    def interrupt(self) -> None:
+        """The reader is gone, and whoever follows it cannot know where the connections stand."""
+        self._reel = None
+        for connection in self._connections.values():
+            connection.give_up()
+        self.abandoned += len(self._connections)
+        self._strip, self._size = [], 0
+
+    def told(self, standings: list[Standing]) -> None:
+        """The reader says where connections stand."""
+        for number, noted, phase in standings:
+            connection = self._connections.get(number)
+            if connection is not None:
+                connection.told(noted, phase)
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry."""
+        self._strip.append(entry)
+        data = entry[2]
+        self._size += _ENTRY_BYTES + (len(data) if isinstance(data, bytes) else 0)
+        if self._size > self._strip_bytes:
+            self.flush()
+        elif self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(self._interval, self.flush)
+
+    def put_gap(self, last: tuple[int, int], entry: Entry) -> tuple[int, int]:
+        """Add bytes that were not kept to the gap at ``last``, if the same connection's last entry it is.
+
+        Gives the place of the entry, for the next time.
+        """
+        strip, place = last
+        if strip == self._strips and place == len(self._strip) - 1:
+            number, what, n_bytes, _ = self._strip[place]
+            if (number, what) == entry[:2] and isinstance(n_bytes, int) and isinstance(entry[2], int):
+                self._strip[place] = (number, what, n_bytes + entry[2], entry[3])
+                return last
+        self.put(entry)
+        return self._strips, len(self._strip) - 1
+
+    def waiting(self) -> int:
+        """Bytes that the reader has not fetched."""
+        return self._size + (self._reel.unsent() if self._reel is not None else 0)
+
+    def forget(self, number: int) -> None:
+        """A connection is gone."""
+        self._connections.pop(number, None)
+
+    def flush(self) -> None:
+        """Hand on what waits, and see how far behind the reader is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        strip, self._strip, self._size = self._strip, [], 0
+        self._strips += 1
+        if self._reel is None:
+            return
+        unsent = self._reel.unsent()
+        self.roomy = unsent <= self.max_connection_bytes
+        if unsent == 0:
+            self.epoch += 1
+        if strip:
+            self._reel.write(strip)

@@ -1,0 +1,122 @@
+"""Strips of the data plane's tape, read as HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from exporter.capture.exchange import Exchange
+from exporter.capture.http1 import KINDS, Http1Follower, Kind, Observer, Passed
+from exporter.capture.http1_head import Select
+from exporter.capture.plane.tape import ASKED, CLIENT, CLOSED, OVERRUN, Entry, Standing
+
+logger = logging.getLogger(__name__)
+
+Deliver = Callable[[list[Exchange], list[Passed]], None]
+"""Takes completed exchanges, wanted and not; must not wait."""
+
+
+class _Seen:
+    """A connection as far as it has been read."""
+
+    __slots__ = ("entries", "follower", "given_up")
+
+    def __init__(self, observer: Observer) -> None:
+        self.follower = Http1Follower(observer)
+        self.entries = 0
+        self.given_up = False
+
+
+class TapeReader:
+    """Turns strips into exchanges. Used from one thread.
+
+    Parameters
+    ----------
+    select
+        (method, path) to whether an exchange's headers and bodies are wanted.
+    deliver
+        Gets the completed exchanges of each strip.
+    max_body_bytes
+        Of one kept body.
+    max_kept_bytes
+        Of the bodies of all exchanges that are under way.
+    """
+
+    def __init__(
+        self,
+        select: Select,
+        deliver: Deliver,
+        *,
+        max_body_bytes: int = 1024 * 1024,
+        max_kept_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.unfollowed: dict[str, int] = dict.fromkeys(KINDS, 0)
+        self.failures = 0
+        self._deliver = deliver
+        self._shared = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
+        self._seen: dict[int, _Seen] = {}
+
+    def read(self, strip: Sequence[Entry]) -> list[Standing]:
+        """Read a strip and deliver what it completes.
+
+        Gives the phases that were asked for, and "unfollowed" for each connection of which nothing
+        more has to be noted.
+        """
+        standings: list[Standing] = []
+        connections = self._seen
+        for entry in strip:
+            number = entry[0]
+            seen = connections.get(number)
+            if seen is None:
+                if entry[1] == CLOSED:
+                    continue
+                seen = connections[number] = _Seen(self._shared)
+            try:
+                self._read(seen, entry, standings)
+            except Exception:
+                self.failures += 1
+                logger.exception("reading a connection failed; it goes on unobserved")
+                self._give_up(seen, "failed")
+                standings.append((number, seen.entries, "unfollowed"))
+        shared = self._shared
+        if shared.exchanges or shared.passed:
+            exchanges, shared.exchanges = shared.exchanges, []
+            passed, shared.passed = shared.passed, []
+            try:
+                self._deliver(exchanges, passed)
+            except Exception:
+                self.failures += 1
+                logger.exception("%d exchanges could not be delivered", len(exchanges) + len(passed))
+        return standings
+
+    def _read(self, seen: _Seen, entry: Entry, standings: list[Standing]) -> None:
+        number, what, data, at = entry
+        follower = seen.follower
+        if what == ASKED:
+            standings.append((number, seen.entries, follower.phase))
+            return
+        seen.entries += 1
+        if what == CLOSED:
+            del self._seen[number]
+            follower.closed(at)
+        elif what == OVERRUN:
+            follower.give_up("overrun")
+        elif isinstance(data, bytes):
+            if what == CLIENT:
+                follower.from_client(data, at)
+            else:
+                follower.from_upstream(data, at)
+        elif what == CLIENT:
+            follower.client_gap(data)
+        else:
+            follower.upstream_gap(data, at)
+        kind = follower.kind
+        if kind is not None and not seen.given_up:
+            self._give_up(seen, kind)
+            standings.append((number, seen.entries, "unfollowed"))
+
+    def _give_up(self, seen: _Seen, kind: Kind) -> None:
+        if not seen.given_up:
+            seen.given_up = True
+            self.unfollowed[kind] += 1
+            seen.follower.give_up(kind)

@@ -1,0 +1,168 @@
+"""The data plane's side of its desk: started before anything listens, restarted when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from exporter.capture.plane.tape import Entry, Tape
+from exporter.helper.link import Messages, framed
+from exporter.helper.spawn import spawn
+from exporter.sidecar.messages import Open, Opened, Refused, Report, Strip, Told
+
+log = logging.getLogger(__name__)
+
+_PROGRAM = "exporter.sidecar.desk"
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_LAST_WORDS_SECONDS = 15.0
+
+
+class DeskProcess:
+    """A desk in a process of its own. All methods belong to the event loop.
+
+    Parameters
+    ----------
+    opening
+        What the desk gets to know first.
+    tape
+        What it reads.
+    report
+        Gives the data plane's state, for the desk.
+    """
+
+    def __init__(self, opening: Open, tape: Tape, report: Callable[[], Report]) -> None:
+        self._opening = opening
+        self._tape = tape
+        self._report = report
+        self._stopping = False
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._connection: _Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._restarting: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Start the desk and wait until everything is there; gives the admin listener's address.
+
+        Raises
+        ------
+        InferenceExporterError
+            If the configuration cannot serve.
+        OSError
+            If no process can be started, or it dies before it has said anything.
+        """
+        self._process, sock = spawn(_PROGRAM, os.environ)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_unix_connection(lambda: _Connection(self._tape), sock=sock)
+        connection.send(self._opening)
+        answer = await connection.answer
+        if isinstance(answer, Refused):
+            await self._bury()
+            raise answer.error
+        if not isinstance(answer, Opened):
+            await self._bury()
+            raise OSError("the desk ended before it was ready")
+        self._connection = connection
+        connection.send(self._report())
+        self._tape.start(connection)
+        connection.lost.add_done_callback(self._lost)
+        return answer.admin
+
+    def send(self, message: object) -> None:
+        """Tell the desk something, if it is there."""
+        if self._connection is not None:
+            self._connection.send(message)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Hand on the rest of the tape, and wait until the desk has dealt with all of it."""
+        self._stopping = True
+        if self._restarting is not None:
+            self._restarting.cancel()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._tape.flush()
+        connection.finish()
+        try:
+            await asyncio.wait_for(connection.lost, grace_seconds + _LAST_WORDS_SECONDS)
+        except asyncio.TimeoutError:
+            log.warning("the desk did not end by itself, and is killed")
+        await self._bury()
+
+    def _lost(self, _: Any) -> None:
+        self._tape.interrupt()
+        self._connection = None
+        if not self._stopping:
+            self._restarting = asyncio.get_running_loop().create_task(self._restart())
+
+    async def _restart(self) -> None:
+        status = await self._bury()
+        log.error("the desk died (exit status %s); traffic passes, and a new one is started", status)
+        while True:
+            await asyncio.sleep(self._pause)
+            self._pause = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause)
+            try:
+                await self.start()
+            except Exception as error:
+                log.error("no desk could be started: %s", error)
+            else:
+                log.info("a new desk has taken over; connections that are open stay unobserved")
+                return
+
+    async def _bury(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        # If it has ended by itself, it shall have the time to say with which status.
+        try:
+            return await asyncio.to_thread(process.wait, 0.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return await asyncio.to_thread(process.wait)
+
+
+class _Connection(asyncio.Protocol):
+    """The socket to the desk, and the reel that strips go onto."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, tape: Tape) -> None:
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Any] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self._tape = tape
+        self._messages = Messages()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._messages.feed(data):
+            if isinstance(message, Told):
+                self._tape.told(message.standings)
+            elif not self.answer.done():
+                self.answer.set_result(message)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def send(self, message: object) -> None:
+        if not self.transport.is_closing():
+            self.transport.writelines(framed(message))
+
+    def finish(self) -> None:
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def write(self, strip: list[Entry], /) -> None:
+        self.send(Strip(strip))
+
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()

@@ -1,0 +1,64 @@
+"""What the data plane and the desk say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.capture.plane.limits import ProxyStats
+from exporter.capture.plane.tape import Entry, Standing
+from exporter.config import Config
+
+
+@dataclass(frozen=True)
+class Open:
+    """To the desk, first of all: what to watch, the file that it came from, and how much to log."""
+
+    config: Config
+    path: Path | None
+    log_level: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """To the desk: what passed."""
+
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Report:
+    """To the desk: how the data plane stands.
+
+    ``abandoned`` counts connections that passed unread, since there was no desk or it died.
+    """
+
+    stats: ProxyStats
+    abandoned: int
+    draining: bool
+
+
+@dataclass(frozen=True)
+class Reload:
+    """To the desk: read the configuration file again."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """To the data plane: everything is there, and the admin listener answers at ``admin``."""
+
+    admin: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """To the data plane: the configuration cannot serve."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Told:
+    """To the data plane: where connections stand."""
+
+    standings: list[Standing]
