@@ -230,6 +230,13 @@ def test_a_request_that_waits_is_taken_over(
             "idle",
             [(3, 2), (0, 2)],
         ),
+        ([("up", b"yz"), ("down", OK[:-1]), ("down", b"k")], None, "idle", [(3, 2)]),
+        (
+            [("up", b"yz"), ("down", OK[:-1]), ("up", GET[:1]), ("up", GET[1:]), ("down", b"k" + OK)],
+            None,
+            "idle",
+            [(3, 2), (0, 2)],
+        ),
         ([("up", b"yz"), ("down", OK[:-2]), ("down gap", 2)], None, "idle", [(3, 2)]),
         ([("up", b"yz"), ("down", OK[:-1]), ("down gap", 2)], "overrun", "unfollowed", []),
         ([("up", b"yz"), ("down", OK[:-1]), ("closed", None)], None, "idle", [(3, 1)]),
@@ -263,6 +270,35 @@ def test_only_what_passed_is_counted_as_kept() -> None:
     assert (exchange.request_body, exchange.response_size) == (b"12345678", 2)
     assert exchange.response_truncated
     assert observer.kept_bytes == 1
+
+
+def test_room_that_was_there_for_the_first_part_may_be_gone_for_the_second() -> None:
+    observer = wanting(max_kept_bytes=4)
+    first, second = Http1Follower(observer), Http1Follower(observer)
+    first.from_client(post(b"xyz")[:-2], 0.0)
+    second.from_client(post(b"12"), 1.0)
+    first.from_client(b"yz", 2.0)
+    second.from_upstream(OK[:-1], 3.0)
+    first.from_upstream(OK, 4.0)
+    assert [(e.request_truncated, e.response_truncated) for e in observer.exchanges] == [(True, True)]
+    third, _ = follow(("up", post(b"1")), observer=observer)
+    second.from_upstream(b"k", 5.0)
+    third.from_upstream(OK, 6.0)
+    assert [(e.request_truncated, e.response_truncated) for e in observer.exchanges[1:]] == [
+        (False, True),
+        (False, False),
+    ]
+    assert observer.kept_bytes == 0
+
+
+def test_exchanges_wanted_and_not_on_one_connection() -> None:
+    observer = Observer(lambda _, path: path == "/p", max_body_bytes=100, max_kept_bytes=100)
+    other = post(b"abcd", b"/other")
+    steps = [("up", post(b"xyz")), ("down", OK[:-1]), ("down", b"k"), ("up", other[:-1]), ("closed", None)]
+    follow(*steps, observer=observer)
+    assert [(e.path, e.request_body, e.response_body) for e in observer.exchanges] == [("/p", b"xyz", b"ok")]
+    assert [(e.path, e.request_size, e.aborted) for e in observer.passed] == [("/other", 3, True)]
+    assert observer.kept_bytes == 0
 
 
 def test_the_body_of_a_request_that_waits_is_counted_as_kept() -> None:
