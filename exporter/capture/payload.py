@@ -98,7 +98,10 @@ def request_json(exchange: Exchange) -> Any:
 
 def response_json(exchange: Exchange) -> Any:
     """The answer's body as JSON."""
-    return parse_json(response_bytes(exchange), "answer")
+    body = exchange.response_body
+    if exchange.response_truncated or header(exchange.response_headers, b"content-encoding") is not None:
+        body = response_bytes(exchange)
+    return parse_json(body, "answer")
 
 
 def parse_json(body: bytes, which: str) -> Any:

@@ -74,11 +74,11 @@ def class_name(value: Any) -> str | None:
 
 def as_vector(value: Any) -> Any:
     """A one-dimensional numeric array, numpy or the kind it came as; None where it is not one."""
-    if type(value) is list and 0 < len(value) <= _MAX_PACKED:
+    if type(value) is list and 0 < (n := len(value)) <= _MAX_PACKED:
         # Three times as fast as numpy, for a list of plain numbers. What is none of that is left to numpy.
-        vector = np.empty(len(value), dtype=np.float32)
+        vector = np.empty(n, np.float32)
         try:
-            _packer(len(value))(vector, 0, *value)
+            _packer(n)(vector, 0, *value)
         except struct.error:
             pass
         else:
