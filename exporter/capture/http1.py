@@ -6,6 +6,7 @@ cannot be followed gives the connection a :attr:`Http1Follower.kind`; its bytes 
 
 from __future__ import annotations
 
+from exporter.capture.http1_body import TAIL_BYTES
 from exporter.capture.http1_conversation import Conversation
 from exporter.capture.http1_head import RequestHead, ResponseHead
 from exporter.capture.http1_kind import KINDS, Kind
@@ -14,7 +15,7 @@ from exporter.capture.http1_turns import MAX_OUTSTANDING, Observer
 from exporter.capture.http1_whole import WholeExchange
 from exporter.capture.plane.tap import Phase
 
-__all__ = ["KINDS", "MAX_OUTSTANDING", "Http1Follower", "Kind", "Observer", "Passed"]
+__all__ = ["KINDS", "MAX_OUTSTANDING", "TAIL_BYTES", "Http1Follower", "Kind", "Observer", "Passed"]
 
 
 class Http1Follower:
@@ -127,16 +128,19 @@ class Http1Follower:
         conversation.from_upstream(data, at)
         self._between = conversation.idle
 
-    def client_gap(self, n_bytes: int) -> None:
-        """Bytes of the client passed that were not kept."""
+    def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
+        """Bytes of the client passed that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``.
+
+        Inside a chunked body they make it possible to go on.
+        """
         conversation = self._converse()
-        conversation.client_gap(n_bytes)
+        conversation.client_gap(n_bytes, tail)
         self._between = conversation.idle
 
-    def upstream_gap(self, n_bytes: int, at: float) -> None:
-        """Bytes of the upstream passed at ``at`` that were not kept."""
+    def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
+        """Bytes of the upstream passed at ``at`` that were not kept, likewise."""
         conversation = self._converse()
-        conversation.upstream_gap(n_bytes, at)
+        conversation.upstream_gap(n_bytes, at, tail)
         self._between = conversation.idle
 
     def give_up(self, kind: Kind) -> None:

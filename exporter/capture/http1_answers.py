@@ -59,10 +59,10 @@ class Answers:
         if isinstance(self._body, UntilCloseBody):
             self._answered(at)
 
-    def skip(self, n_bytes: int, at: float) -> None:
-        """Bytes passed at ``at`` that were not kept."""
+    def skip(self, n_bytes: int, at: float, tail: bytes) -> None:
+        """Bytes passed at ``at`` that were not kept, but for the last few."""
         body = self._body
-        if body is None or not body.skip(n_bytes):
+        if body is None or not body.skip(n_bytes, tail):
             raise NotFollowedError("overrun")
         self._turns.waiting[0].exchange.response_gap(n_bytes)
         if body.done:

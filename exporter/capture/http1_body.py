@@ -16,6 +16,9 @@ Sink = Callable[[bytes], None]
 
 _MAX_LINE_BYTES = 8192
 _MAX_TRAILER_BYTES = 64 * 1024
+_END = b"\r\n0\r\n\r\n"
+TAIL_BYTES = len(_END)
+"""What must be kept of a gap for the end of a chunked body to be seen in it."""
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
 
 
@@ -27,8 +30,11 @@ class Body(Protocol):
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         """Read from ``data[start:]``; return the offset of the first byte after the message."""
 
-    def skip(self, n_bytes: int) -> bool:
-        """Pass over bytes of the body that were not kept; False if more than the body may lie among them."""
+    def skip(self, n_bytes: int, tail: bytes) -> bool:
+        """Pass over bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
+
+        False if that makes it impossible to say where the body ends.
+        """
 
 
 class LengthBody:
@@ -51,7 +57,7 @@ class LengthBody:
         sink(data[start:] if start else data)
         return len(data)
 
-    def skip(self, n_bytes: int) -> bool:
+    def skip(self, n_bytes: int, _tail: bytes) -> bool:
         if n_bytes > self.remaining:
             return False
         self.remaining -= n_bytes
@@ -71,25 +77,32 @@ class UntilCloseBody:
         sink(data[start:] if start else data)
         return len(data)
 
-    def skip(self, n_bytes: int) -> bool:
+    def skip(self, n_bytes: int, _tail: bytes) -> bool:
         return n_bytes >= 0
 
 
 class ChunkedBody:
-    """A chunked body with its trailers, which are passed over."""
+    """A chunked body with its trailers, which are passed over.
 
-    __slots__ = ("_line", "_remaining", "_state", "_trailer_bytes", "done")
+    After a gap that is not within one chunk the chunks are lost: all bytes are taken for the body's, up
+    to those that look like its end where a piece ends or another answer begins.
+    """
 
-    _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
+    __slots__ = ("_line", "_remaining", "_state", "_tail", "_trailer_bytes", "done")
+
+    _SIZE, _DATA, _DATA_END, _TRAILER, _LOST = range(5)
 
     def __init__(self) -> None:
         self.done = False
         self._state = self._SIZE
         self._remaining = 0
         self._line = b""
+        self._tail = b""
         self._trailer_bytes = 0
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
+        if self._state == self._LOST:
+            return self._feed_lost(data, start, sink)
         position, end = start, len(data)
         while position < end and not self.done:
             if self._state == self._DATA:
@@ -132,8 +145,27 @@ class ChunkedBody:
             if self._trailer_bytes > _MAX_TRAILER_BYTES:
                 raise NotFollowedError("malformed")
 
-    def skip(self, n_bytes: int) -> bool:
-        if self._state != self._DATA or n_bytes >= self._remaining:
+    def skip(self, n_bytes: int, tail: bytes) -> bool:
+        if self._state == self._DATA and n_bytes < self._remaining:
+            self._remaining -= n_bytes
+            return True
+        if not tail:
             return False
-        self._remaining -= n_bytes
+        self._state = self._LOST
+        self._look_for_end(tail)
         return True
+
+    def _feed_lost(self, data: bytes, start: int, sink: Sink) -> int:
+        if self._tail.endswith(b"\r\n\r\n") and data.startswith(b"HTTP/1.", start):
+            self.done = True  # there were trailers
+            return start
+        found = data.find(_END + b"HTTP/1.", start)
+        end = len(data) if found < 0 else found + len(_END)
+        piece = data[start:end]
+        sink(piece)
+        self._look_for_end(piece)
+        return end
+
+    def _look_for_end(self, data: bytes) -> None:
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        self.done = self._tail == _END

@@ -76,19 +76,19 @@ class Conversation:
             except NotFollowedError as error:
                 self.give_up(error.kind)
 
-    def client_gap(self, n_bytes: int) -> None:
-        """Bytes of the client passed that were not kept."""
+    def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
+        """Bytes of the client passed that were not kept, but for the last few, if they are known."""
         if self.kind is None:
             try:
-                self._requests.skip(n_bytes)
+                self._requests.skip(n_bytes, tail)
             except NotFollowedError as error:
                 self.give_up(error.kind)
 
-    def upstream_gap(self, n_bytes: int, at: float) -> None:
-        """Bytes of the upstream passed at ``at`` that were not kept."""
+    def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
+        """Bytes of the upstream passed at ``at`` that were not kept, but for the last few."""
         if self.kind is None:
             try:
-                self._answers.skip(n_bytes, at)
+                self._answers.skip(n_bytes, at, tail)
             except NotFollowedError as error:
                 self.give_up(error.kind)
 

@@ -84,10 +84,10 @@ class Requests:
         else:
             self._asked(turn)
 
-    def skip(self, n_bytes: int) -> None:
-        """Bytes passed that were not kept."""
+    def skip(self, n_bytes: int, tail: bytes) -> None:
+        """Bytes passed that were not kept, but for the last few."""
         turn, body = self.asking, self._body
-        if turn is None or body is None or not body.skip(n_bytes):
+        if turn is None or body is None or not body.skip(n_bytes, tail):
             raise NotFollowedError("overrun")
         turn.exchange.request_gap(n_bytes)
         if body.done:

@@ -278,9 +278,9 @@ def test_room_that_was_there_for_the_first_part_may_be_gone_for_the_second() -> 
     first.from_client(post(b"xyz")[:-2], 0.0)
     second.from_client(post(b"12"), 1.0)
     first.from_client(b"yz", 2.0)
-    second.from_upstream(OK[:-1], 3.0)
-    first.from_upstream(OK, 4.0)
+    first.from_upstream(OK, 3.0)
     assert [(e.request_truncated, e.response_truncated) for e in observer.exchanges] == [(True, True)]
+    second.from_upstream(OK[:-1], 4.0)
     third, _ = follow(("up", post(b"1")), observer=observer)
     second.from_upstream(b"k", 5.0)
     third.from_upstream(OK, 6.0)
