@@ -61,6 +61,7 @@ class Monitor:
         self.model = config.model
         self.handler = handler
         self.ledger = Ledger(LedgerInstruments(instruments, config.model))
+        self._instruments = instruments
         self._queue: QueueConfig = config.queue
         self._shared = multiprocess_folder() is not None
         self._shift = self._new_shift()
@@ -94,7 +95,8 @@ class Monitor:
         self._shift.worker.stop(self._queue.drain_seconds)
         self._shift.account.close()
         self.handler.stop()
-        self.publish()
+        # Not by ourselves: a scrape may be under way, and shall not see half of it.
+        self._instruments.refresh()
 
     def after_fork(self) -> None:
         """In a child process: threads did not come along, and the parent's queue is the parent's."""
@@ -122,4 +124,4 @@ class Monitor:
         self.handler.handle(account, batch)
         if self._shared:
             # Another process may answer the next scrape.
-            self.publish()
+            self._instruments.refresh()

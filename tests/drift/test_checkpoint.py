@@ -196,6 +196,7 @@ def test_a_folder_that_is_not_there_fails_without_harm(fitted: Path, tmp_path: P
 
 _KILLED = """
 import sys
+import time
 import numpy as np
 from pathlib import Path
 from exporter.config import Config, DriftConfig, QueueConfig
@@ -213,6 +214,7 @@ runtime.start()
 for n, row in enumerate(np.load(stream)):
     runtime.submit(Observation("m", "hook", float(n), embedding=row), "hook")
     print(n, flush=True)
+    time.sleep(0.001)
 """
 
 
