@@ -7,6 +7,7 @@ a second that is time with the interpreter lock held, taken from the service's o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,14 @@ def observe_all(histogram: Histogram, amounts: Sequence[float] | NDArray[np.floa
     if not values.size:
         return
     # prometheus-client has no public way to add more than one observation at a time.
-    bounds, buckets = histogram._upper_bounds, histogram._buckets
+    buckets = histogram._buckets
     histogram._sum.inc(float(values.sum()))
-    counts = np.bincount(np.searchsorted(bounds, values))
-    for index in np.flatnonzero(counts).tolist():
-        buckets[index].inc(int(counts[index]))
+    counts = np.bincount(_bounds(tuple(histogram._upper_bounds)).searchsorted(values))
+    for index, n in enumerate(counts.tolist()):
+        if n:
+            buckets[index].inc(n)
+
+
+@lru_cache(maxsize=64)
+def _bounds(upper: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.array(upper)
