@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from fastapi import FastAPI
 
-from exporter import InferenceExporter
 from exporter.capture.exchange import Exchange
-from exporter.detect import OnlineMMD
+from tests.identity.rig import Rig, answers_of, differences
 from tests.identity.service import Log, create_app, everything, served
 
 HANG_SECONDS = 30.0
@@ -22,75 +18,6 @@ HANG_SECONDS = 30.0
 
 class Failure(Exception):
     """What the stages below raise."""
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("files") / "data.bin"
-    path.write_bytes(bytes(range(256)) * 700)
-    return path
-
-
-@pytest.fixture(scope="module")
-def bare(file: Path) -> dict[str, bytes]:
-    """The answers of the service without the hook."""
-    log: Log = []
-    with served(create_app(log, file)) as port:
-        return everything(port, log)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("reference") / "detector.npz"
-    rows = np.random.default_rng(0).standard_normal((100, 2))
-    OnlineMMD.fit(rows, window=5, expected_run_length=1000, seed=0).save(path)
-    return path
-
-
-class Rig:
-    """A service with the hook on, all of it: capture of every path, detector, checkpoint, live module."""
-
-    def __init__(self, reference: Path, folder: Path) -> None:
-        self.events: list[Any] = []
-        self.before_event: Callable[[], None] = lambda: None
-        self.exporter = InferenceExporter(
-            model="m",
-            capture={"paths": ["/*"]},
-            drift=[
-                {
-                    "reference": str(reference),
-                    "checkpoint": str(folder / "checkpoint.npz"),
-                    "checkpoint_interval": "1ms",
-                }
-            ],
-            queue={"flush_interval_seconds": 0.005, "drain_seconds": 1},
-            on_event=self._event,
-        )
-        self.monitor = self.exporter.runtime.monitor
-        self.pipeline = self.exporter.runtime.pipeline
-        self.watch = self.pipeline.watches[0]
-
-    def _event(self, event: Any) -> None:
-        self.before_event()
-        self.events.append(event)
-
-    def put_on(self, app: FastAPI) -> FastAPI:
-        module = torch.nn.Sequential(torch.nn.Linear(2, 2))
-        self.exporter.instrument(app).expose(app).watch(module)
-        return app
-
-    def sample(self, name: str, **labels: str) -> float:
-        value = self.exporter.registry.get_sample_value(name, labels)
-        assert value is not None, (name, labels)
-        return value
-
-    def errors(self, stage: str) -> float:
-        return self.sample("inference_exporter_errors_total", stage=stage)
-
-
-@pytest.fixture
-def rig(reference: Path, tmp_path: Path) -> Rig:
-    return Rig(reference, tmp_path)
 
 
 @pytest.fixture
@@ -105,18 +32,8 @@ def hang() -> Iterator[Callable[..., Any]]:
     over.set()
 
 
-def answers_of(rig: Rig, file: Path) -> dict[str, bytes]:
-    log: Log = []
-    with served(rig.put_on(create_app(log, file))) as port:
-        return everything(port, log)
-
-
 def broken(*_: Any, **__: Any) -> Any:
     raise Failure("broken on purpose")
-
-
-def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
-    return [name for name in one if one[name] != other[name]]
 
 
 def test_every_kind_of_answer_is_the_same_with_the_hook(rig: Rig, bare: dict[str, bytes], file: Path):

@@ -1,0 +1,73 @@
+"""The answer is sacred, whatever becomes of the helper process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.identity.rig import Rig, answers_of, differences
+
+pytestmark = pytest.mark.usefixtures("isolated")
+
+
+@pytest.fixture
+def meddler(rig: Rig) -> Iterator[threading.Event]:
+    """Kills every helper that it finds, until it is told to stop."""
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.is_set():
+            pid = rig.monitor.handler.pid
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield over
+    over.set()
+    thread.join()
+
+
+def test_with_a_helper_that_works(rig: Rig, bare: dict[str, bytes], file: Path):
+    assert differences(bare, answers_of(rig, file)) == []
+    assert rig.sample("prediction_confidence_count", model="m") >= 15
+    assert rig.sample("drift_detector_state", model="m", detector="mmd", state="ready") == 1
+    assert len(rig.events) == 1
+    assert [rig.errors(stage) for stage in ("extract", "detect", "notify")] == [0, 0, 0]
+    assert rig.monitor.ledger.balance().balanced
+
+
+def test_with_helpers_that_die(rig: Rig, bare: dict[str, bytes], file: Path, meddler: threading.Event):
+    assert differences(bare, answers_of(rig, file)) == []
+    meddler.set()
+    balance = rig.monitor.ledger.balance()
+    assert balance.balanced
+    assert balance.queued == 0
+    assert balance.dropped["failed"] + balance.dropped.get("stopped", 0) > 0
+    assert rig.errors("detect") > 0
+
+
+def test_with_a_helper_that_hangs(rig: Rig, bare: dict[str, bytes], file: Path):
+    rig.exporter.start()
+    os.kill(rig.monitor.handler.pid, signal.SIGSTOP)
+    assert differences(bare, answers_of(rig, file)) == []
+    balance = rig.monitor.ledger.balance()
+    assert balance.balanced
+    assert balance.queued == 0
+    assert balance.dropped["stopped"] == balance.observed > 15
+
+
+def test_with_no_helper_to_be_had(
+    rig: Rig, bare: dict[str, bytes], file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "executable", "/does/not/exist")
+    assert differences(bare, answers_of(rig, file)) == []
+    assert rig.sample("prediction_confidence_count", model="m") >= 15
