@@ -89,6 +89,10 @@ class TapeReader:
                 logger.exception("%d exchanges could not be delivered", len(exchanges) + len(passed))
         return standings
 
+    def forget_heads(self) -> None:
+        """Ask ``select`` anew, also of requests like those seen before."""
+        self._shared.heads.forget()
+
     def _read(self, seen: _Seen, entry: Entry, standings: list[Standing]) -> None:
         number, what, data, at = entry
         follower = seen.follower
@@ -106,10 +110,12 @@ class TapeReader:
                 follower.from_client(data, at)
             else:
                 follower.from_upstream(data, at)
-        elif what == CLIENT:
-            follower.client_gap(data)
-        else:
-            follower.upstream_gap(data, at)
+        elif isinstance(data, tuple):
+            n_bytes, tail = data
+            if what == CLIENT:
+                follower.client_gap(n_bytes, tail)
+            else:
+                follower.upstream_gap(n_bytes, at, tail)
         kind = follower.kind
         if kind is not None and not seen.given_up:
             self._give_up(seen, kind)

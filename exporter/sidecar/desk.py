@@ -113,6 +113,7 @@ class Desk:
             return False
         self.config = config
         self._http.match = path_matcher(config.capture.paths)
+        self.reader.forget_heads()
         self._reloaded.set(1)
         log.info("%s was read again", self._path)
         return True

@@ -70,17 +70,27 @@ def test_kinds_are_counted_once_for_each_connection_and_told_once() -> None:
 def test_a_gap_inside_a_long_body_is_followed() -> None:
     reader, wanted, _ = reading()
     head = b"POST /predict HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"
-    reader.read([(0, CLIENT, head, 0.0), (0, CLIENT, 990_000, 0.0), (0, CLIENT, b"x" * 10_000, 0.0)])
+    reader.read([(0, CLIENT, head, 0.0), (0, CLIENT, (990_000, b"x"), 0.0), (0, CLIENT, b"x" * 10_000, 0.0)])
     reader.read([(0, UPSTREAM, OK, 1.0)])
     (exchange,) = wanted
     assert exchange.request_truncated
     assert exchange.request_size == 1_000_000
 
 
+def test_a_gap_inside_a_chunked_answer_is_followed_by_its_last_bytes() -> None:
+    reader, wanted, _ = reading()
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader.read([(0, CLIENT, GET, 0.0), (0, UPSTREAM, head, 1.0)])
+    reader.read([(0, UPSTREAM, (1 << 30, b"\r\n0\r\n\r\n"), 2.0)])
+    reader.read([(0, CLIENT, GET, 3.0), (0, UPSTREAM, OK, 4.0)])
+    assert [(e.response_truncated, e.ended) for e in wanted] == [(True, 2.0), (False, 4.0)]
+    assert reader.unfollowed["overrun"] == 0
+
+
 @pytest.mark.parametrize("what", [OVERRUN, CLIENT])
 def test_heads_that_were_not_kept_end_the_following(what: int) -> None:
     reader, wanted, _ = reading()
-    standings = reader.read([(0, what, b"" if what == OVERRUN else 500, 0.0), (0, CLIENT, GET, 0.0)])
+    standings = reader.read([(0, what, b"" if what == OVERRUN else (500, b"?"), 0.0), (0, CLIENT, GET, 0.0)])
     assert standings == [(0, 1, "unfollowed")]
     assert reader.unfollowed["overrun"] == 1
     reader.read([(0, UPSTREAM, OK, 0.0)])
@@ -138,3 +148,16 @@ def test_a_selection_that_fails_leaves_that_connection_alone(caplog: pytest.LogC
     assert reader.failures == 1
     assert reader.unfollowed["failed"] == 1
     assert standings == [(0, 1, "unfollowed")]
+
+
+def test_what_was_wanted_before_is_asked_anew() -> None:
+    paths = ["/predict"]
+    wanted: list[Any] = []
+    reader = TapeReader(lambda _m, path: path in paths, lambda exchanges, _: wanted.extend(exchanges))
+    both = [(0, CLIENT, GET, 0.0), (0, UPSTREAM, OK, 0.0)]
+    for _ in range(3):
+        reader.read(both)
+    paths.clear()
+    reader.forget_heads()
+    reader.read(both)
+    assert len(wanted) == 3

@@ -128,6 +128,19 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(sidecar: Running) -> Non
     )
 
 
+def test_after_a_reload_requests_like_those_before_are_read_by_the_new_file(sidecar: Running) -> None:
+    for _ in range(3):
+        sidecar.say("cat")
+    wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 3, what="three of them")
+    (sidecar.log.parent / "exporter.yaml").write_text("model: m\ncapture: {paths: [/other]}\n")
+    sidecar.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: "was read again" in sidecar.log.read_text(), what="the reload")
+    sidecar.say("cat")
+    sidecar.say("dog", "/other")
+    wait_for(lambda: sidecar.sample("predicted_class_total", class_name="dog") == 1, what="the new path")
+    assert sidecar.sample("predicted_class_total", class_name="cat") == 3
+
+
 def test_reload_that_needs_a_restart_says_so(sidecar: Running) -> None:
     (sidecar.log.parent / "exporter.yaml").write_text("model: another\n")
     sidecar.child.send_signal(signal.SIGHUP)

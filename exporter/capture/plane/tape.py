@@ -12,15 +12,19 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from exporter.capture.http1_body import TAIL_BYTES
 from exporter.capture.plane.tap import Phase
 
 CLIENT, UPSTREAM, CLOSED, OVERRUN, ASKED = range(5)
 """What an entry says: bytes of the client or of the upstream, the end of a connection, that it cannot be
 followed any more, or that its phase is asked for."""
 
-Entry = tuple[int, int, bytes | int, float]
-"""Number of the connection, what happened, the bytes (or their number only), and when, in seconds since the
-epoch."""
+Gap = tuple[int, bytes]
+"""How many bytes were not kept, and the last few of them."""
+
+Entry = tuple[int, int, bytes | Gap | int, float]
+"""Number of the connection, what happened, the bytes (or the gap where they were; or how many entries were
+noted when the phase is asked for), and when, in seconds since the epoch."""
 
 Standing = tuple[int, int, Phase]
 """Number of a connection, how many of its entries were read, and its phase after them."""
@@ -101,7 +105,8 @@ class TapedConnection:
     def _note_in_haste(self, what: int, data: bytes) -> None:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
 
-        Beyond that the bytes go and their number stays: inside a long body it is all that the reader needs.
+        Beyond that the bytes go, and their number and the last of them stay: inside a long body it is all
+        that the reader needs.
         """
         tape = self._tape
         if self._epoch != tape.epoch:
@@ -116,7 +121,8 @@ class TapedConnection:
             self._noted += 1
             tape.put((self._number, what, data, tape.clock()))
         else:
-            self._gap = tape.put_gap(self._gap, (self._number, what, len(data), tape.clock()))
+            gap = (len(data), data[-TAIL_BYTES:])
+            self._gap = tape.put_gap(self._gap, self._number, what, gap)
             self._noted += 1
 
 
@@ -205,18 +211,19 @@ class Tape:
         elif self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._interval, self.flush)
 
-    def put_gap(self, last: tuple[int, int], entry: Entry) -> tuple[int, int]:
-        """Add bytes that were not kept to the gap at ``last``, if the same connection's last entry it is.
+    def put_gap(self, last: tuple[int, int], number: int, what: int, gap: Gap) -> tuple[int, int]:
+        """Add a gap, to the one at ``last`` if that is the newest entry of all.
 
         Gives the place of the entry, for the next time.
         """
         strip, place = last
         if strip == self._strips and place == len(self._strip) - 1:
-            number, what, n_bytes, _ = self._strip[place]
-            if (number, what) == entry[:2] and isinstance(n_bytes, int) and isinstance(entry[2], int):
-                self._strip[place] = (number, what, n_bytes + entry[2], entry[3])
+            _, before, earlier, _ = self._strip[place]
+            if before == what and isinstance(earlier, tuple):
+                tail = (earlier[1] + gap[1])[-TAIL_BYTES:]
+                self._strip[place] = (number, what, (earlier[0] + gap[0], tail), self.clock())
                 return last
-        self.put(entry)
+        self.put((number, what, gap, self.clock()))
         return self._strips, len(self._strip) - 1
 
     def waiting(self) -> int:
