@@ -89,9 +89,19 @@ def test_a_gibibyte_each_way_with_a_slow_reader(tmp_path: Path, chunked: bool) -
             digest = hashlib.sha256()
             length = _read_body(client, digest.update, chunked)
         growth = front.memory("VmHWM") - before
+        wait_until(lambda: front.metric("http_request_duration_highr_seconds_count") == 1)
+        assert front.metric("inference_exporter_proxy_unobserved_total") == 0
+    print(f"memory grew by {growth / MIB:.1f} MiB")
     assert length == GIB
     assert digest.hexdigest() == service.received == expected.hexdigest()
     assert growth < MOST_GROWTH
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _read_body(client: socket.socket, take: Callable[[bytes], None], chunked: bool) -> int:

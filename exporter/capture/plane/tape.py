@@ -45,7 +45,7 @@ class Reel(Protocol):
 class TapedConnection:
     """One connection's way onto the tape."""
 
-    __slots__ = ("_done", "_epoch", "_gap", "_kept", "_noted", "_number", "_tape", "_told")
+    __slots__ = ("_direction", "_done", "_epoch", "_gap", "_kept", "_noted", "_number", "_tape", "_told")
 
     def __init__(self, tape: Tape, number: int) -> None:
         self._tape = tape
@@ -54,6 +54,7 @@ class TapedConnection:
         self._noted = 0
         self._told: tuple[int, Phase | None] = (0, "idle")
         self._epoch = self._kept = 0
+        self._direction = -1
         self._gap = (-1, -1)
 
     def from_client(self, data: bytes, /) -> None:
@@ -106,17 +107,20 @@ class TapedConnection:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
 
         Beyond that the bytes go, and their number and the last of them stay: inside a long body it is all
-        that the reader needs.
+        that the reader needs. Where the direction turns a message begins, whose head it does need.
         """
         tape = self._tape
         if self._epoch != tape.epoch:
-            self._epoch, self._kept = tape.epoch, 0
+            self._epoch, self._kept, self._direction = tape.epoch, 0, -1
+        turned, self._direction = what != self._direction, what
         waiting = tape.waiting()
         if waiting > tape.max_bytes + tape.max_gap_bytes:
             self._done = True
             self._noted += 1
             tape.put((self._number, OVERRUN, b"", tape.clock()))
-        elif self._kept + len(data) <= tape.max_connection_bytes and waiting + len(data) <= tape.max_bytes:
+        elif waiting + len(data) <= tape.max_bytes and (
+            turned or self._kept + len(data) <= tape.max_connection_bytes
+        ):
             self._kept += len(data) + _ENTRY_BYTES
             self._noted += 1
             tape.put((self._number, what, data, tape.clock()))

@@ -92,12 +92,13 @@ async def test_when_the_reader_has_caught_up_everything_is_kept_again():
     reel.behind = 20_000
     tape.flush()
     connection = tape.connection_opened()
+    connection.from_client(b"")
     connection.from_client(b"x" * 30_000)
     reel.behind = 0
     tape.flush()
     connection.from_client(b"y" * 30_000)
     tape.flush()
-    assert [entry[2] for entry in reel.entries] == [(30_000, b"x" * TAIL_BYTES), b"y" * 30_000]
+    assert [entry[2] for entry in reel.entries] == [b"", (30_000, b"x" * TAIL_BYTES), b"y" * 30_000]
 
 
 async def test_with_a_reader_that_hangs_memory_is_bounded_and_connections_are_given_up():
@@ -118,8 +119,29 @@ async def test_with_a_reader_that_hangs_memory_is_bounded_and_connections_are_gi
     assert {connection.phase() for connection in connections} == {"unfollowed"}
 
 
+async def test_where_the_direction_turns_a_head_may_begin_and_is_kept():
+    tape, reel = taping(max_connection_bytes=10_000)
+    reel.behind = 20_000
+    tape.flush()
+    connection = tape.connection_opened()
+    for _ in range(3):
+        connection.from_client(b"x" * 30_000)
+    connection.from_upstream(OK)
+    connection.from_upstream(b"y" * 30_000)
+    connection.from_client(GET)
+    tape.flush()
+    kinds = [(what, data if isinstance(data, tuple) else len(data)) for _, what, data, _ in reel.entries]
+    assert kinds == [
+        (CLIENT, 30_000),
+        (CLIENT, (60_000, b"x" * TAIL_BYTES)),
+        (UPSTREAM, len(OK)),
+        (UPSTREAM, (30_000, b"y" * TAIL_BYTES)),
+        (CLIENT, len(GET)),
+    ]
+
+
 async def test_gaps_of_two_directions_stay_in_order():
-    tape, reel = taping(max_connection_bytes=100)
+    tape, reel = taping(max_connection_bytes=100, max_bytes=1_000)
     reel.behind = 1_000
     tape.flush()
     connection = tape.connection_opened()
