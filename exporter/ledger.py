@@ -126,12 +126,15 @@ class Account:
 
     def admitted(self, source: Source) -> None:
         """One more observation was captured and waits."""
-        with self._ledger.lock:
-            self._ledger.observed[source] += 1
+        ledger = self._ledger
+        with ledger.lock:
+            ledger.observed[source] += 1
             if self._closed:
-                self._ledger.drop("stopped", 1)
+                ledger.drop("stopped", 1)
             else:
-                self._wait(1)
+                # On the request path: not worth a call.
+                self._waiting += 1
+                ledger.queued += 1
 
     def unfolded(self, source: Source, n: int) -> None:
         """A waiting exchange turned out to hold ``n`` observations."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from exporter.capture.exchange import AnnotatedExchange, packed_bytes
 from exporter.config import Config, QueueConfig
 from exporter.exposition import multiprocess_folder
 from exporter.instruments import Instruments, LedgerInstruments
@@ -75,7 +76,7 @@ class Monitor:
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
         shift = self._shift
-        n_bytes = len(item) if isinstance(item, bytes) else item.n_bytes
+        n_bytes = packed_bytes(item) if isinstance(item, (tuple, AnnotatedExchange)) else item.n_bytes
         shift.account.admitted(source)
         reason = shift.worker.offer((source, item), n_bytes)
         if reason is None:

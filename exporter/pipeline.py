@@ -293,7 +293,7 @@ class Pipeline:
 
 
 def _unpacked(item: Any) -> Any:
-    return unpacked(item) if isinstance(item, (bytes, AnnotatedExchange)) else item
+    return unpacked(item) if isinstance(item, (tuple, AnnotatedExchange)) else item
 
 
 def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:

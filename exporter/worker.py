@@ -163,8 +163,15 @@ class Worker(Generic[T]):
         """The next batch; nothing if fewer than ``least`` items wait."""
         with self._lock:
             waiting = len(self._items)
-            n = min(waiting, self._max_batch) if waiting >= least else 0
-            batch = [self._items.popleft() for _ in range(n)]
-            self._bytes -= sum([self._sizes.popleft() for _ in range(n)])
+            if waiting < least:
+                batch = []
+            elif waiting <= self._max_batch:
+                batch = list(self._items)
+                self._items.clear()
+                self._sizes.clear()
+                self._bytes = 0
+            else:
+                batch = [self._items.popleft() for _ in range(self._max_batch)]
+                self._bytes -= sum([self._sizes.popleft() for _ in range(self._max_batch)])
             self._busy = bool(batch)
             return batch

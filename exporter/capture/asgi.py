@@ -1,7 +1,8 @@
 """The hook's middleware: pure ASGI, holding nothing between requests.
 
-Every message goes on first, as the very object it came as; then a copy is noted. Whatever fails on
-our side is handed to ``on_error`` and never reaches the application or the server.
+Every message goes on as the very object it came as, and every piece of a body before it is looked at; of
+what passed, references are noted. Whatever fails on our side is handed to ``on_error`` and never reaches
+the application or the server.
 """
 
 from __future__ import annotations
@@ -65,21 +66,26 @@ class CaptureMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "http":
+            exchange = self._begin(scope)
+            if exchange is not None:
+                await self._http(exchange, scope, receive, send)
+                return
+        elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http" and (exchange := self._begin(scope)) is not None:
-            await self._http(exchange, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
 
     def _begin(self, scope: Scope) -> Exchange | None:
         """The record of a request, or None for one that is not captured."""
         try:
-            if not self._matches(scope["path"]):
+            path = scope["path"]
+            if not self._matches(path):
                 return None
             return Exchange(
                 scope["method"],
-                scope["path"],
+                path,
                 scope.get("query_string", b""),
                 # A copy: the application may change its own.
                 tuple(scope["headers"]),
@@ -96,24 +102,35 @@ class CaptureMiddleware:
         async def recording_receive() -> Message:
             message = await receive()
             try:
-                if message["type"] == "http.request" and (body := message.get("body", b"")):
-                    exchange.request_chunk(body)
+                if message["type"] == "http.request":
+                    body = message.get("body")
+                    if body:
+                        exchange.request_chunk(body)
             except Exception:
                 self._on_error()
             return message
 
-        async def recording_send(message: Message) -> None:
+        def recording_send(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.body":
+                return send_body(message)
+            if message["type"] == "http.response.start":
+                try:
+                    exchange.response_start(message["status"], tuple(message.get("headers", ())))
+                except Exception:
+                    self._on_error()
+            # Its own awaitable: a coroutine of ours around it would cost the request more than the note.
+            return send(message)
+
+        async def send_body(message: Message) -> None:
             nonlocal done
             await send(message)
             try:
-                if message["type"] == "http.response.body":
-                    if body := message.get("body", b""):
-                        exchange.response_chunk(body)
-                    if not message.get("more_body", False) and not done:
-                        done = True
-                        self._finish(exchange, aborted=False)
-                elif message["type"] == "http.response.start":
-                    exchange.response_start(message["status"], tuple(message.get("headers", ())))
+                body = message.get("body")
+                if body:
+                    exchange.response_chunk(body)
+                if not message.get("more_body") and not done:
+                    done = True
+                    self._finish(exchange, aborted=False)
             except Exception:
                 self._on_error()
 

@@ -6,14 +6,12 @@ the recorder never touches what it is shown.
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 _OVERHEAD_BYTES = 1024
-_MAX_PACKED_BYTES = 65_536
 
 
 class Exchange:
@@ -85,9 +83,10 @@ class Exchange:
 
     def request_chunk(self, data: bytes) -> None:
         """Add a piece of the request's body."""
-        self._request_size += len(data)
-        if self._request_size <= self.max_body_bytes and not self.request_truncated:
-            self._request_chunks = _with(self._request_chunks, data)
+        size = self._request_size = self._request_size + len(data)
+        if size <= self.max_body_bytes and not self.request_truncated:
+            chunks = self._request_chunks
+            self._request_chunks = _with(chunks, data) if chunks else data
         else:
             self.request_truncated = True
             self._request_chunks = b""
@@ -105,9 +104,10 @@ class Exchange:
 
     def response_chunk(self, data: bytes) -> None:
         """Add a piece of the answer's body."""
-        self._response_size += len(data)
-        if self._response_size <= self.max_body_bytes and not self.response_truncated:
-            self._response_chunks = _with(self._response_chunks, data)
+        size = self._response_size = self._response_size + len(data)
+        if size <= self.max_body_bytes and not self.response_truncated:
+            chunks = self._response_chunks
+            self._response_chunks = _with(chunks, data) if chunks else data
         else:
             self.response_truncated = True
             self._response_chunks = b""
@@ -167,16 +167,14 @@ class Exchange:
             size += self._response_size
         return size + _n_bytes(self.embeddings)
 
-    def packed(self) -> Packed | Exchange:
-        """The same as one block of bytes, for waiting until somebody reads it; :func:`unpacked` undoes it.
+    def packed(self) -> Packed:
+        """The same as a tuple of plain values, for waiting; :func:`unpacked` undoes it.
 
-        The dozens of small objects of a record would each move from one core's cache to another's and
-        back, and keep the garbage collector busy while they wait; that costs the event loop more than
-        all else that is done here. Large bodies are not copied: such a record stays as it is.
+        The garbage collector soon finds that there is nothing in it to look after, and forgets it. Objects
+        that wait would be walked over again and again, and with them all that a large service holds.
         """
-        if self._request_size + self._response_size > _MAX_PACKED_BYTES:
-            return self
-        state: Any = (
+        request, response = self._request_chunks, self._response_chunks
+        plain = (
             self.method,
             self.path,
             self.query,
@@ -189,46 +187,44 @@ class Exchange:
             self.request_truncated,
             self.response_truncated,
             self.aborted,
-            self.request_body,
+            b"".join(request) if isinstance(request, list) else request,
             self._request_size,
-            self.response_body,
+            b"".join(response) if isinstance(response, list) else response,
             self._response_size,
         )
-        try:
-            data = marshal.dumps(state)
-        except ValueError:  # headers of a kind of their own
-            return self
         if self.notes is None and self.embeddings is None:
-            return data
-        return AnnotatedExchange(data, self.notes, self.embeddings)
+            return plain
+        return AnnotatedExchange(plain, self.notes, self.embeddings)
+
+
+Plain = tuple[
+    str, str, bytes, Headers, int, float, float, int, Headers, bool, bool, bool, bytes, int, bytes, int
+]
+"""What an exchange holds, but for notes and embeddings; see :meth:`Exchange.packed`."""
 
 
 class AnnotatedExchange:
     """A packed exchange, and what the service itself said of it."""
 
-    __slots__ = ("data", "embeddings", "notes")
+    __slots__ = ("embeddings", "notes", "plain")
 
-    def __init__(self, data: bytes, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
-        self.data = data
+    def __init__(self, plain: Plain, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
+        self.plain = plain
         self.notes = notes
         self.embeddings = embeddings
 
-    @property
-    def n_bytes(self) -> int:
-        """What it holds in memory, roughly."""
-        return len(self.data) + _OVERHEAD_BYTES + _n_bytes(self.embeddings)
 
-
-Packed = bytes | AnnotatedExchange
-"""An exchange that waits. Bytes and nothing else where possible: the garbage collector passes over them."""
+Packed = Plain | AnnotatedExchange
+"""An exchange that waits."""
 
 
 def unpacked(item: Packed) -> Exchange:
     """The exchange that :meth:`Exchange.packed` was asked of."""
-    data, notes, embeddings = (
-        (item, None, None) if isinstance(item, bytes) else (item.data, item.notes, item.embeddings)
-    )
     exchange = Exchange.__new__(Exchange)
+    if isinstance(item, tuple):
+        plain, exchange.notes, exchange.embeddings = item, None, None
+    else:
+        plain, exchange.notes, exchange.embeddings = item.plain, item.notes, item.embeddings
     (
         exchange.method,
         exchange.path,
@@ -246,9 +242,15 @@ def unpacked(item: Packed) -> Exchange:
         exchange._request_size,
         exchange._response_chunks,
         exchange._response_size,
-    ) = marshal.loads(data)  # noqa: S302 - what packed() of this process wrote
-    exchange.notes, exchange.embeddings = notes, embeddings
+    ) = plain
     return exchange
+
+
+def packed_bytes(item: Packed) -> int:
+    """What a packed exchange holds in memory, roughly: bodies, embeddings, and a fixed overhead."""
+    if isinstance(item, tuple):
+        return _OVERHEAD_BYTES + len(item[12]) + len(item[14])
+    return packed_bytes(item.plain) + _n_bytes(item.embeddings)
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -263,9 +265,7 @@ def _n_bytes(embeddings: list[Any] | None) -> int:
     return sum([int(getattr(row, "nbytes", 0)) for row in embeddings or ()])
 
 
-def _with(chunks: bytes | list[bytes], data: bytes) -> bytes | list[bytes]:
-    if not chunks:
-        return data
+def _with(chunks: bytes | list[bytes], data: bytes) -> list[bytes]:
     if isinstance(chunks, list):
         chunks.append(data)
         return chunks

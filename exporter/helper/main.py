@@ -54,9 +54,9 @@ class Helper:
             if isinstance(message, Batch):
                 tally = Tally()
                 try:
-                    self._pipeline.handle(tally, [(source, restored(item)) for source, item in message.items])
+                    self._pipeline.handle(tally, restored(message.pieces))
                 except Exception:
-                    log.exception("a batch of %d items failed", len(message.items))
+                    log.exception("a batch failed")
                 self._report(answers=True, tally=tally)
             elif isinstance(message, Reconfigure):
                 error = None

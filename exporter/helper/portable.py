@@ -7,35 +7,62 @@ values are cleaned here; what is refused is counted here, and is known to the he
 from __future__ import annotations
 
 import dataclasses
+import logging
+import marshal
+import pickle
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from exporter.capture.exchange import AnnotatedExchange, Exchange
 from exporter.capture.values import Refuse, clean
-from exporter.pipeline import Item
+from exporter.observation import Observation
+from exporter.pipeline import Captured, Item
 
+log = logging.getLogger(__name__)
+
+# Later versions look for objects that occur more than once, which takes longer than it saves.
+_MARSHAL_VERSION = 2
+_PICKLED = b"\x80"  # how no marshalled value begins
 _PLAIN = (str, int, float, bool, type(None))
 
 
-def portable(item: Item, refuse: Refuse) -> Any:
-    """What :func:`restored` makes the item of again; ``refuse(field, reason)`` counts invalid values."""
-    if isinstance(item, bytes):
-        return item
+def portable(batch: Sequence[Captured], refuse: Refuse) -> list[bytes]:
+    """A batch in pieces, that :func:`restored` puts together again.
+
+    Nearly always the whole of it is plain values, and one piece. Otherwise there is a piece for each item;
+    one that cannot be sent at all is left out and logged. ``refuse(field, reason)`` counts values of
+    ``observe()`` that are invalid.
+    """
+    try:
+        return [marshal.dumps(cast("Any", batch), _MARSHAL_VERSION)]
+    except ValueError:
+        pass
+    pieces = []
+    for source, item in batch:
+        try:
+            pieces.append(pickle.dumps((source, _plainer(item, refuse)), pickle.HIGHEST_PROTOCOL))
+        except Exception:
+            log.exception("an item could not be handed to the helper process")
+    return pieces
+
+
+def restored(pieces: list[bytes]) -> list[Captured]:
+    """The batch that :func:`portable` was given."""
+    if len(pieces) == 1 and not pieces[0].startswith(_PICKLED):
+        batch: list[Captured] = marshal.loads(pieces[0])  # noqa: S302 - from our own process
+        return batch
+    return [pickle.loads(piece) for piece in pieces]  # noqa: S301 - likewise
+
+
+def _plainer(item: Item, refuse: Refuse) -> Item:
     if isinstance(item, AnnotatedExchange):
-        return item.data, _notes(item.notes, refuse), _rows(item.embeddings)
+        return AnnotatedExchange(item.plain, _notes(item.notes, refuse), _rows(item.embeddings))
     if isinstance(item, Exchange):
         item.notes, item.embeddings = _notes(item.notes, refuse), _rows(item.embeddings)
-        return item
-    return dataclasses.replace(item, embedding=on_host(item.embedding), features=_features(item.features))
-
-
-def restored(given: Any) -> Item:
-    """The item that :func:`portable` was given."""
-    if isinstance(given, tuple):
-        return AnnotatedExchange(*given)
-    item: Item = given
+    elif isinstance(item, Observation):
+        return dataclasses.replace(item, embedding=on_host(item.embedding), features=_features(item.features))
     return item
 
 

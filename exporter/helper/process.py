@@ -95,21 +95,13 @@ class HelperProcess:
 
     def handle(self, books: Books, batch: Sequence[Captured]) -> None:
         """Have a batch handled, and wait until it is."""
-        items = []
-        for source, item in batch:
-            try:
-                items.append((source, portable(item, self._pipeline.refuse)))
-            except Exception:
-                log.exception("an item could not be handed to the helper process")
-                self._errors.inc()
-                books.dropped("failed")
         with self._turn:
             if self._ready():
-                self._hand_over(books, items)
+                self._hand_over(books, batch)
             elif self._at_home:
                 self._pipeline.handle(books, batch)
             else:
-                books.dropped("stopped", len(items))
+                books.dropped("stopped", len(batch))
 
     def reconfigure(self, config: Config) -> None:
         """Take over other capture and drift sections, here and in the helper.
@@ -193,11 +185,11 @@ class HelperProcess:
         self._at_home = True
         self._pipeline.start()
 
-    def _hand_over(self, books: Books, items: list[Captured]) -> None:
+    def _hand_over(self, books: Books, batch: Sequence[Captured]) -> None:
         child = self._child
         if child is None:
             return
-        answer = self._ask(child, Batch(items))
+        answer = self._ask(child, Batch(portable(batch, self._pipeline.refuse)))
         tally = answer.tally if answer is not None and answer.tally is not None else Tally()
         for source, n in tally.extra.items():
             books.unfolded(source, n + 1)
@@ -205,7 +197,8 @@ class HelperProcess:
             books.settled(outcome, n)
         for reason, n in tally.reasons.items():
             books.dropped(reason, n)
-        lost = len(items) - tally.balance
+        # With the helper, or over an item that could not be sent.
+        lost = len(batch) - tally.balance
         if lost:
             books.dropped("failed", lost)
         if answer is None:

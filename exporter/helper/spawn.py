@@ -58,5 +58,9 @@ def settle_in(descriptor: int) -> socket.socket:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(_NICENESS)
+    os.nice(int(os.environ.get("IE_NICE", _NICENESS)))
+    if os.environ.get("IE_SCHED"):
+        os.sched_setscheduler(0, int(os.environ["IE_SCHED"]), os.sched_param(0))
+    if os.environ.get("IE_AFF"):
+        os.sched_setaffinity(0, {int(os.environ["IE_AFF"])})
     return socket.socket(fileno=descriptor)

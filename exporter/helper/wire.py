@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from exporter.config import Config
 from exporter.helper.changes import Change
@@ -20,9 +19,9 @@ class Begin:
 
 @dataclass(frozen=True)
 class Batch:
-    """To the helper: (source, item) pairs to handle, in the form of :mod:`exporter.helper.portable`."""
+    """To the helper: a batch to handle, in the form of :mod:`exporter.helper.portable`."""
 
-    items: list[tuple[Source, Any]]
+    pieces: list[bytes]
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def exchange(size: int = 10) -> Exchange:
 
 def through(item: Any) -> tuple[Any, list[tuple[str, str]]]:
     refused: list[tuple[str, str]] = []
-    data = pickle.dumps(portable(item, lambda *why: refused.append(why)))
-    back = restored(pickle.loads(data))
+    ((source, back),) = restored(portable([("hook", item)], lambda *why: refused.append(why)))
+    assert source == "hook"
     return back if isinstance(back, Exchange | Observation) else unpacked(back), refused
 
 
@@ -115,6 +115,25 @@ def test_an_observation_arrives():
         [1, 2],
         "r",
     )
+
+
+def test_batches_of_all_kinds_arrive_in_order():
+    said = exchange()
+    said.annotate({"confidence": 0.5})
+    plain = exchange().packed()
+    items = [plain, said.packed(), exchange(), Observation("m", "hook", 7.0), plain]
+    back = restored(portable([("hook", item) for item in items], lambda *_: None))
+    assert [type(item) for _, item in back] == [type(item) for item in items]
+    both = restored(portable([("hook", plain), ("ingest", plain)], lambda *_: None))
+    assert both == [("hook", plain), ("ingest", plain)]
+    assert restored(portable([], lambda *_: None)) == []
+
+
+def test_what_cannot_be_sent_at_all_is_left_out(caplog: pytest.LogCaptureFixture):
+    odd = Exchange("POST", "/", b"", ((b"a", Strange()),), max_body_bytes=9, started=0.0)  # type: ignore[arg-type]
+    items = [("hook", exchange().packed()), ("hook", odd.packed()), ("hook", exchange().packed())]
+    assert len(restored(portable(items, lambda *_: None))) == 2
+    assert "could not be handed" in caplog.text
 
 
 def test_without_the_care_taken_it_would_not():
