@@ -6,18 +6,17 @@ and detectors happen on the model's one worker thread or beyond it, in order and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from exporter.capture.exchange import AnnotatedExchange, packed_bytes
 from exporter.config import Config, QueueConfig
 from exporter.exposition import multiprocess_folder
 from exporter.instruments import Instruments, LedgerInstruments
 from exporter.ledger import Account, Ledger
 from exporter.observation import Source
 from exporter.pipeline import Books, Captured, Item
+from exporter.waiting import Batch, Waiting
 from exporter.worker import Worker
 
 
@@ -27,7 +26,7 @@ class Handler(Protocol):
     def start(self) -> None:
         """Begin in this process; does nothing if it has."""
 
-    def handle(self, books: Books, batch: Sequence[Captured]) -> None:
+    def handle(self, books: Books, batch: Batch[Source]) -> None:
         """Handle a batch. Called on the worker thread."""
 
     def stop(self) -> None:
@@ -76,7 +75,7 @@ class Monitor:
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or an observation; False if it was refused, which is counted. Never waits."""
         shift = self._shift
-        n_bytes = packed_bytes(item) if isinstance(item, (tuple, AnnotatedExchange)) else item.n_bytes
+        n_bytes = len(item) if isinstance(item, bytes) else item.n_bytes
         shift.account.admitted(source)
         reason = shift.worker.offer((source, item), n_bytes)
         if reason is None:
@@ -111,18 +110,23 @@ class Monitor:
 
     def _new_shift(self) -> _Shift:
         account = self.ledger.open()
+        waiting: Waiting[Source] = Waiting()
         worker: Worker[Captured] = Worker(
             partial(self._handle, account),
             max_items=self._queue.max_items,
             max_bytes=self._queue.max_bytes,
             max_batch=self._queue.max_batch,
             flush_interval_seconds=self._queue.flush_interval_seconds,
+            queue=waiting,
             name=f"inference-exporter-{self.model}",
         )
         return _Shift(worker, account)
 
-    def _handle(self, account: Account, batch: list[Captured]) -> None:
-        self.handler.handle(account, batch)
+    def _handle(self, account: Account, batch: Batch[Source]) -> None:
+        try:
+            self.handler.handle(account, batch)
+        finally:
+            batch.release()
         if self._shared:
             # Another process may answer the next scrape.
             self._instruments.refresh()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _SLICE = 32
 _REST_SECONDS = 0.0001
 
-Item = Packed | Exchange | Observation
+Item = Packed | Observation
 Captured = tuple[Source, Item]
 
 
@@ -152,8 +152,9 @@ class Pipeline:
             for watch in added:
                 watch.start()
 
-    def handle(self, books: Books, batch: Sequence[Captured]) -> None:
+    def handle(self, books: Books, items: Iterable[Captured]) -> None:
         """Read, count and test a batch, and say of every item of it what became of it."""
+        batch = list(items)
         passed_over: set[int] = set()
         if self.extractor.embeds and self.watches:
             batch = [(source, _unpacked(item)) for source, item in batch]
@@ -293,7 +294,7 @@ class Pipeline:
 
 
 def _unpacked(item: Any) -> Any:
-    return unpacked(item) if isinstance(item, (tuple, AnnotatedExchange)) else item
+    return unpacked(item) if isinstance(item, (bytes, AnnotatedExchange)) else item
 
 
 def _shared_sampler(watches: Sequence[DriftWatch]) -> RateSampler:

@@ -11,11 +11,43 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sized
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 log = logging.getLogger(__name__)
+
+
+class Queue(Protocol[T_contra]):
+    """What items wait in; called with a lock held."""
+
+    def __len__(self) -> int:
+        """How many items wait."""
+
+    def append(self, item: T_contra, /) -> None:
+        """Add an item at the end."""
+
+    def take(self, most: int, /) -> Sized:
+        """Remove up to ``most`` items from the front."""
+
+
+class Plain(Generic[T]):
+    """The queue of a worker that is given none."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def append(self, item: T, /) -> None:
+        """Add an item at the end."""
+        self._items.append(item)
+
+    def take(self, most: int, /) -> list[T]:
+        """Remove up to ``most`` items from the front."""
+        return [self._items.popleft() for _ in range(min(most, len(self._items)))]
 
 
 class Worker(Generic[T]):
@@ -27,23 +59,27 @@ class Worker(Generic[T]):
     Parameters
     ----------
     handle
-        Takes a batch. Whatever it raises is logged; the next batch is handled all the same.
+        Takes a batch, as the queue gives it: a list, if it is the plain one. Whatever it raises is
+        logged; the next batch is handled all the same.
     max_items, max_bytes
         Bounds of the queue; an item beyond either is refused.
     max_batch
         Most items that one call of ``handle`` gets.
+    queue
+        What items wait in, if a plain queue does not suit them.
     flush_interval_seconds
         How long to gather items before the first of them is handled.
     """
 
     def __init__(
         self,
-        handle: Callable[[list[T]], None],
+        handle: Callable[[Any], None],
         *,
         max_items: int,
         max_bytes: int,
         max_batch: int,
         flush_interval_seconds: float,
+        queue: Queue[T] | None = None,
         name: str = "inference-exporter",
     ) -> None:
         self._handle = handle
@@ -52,9 +88,7 @@ class Worker(Generic[T]):
         self._max_batch = max_batch
         self._flush_interval_seconds = flush_interval_seconds
         self._name = name
-        # Two queues, not one of pairs: a pair for each item is one more object that the garbage
-        # collector has to walk over.
-        self._items: deque[T] = deque()
+        self._items: Queue[T] = queue if queue is not None else Plain()
         self._sizes: deque[int] = deque()
         self._bytes = 0
         self._busy = False
@@ -101,7 +135,7 @@ class Worker(Generic[T]):
                 return "queue_full"
             if self._bytes + n_bytes > self._max_bytes:
                 return "queue_bytes"
-            first = not self._items
+            first = not len(self._items)
             self._items.append(item)
             self._sizes.append(n_bytes)
             self._bytes += n_bytes
@@ -118,7 +152,7 @@ class Worker(Generic[T]):
             time.sleep(0.002)
         return True
 
-    def stop(self, timeout_seconds: float) -> list[T]:
+    def stop(self, timeout_seconds: float) -> Sized:
         """Accept no more, handle what waits for as long as the time allows, and return the rest."""
         with self._lock:
             self._stopping.set()
@@ -127,51 +161,57 @@ class Worker(Generic[T]):
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
         with self._lock:
-            left = list(self._items)
-            self._items.clear()
+            left = self._items.take(len(self._items))
             self._sizes.clear()
             self._bytes = 0
         return left
 
     def _at_rest(self) -> bool:
         with self._lock:
-            return not self._items and not self._busy
+            return not len(self._items) and not self._busy
 
     def _run(self) -> None:
         while True:
             self._pending.wait()
             self._pending.clear()
-            self._stopping.wait(self._flush_interval_seconds)
-            # Read before the queue is emptied: once it is set nothing more comes in, so that what
-            # was accepted just before is not left behind.
-            stopping = self._stopping.is_set()
-            least = 1
-            while batch := self._take(least):
-                try:
-                    self._handle(batch)
-                except Exception:
-                    log.exception("a batch of %d items failed", len(batch))
-                # A batch costs a good deal however small it is. What came while this one was handled
-                # gathers again, unless it fills a batch already.
-                least = 1 if stopping else self._max_batch
-            if stopping:
-                return
-            if self._items:
+            # As long as items come, this thread sleeps and wakes by the clock, and nobody has to wake it.
+            busy = True
+            while busy:
+                self._stopping.wait(self._flush_interval_seconds)
+                # Read before the queue is emptied: once it is set nothing more comes in, so that what
+                # was accepted just before is not left behind.
+                stopping = self._stopping.is_set()
+                busy = self._empty(1 if stopping else self._max_batch)
+                if stopping:
+                    return
+            if len(self._items):
                 self._pending.set()
 
-    def _take(self, least: int) -> list[T]:
+    def _empty(self, least_again: int) -> bool:
+        """Handle what waits; whether there was anything.
+
+        A batch costs a good deal however small it is. What came while one was handled gathers again,
+        unless it fills a batch already.
+        """
+        least, handled = 1, False
+        while len(batch := self._take(least)):
+            handled = True
+            try:
+                self._handle(batch)
+            except Exception:
+                log.exception("a batch of %d items failed", len(batch))
+            least = least_again
+        return handled
+
+    def _take(self, least: int) -> Sized:
         """The next batch; nothing if fewer than ``least`` items wait."""
         with self._lock:
             waiting = len(self._items)
-            if waiting < least:
-                batch = []
-            elif waiting <= self._max_batch:
-                batch = list(self._items)
-                self._items.clear()
+            batch: Sized = self._items.take(self._max_batch) if waiting >= least else ()
+            if len(batch) == waiting:
                 self._sizes.clear()
                 self._bytes = 0
             else:
-                batch = [self._items.popleft() for _ in range(self._max_batch)]
-                self._bytes -= sum([self._sizes.popleft() for _ in range(self._max_batch)])
-            self._busy = bool(batch)
+                self._bytes -= sum([self._sizes.popleft() for _ in range(len(batch))])
+            self._busy = len(batch) > 0
             return batch

@@ -6,12 +6,15 @@ the recorder never touches what it is shown.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 _OVERHEAD_BYTES = 1024
+# Later versions look for objects that occur more than once, which takes longer than it saves.
+_MARSHAL_VERSION = 2
 
 
 class Exchange:
@@ -168,10 +171,11 @@ class Exchange:
         return size + _n_bytes(self.embeddings)
 
     def packed(self) -> Packed:
-        """The same as a tuple of plain values, for waiting; :func:`unpacked` undoes it.
+        """The same as one block of bytes, for waiting until somebody reads it; :func:`unpacked` undoes it.
 
-        The garbage collector soon finds that there is nothing in it to look after, and forgets it. Objects
-        that wait would be walked over again and again, and with them all that a large service holds.
+        The dozens of small objects of a record, kept for a while, would spread all that comes after them over
+        more memory than the processor's caches hold, move from one core's cache to another's, and keep the
+        garbage collector busy. That costs the event loop more than all else that is done here.
         """
         request, response = self._request_chunks, self._response_chunks
         plain = (
@@ -192,39 +196,44 @@ class Exchange:
             b"".join(response) if isinstance(response, list) else response,
             self._response_size,
         )
+        try:
+            data = marshal.dumps(cast("Any", plain), _MARSHAL_VERSION)
+        except ValueError:  # headers of a kind of their own
+            return self
         if self.notes is None and self.embeddings is None:
-            return plain
-        return AnnotatedExchange(plain, self.notes, self.embeddings)
-
-
-Plain = tuple[
-    str, str, bytes, Headers, int, float, float, int, Headers, bool, bool, bool, bytes, int, bytes, int
-]
-"""What an exchange holds, but for notes and embeddings; see :meth:`Exchange.packed`."""
+            return data
+        return AnnotatedExchange(data, self.notes, self.embeddings)
 
 
 class AnnotatedExchange:
     """A packed exchange, and what the service itself said of it."""
 
-    __slots__ = ("embeddings", "notes", "plain")
+    __slots__ = ("data", "embeddings", "notes")
 
-    def __init__(self, plain: Plain, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
-        self.plain = plain
+    def __init__(self, data: bytes, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
+        self.data = data
         self.notes = notes
         self.embeddings = embeddings
 
+    @property
+    def n_bytes(self) -> int:
+        """What it holds in memory, roughly."""
+        return _OVERHEAD_BYTES + len(self.data) + _n_bytes(self.embeddings)
 
-Packed = Plain | AnnotatedExchange
-"""An exchange that waits."""
+
+Packed = bytes | AnnotatedExchange | Exchange
+"""An exchange that waits: bytes and nothing else, where possible."""
 
 
 def unpacked(item: Packed) -> Exchange:
     """The exchange that :meth:`Exchange.packed` was asked of."""
+    if isinstance(item, Exchange):
+        return item
     exchange = Exchange.__new__(Exchange)
-    if isinstance(item, tuple):
-        plain, exchange.notes, exchange.embeddings = item, None, None
+    if isinstance(item, bytes):
+        data, exchange.notes, exchange.embeddings = item, None, None
     else:
-        plain, exchange.notes, exchange.embeddings = item.plain, item.notes, item.embeddings
+        data, exchange.notes, exchange.embeddings = item.data, item.notes, item.embeddings
     (
         exchange.method,
         exchange.path,
@@ -242,15 +251,8 @@ def unpacked(item: Packed) -> Exchange:
         exchange._request_size,
         exchange._response_chunks,
         exchange._response_size,
-    ) = plain
+    ) = marshal.loads(data)  # noqa: S302 - what packed() wrote, here or in our own other process
     return exchange
-
-
-def packed_bytes(item: Packed) -> int:
-    """What a packed exchange holds in memory, roughly: bodies, embeddings, and a fixed overhead."""
-    if isinstance(item, tuple):
-        return _OVERHEAD_BYTES + len(item[12]) + len(item[14])
-    return packed_bytes(item.plain) + _n_bytes(item.embeddings)
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

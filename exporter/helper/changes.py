@@ -7,6 +7,7 @@ nothing away; gauges travel as they stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
@@ -16,7 +17,16 @@ from exporter.instruments import Instruments
 Cell = tuple[str, tuple[str, ...], str | int]
 """Name of the instrument, values of its labels, and which number of it: a bucket's place, or a word."""
 
-Change = tuple[Cell, float]
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed: (number of the cell, how much) pairs, and the cells that get their numbers with this."""
+
+    named: list[Cell]
+    amounts: list[tuple[int, float]]
+
+    def __bool__(self) -> bool:
+        return bool(self.amounts)
 
 
 class Outgoing:
@@ -25,20 +35,25 @@ class Outgoing:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
         self._sent: dict[Cell, float] = {}
+        self._numbers: dict[Cell, int] = {}
         self._cells: dict[tuple[str, tuple[str, ...]], list[tuple[Cell, Any, bool]]] = {}
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> Changes:
         """Additions to counters and histograms, and new values of gauges; all gauges at first."""
-        found = []
-        sent = self._sent
+        changes = Changes([], [])
+        sent, numbers = self._sent, self._numbers
         for cell, value, is_gauge in self._all():
-            number = value.get()
+            amount = value.get()
             before = sent.get(cell)
-            if number == before or (before is None and number == 0 and not is_gauge):
+            if amount == before or (before is None and amount == 0 and not is_gauge):
                 continue
-            sent[cell] = number
-            found.append((cell, number if is_gauge else number - (before or 0.0)))
-        return found
+            sent[cell] = amount
+            number = numbers.get(cell)
+            if number is None:
+                number = numbers[cell] = len(numbers)
+                changes.named.append(cell)
+            changes.amounts.append((number, amount if is_gauge else amount - (before or 0.0)))
+        return changes
 
     def repeat_gauges(self) -> None:
         """Let the next changes hold every gauge."""
@@ -64,20 +79,23 @@ class Incoming:
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._setters: dict[Cell, Callable[[float], None]] = {}
+        self._cells: list[Cell] = []
+        self._setters: list[Callable[[float], None] | None] = []
 
-    def apply(self, changes: list[Change]) -> None:
+    def apply(self, changes: Changes) -> None:
         """Add to counters and histograms, set gauges."""
+        self._cells += changes.named
         setters = self._setters
-        for cell, number in changes:
-            setter = setters.get(cell)
+        setters += [None] * len(changes.named)
+        for number, amount in changes.amounts:
+            setter = setters[number]
             if setter is None:
-                setter = setters[cell] = self._setter(cell)
-            setter(number)
+                setter = setters[number] = self._setter(self._cells[number])
+            setter(amount)
 
     def forget(self) -> None:
         """Look everything up anew: series may have been removed."""
-        self._setters.clear()
+        self._setters = [None] * len(self._cells)
 
     def _setter(self, cell: Cell) -> Callable[[float], None]:
         name, labels, part = cell

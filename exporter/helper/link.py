@@ -7,14 +7,16 @@ pickled values, behind their length in 8 bytes.
 from __future__ import annotations
 
 import pickle
+import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 _LENGTH = struct.Struct("!Q")
+_READ_BYTES = 65_536
 
 
 class Link:
@@ -23,9 +25,10 @@ class Link:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._sending = threading.Lock()
+        self._ahead = memoryview(b"")
 
-    def send(self, message: object) -> None:
-        """Send a message; waits while the other end does not read.
+    def send(self, message: object, following: Sequence[memoryview] = ()) -> None:
+        """Send a message, and bytes that follow it; waits while the other end does not read.
 
         Raises
         ------
@@ -34,16 +37,49 @@ class Link:
         """
         head, data = framed(message)
         with self._sending:
-            self.connection.sendall(head)
-            self.connection.sendall(data)
+            self.connection.sendall(head + data)
+            for view in following:
+                self.connection.sendall(view)
 
     def receive(self) -> Any:
         """The next message; None when the other end is gone."""
-        head = self._exactly(_LENGTH.size)
+        head = self.read(_LENGTH.size)
         if head is None:
             return None
-        data = self._exactly(_LENGTH.unpack(head)[0])
+        data = self.read(_LENGTH.unpack(head)[0])
         return None if data is None else pickle.loads(data)  # noqa: S301 - from our own process
+
+    def pending(self, seconds: float = 0.0) -> bool:
+        """Whether there is something to receive, be it the end, or comes within a time."""
+        return bool(self._ahead) or bool(select.select([self.connection], [], [], seconds)[0])
+
+    def read(self, size: int) -> memoryview | None:
+        """The next so many bytes; None when the other end is gone."""
+        ahead = self._ahead
+        if not ahead and size <= _READ_BYTES:
+            # Most likely the rest of the message is there too: a thread that sleeps for it wakes up once.
+            try:
+                ahead = memoryview(self.connection.recv(_READ_BYTES))
+            except OSError:
+                return None
+            if not ahead:
+                return None
+        if size <= len(ahead):
+            self._ahead = ahead[size:]
+            return ahead[:size]
+        self._ahead = memoryview(b"")
+        data = memoryview(bytearray(size))
+        data[: len(ahead)] = ahead
+        view = data[len(ahead) :]
+        while view:
+            try:
+                n = self.connection.recv_into(view)
+            except OSError:
+                return None
+            if n == 0:
+                return None
+            view = view[n:]
+        return data
 
     def finish(self) -> None:
         """Say that nothing comes from this end any more; what the other end says still arrives."""
@@ -55,19 +91,6 @@ class Link:
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
-
-    def _exactly(self, size: int) -> bytearray | None:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                n = self.connection.recv_into(view)
-            except OSError:
-                return None
-            if n == 0:
-                return None
-            view = view[n:]
-        return data
 
 
 class Messages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import traceback
 from contextlib import suppress
 
@@ -13,7 +12,7 @@ from exporter.helper.changes import Outgoing
 from exporter.helper.link import Link
 from exporter.helper.portable import restored
 from exporter.helper.spawn import settle_in
-from exporter.helper.wire import Batch, Begin, Line, Reconfigure, Repeat, Tally, Update
+from exporter.helper.wire import Begin, Line, Reconfigure, Repeat, Tally, Update, Work
 from exporter.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline import Pipeline
@@ -47,16 +46,17 @@ class Helper:
         self._pipeline.start()
         self._report(answers=True)
         while True:
-            if not select.select([self._link.connection], [], [], _TICK_SECONDS)[0]:
+            if not self._link.pending(_TICK_SECONDS):
                 self._report()
                 continue
             message = self._link.receive()
-            if isinstance(message, Batch):
+            if isinstance(message, Work):
                 tally = Tally()
+                batch = restored(message.parts, self._link.read)
                 try:
-                    self._pipeline.handle(tally, restored(message.pieces))
+                    self._pipeline.handle(tally, batch)
                 except Exception:
-                    log.exception("a batch failed")
+                    log.exception("a batch of %d items failed", len(batch))
                 self._report(answers=True, tally=tally)
             elif isinstance(message, Reconfigure):
                 error = None

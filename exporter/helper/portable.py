@@ -8,57 +8,71 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import marshal
 import pickle
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from exporter.capture.exchange import AnnotatedExchange, Exchange
 from exporter.capture.values import Refuse, clean
-from exporter.observation import Observation
+from exporter.observation import Observation, Source
 from exporter.pipeline import Captured, Item
+from exporter.waiting import Batch, Stretch
 
 log = logging.getLogger(__name__)
 
-# Later versions look for objects that occur more than once, which takes longer than it saves.
-_MARSHAL_VERSION = 2
-_PICKLED = b"\x80"  # how no marshalled value begins
 _PLAIN = (str, int, float, bool, type(None))
 
 
-def portable(batch: Sequence[Captured], refuse: Refuse) -> list[bytes]:
-    """A batch in pieces, that :func:`restored` puts together again.
+Lengths = list[int]
 
-    Nearly always the whole of it is plain values, and one piece. Otherwise there is a piece for each item;
-    one that cannot be sent at all is left out and logged. ``refuse(field, reason)`` counts values of
-    ``observe()`` that are invalid.
+Part = tuple[Source, Lengths] | bytes
+"""Items of one source that follow as so many bytes each, or one item in a form of its own."""
+
+
+def portable(batch: Batch[Source], refuse: Refuse) -> tuple[list[Part], list[memoryview]]:
+    """A batch as parts, and the bytes that follow them; :func:`restored` puts it together again.
+
+    Nearly always the whole of it is bytes already. An item that cannot be sent at all is left out and
+    logged. ``refuse(field, reason)`` counts values of ``observe()`` that are invalid.
     """
-    try:
-        return [marshal.dumps(cast("Any", batch), _MARSHAL_VERSION)]
-    except ValueError:
-        pass
-    pieces = []
-    for source, item in batch:
+    parts: list[Part] = []
+    views = []
+    for entry in batch.entries:
+        if isinstance(entry, Stretch):
+            parts.append((entry.tag, entry.lengths.tolist()))
+            views.append(entry.view)
+            continue
+        source, item = entry
         try:
-            pieces.append(pickle.dumps((source, _plainer(item, refuse)), pickle.HIGHEST_PROTOCOL))
+            parts.append(pickle.dumps((source, _plainer(item, refuse)), pickle.HIGHEST_PROTOCOL))
         except Exception:
             log.exception("an item could not be handed to the helper process")
-    return pieces
+    return parts, views
 
 
-def restored(pieces: list[bytes]) -> list[Captured]:
-    """The batch that :func:`portable` was given."""
-    if len(pieces) == 1 and not pieces[0].startswith(_PICKLED):
-        batch: list[Captured] = marshal.loads(pieces[0])  # noqa: S302 - from our own process
-        return batch
-    return [pickle.loads(piece) for piece in pieces]  # noqa: S301 - likewise
+def restored(parts: list[Part], read: Callable[[int], memoryview | None]) -> list[Captured]:
+    """The batch that :func:`portable` was given; ``read`` gives the next so many bytes that follow."""
+    batch: list[Captured] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            batch.append(pickle.loads(part))  # noqa: S301 - from our own process
+            continue
+        source, lengths = part
+        data = read(sum(lengths))
+        if data is None:
+            raise EOFError("the batch broke off")
+        start = 0
+        for length in lengths:
+            batch.append((source, bytes(data[start : start + length])))
+            start += length
+    return batch
 
 
 def _plainer(item: Item, refuse: Refuse) -> Item:
     if isinstance(item, AnnotatedExchange):
-        return AnnotatedExchange(item.plain, _notes(item.notes, refuse), _rows(item.embeddings))
+        return AnnotatedExchange(item.data, _notes(item.notes, refuse), _rows(item.embeddings))
     if isinstance(item, Exchange):
         item.notes, item.embeddings = _notes(item.notes, refuse), _rows(item.embeddings)
     elif isinstance(item, Observation):

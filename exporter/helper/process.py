@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import subprocess
 import threading
 import time
@@ -24,9 +23,11 @@ from exporter.helper.changes import Incoming
 from exporter.helper.link import Link
 from exporter.helper.portable import portable
 from exporter.helper.spawn import spawn
-from exporter.helper.wire import Batch, Begin, Reconfigure, Repeat, Tally, Update
+from exporter.helper.wire import Begin, Reconfigure, Repeat, Tally, Update, Work
 from exporter.instruments import Instruments
-from exporter.pipeline import Books, Captured, Pipeline
+from exporter.observation import Source
+from exporter.pipeline import Books, Pipeline
+from exporter.waiting import Batch
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,11 @@ _LAST_WORDS_SECONDS = 1.0
 
 @dataclass
 class _Child:
-    """A helper that runs: its process, the way to it, and its answers; None is its end."""
+    """A helper that runs, the way to it, and what becomes of what it says."""
 
     process: subprocess.Popen[bytes]
     link: Link
-    answers: queue.SimpleQueue[Update | None] = field(default_factory=queue.SimpleQueue)
+    incoming: Incoming
     ready: bool = False
     born: float = field(default_factory=time.monotonic)
 
@@ -69,7 +70,7 @@ class HelperProcess:
         pipeline: Pipeline,
     ) -> None:
         self._config = config
-        self._incoming = Incoming(instruments)
+        self._instruments = instruments
         self._errors = instruments.errors["detect"]
         self._pipeline = pipeline
         self._at_home = False
@@ -77,6 +78,7 @@ class HelperProcess:
         self._turn: threading.Lock
         self._ended: threading.Event
         self._begin()
+        instruments.before_collect(self._catch_up)
 
     @property
     def pid(self) -> int | None:
@@ -93,7 +95,7 @@ class HelperProcess:
             elif self._child is None:
                 self._spawn()
 
-    def handle(self, books: Books, batch: Sequence[Captured]) -> None:
+    def handle(self, books: Books, batch: Batch[Source]) -> None:
         """Have a batch handled, and wait until it is."""
         with self._turn:
             if self._ready():
@@ -121,8 +123,8 @@ class HelperProcess:
             # shall say again what is shown here of those that stay.
             self._pipeline.reconfigure(config)
             self._config = config
-            self._incoming.forget()
             if child is not None:
+                child.incoming.forget()
                 self._ask(child, Repeat())
 
     def stop(self) -> None:
@@ -131,8 +133,14 @@ class HelperProcess:
         child, self._child = self._child, None
         if child is not None:
             child.link.finish()
+            patience = self._config.queue.drain_seconds + _LAST_WORDS_SECONDS
+            if self._turn.acquire(blocking=False):
+                child.link.connection.settimeout(patience)
+                while self._answer(child) is not None:
+                    pass
+                self._turn.release()
             try:
-                child.process.wait(self._config.queue.drain_seconds + _LAST_WORDS_SECONDS)
+                child.process.wait(patience)
             except subprocess.TimeoutExpired:
                 log.warning("the helper process did not end by itself, and is killed")
             self._bury(child)
@@ -172,24 +180,22 @@ class HelperProcess:
         except OSError as error:
             self._stay_at_home(f"{type(error).__name__}: {error}")
             return
-        child = _Child(process, Link(connection))
+        child = _Child(process, Link(connection), Incoming(self._instruments))
         with suppress(OSError):  # if it has died already, the reader is about to see it
             child.link.send(Begin(self._config))
         self._child = child
-        threading.Thread(
-            target=self._listen, args=(child,), name="inference-exporter-helper", daemon=True
-        ).start()
 
     def _stay_at_home(self, reason: str) -> None:
         log.warning("no helper process can be started (%s); a thread of this process does its work", reason)
         self._at_home = True
         self._pipeline.start()
 
-    def _hand_over(self, books: Books, batch: Sequence[Captured]) -> None:
+    def _hand_over(self, books: Books, batch: Batch[Source]) -> None:
         child = self._child
         if child is None:
             return
-        answer = self._ask(child, Batch(portable(batch, self._pipeline.refuse)))
+        parts, views = portable(batch, self._pipeline.refuse)
+        answer = self._ask(child, Work(parts), views)
         tally = answer.tally if answer is not None and answer.tally is not None else Tally()
         for source, n in tally.extra.items():
             books.unfolded(source, n + 1)
@@ -204,40 +210,53 @@ class HelperProcess:
         if answer is None:
             self._lost(child)
 
-    def _ask(self, child: _Child, message: object) -> Update | None:
+    def _ask(self, child: _Child, message: object, following: Sequence[memoryview] = ()) -> Update | None:
         """The answer to a message; None if the helper died over it."""
+        if not child.ready and self._answer(child) is None:
+            return None
         try:
-            if not child.ready:
-                # The first answer of all says that it has started.
-                child.ready = child.answers.get() is not None
-                if not child.ready:
-                    return None
-            child.link.send(message)
+            child.link.send(message, following)
         except OSError:
             return None
-        return child.answers.get()
+        return self._answer(child)
 
-    def _listen(self, child: _Child) -> None:
-        """Take in what a helper says, until it ends."""
-        while (update := child.link.receive()) is not None:
-            try:
-                self._take_in(update)
-            except Exception:
-                log.exception("a message of the helper process could not be taken in")
-                self._errors.inc()
+    def _answer(self, child: _Child) -> Update | None:
+        """Take in what the helper says, up to its next answer; the first one says that it has started."""
+        while True:
+            update: Update | None = child.link.receive()
+            if update is None:
+                return None
+            self._take_in(child, update)
             if update.answers:
-                child.answers.put(update)
-        child.answers.put(None)
-        if not self._ended.is_set():
-            with self._turn:
-                self._lost(child)
+                child.ready = True
+                return update
 
-    def _take_in(self, update: Update) -> None:
-        self._incoming.apply(update.changes)
-        for line in update.lines:
-            logging.getLogger(line.logger).log(line.level, "%s", line.text)
-        for event in update.events:
-            self._pipeline.notify(event)
+    def _catch_up(self) -> None:
+        """Take in what the helper said of itself; not while it has a batch in hand, which will bring it."""
+        if not self._turn.acquire(blocking=False):
+            return
+        try:
+            child = self._child
+            while child is not None and child.link.pending():
+                update = child.link.receive()
+                if update is None:
+                    self._lost(child)
+                    return
+                child.ready |= update.answers
+                self._take_in(child, update)
+        finally:
+            self._turn.release()
+
+    def _take_in(self, child: _Child, update: Update) -> None:
+        try:
+            child.incoming.apply(update.changes)
+            for line in update.lines:
+                logging.getLogger(line.logger).log(line.level, "%s", line.text)
+            for event in update.events:
+                self._pipeline.notify(event)
+        except Exception:
+            log.exception("a message of the helper process could not be taken in")
+            self._errors.inc()
 
     def _lost(self, child: _Child) -> None:
         """A helper died; the next batch starts another one."""

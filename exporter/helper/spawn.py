@@ -58,9 +58,5 @@ def settle_in(descriptor: int) -> socket.socket:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(int(os.environ.get("IE_NICE", _NICENESS)))
-    if os.environ.get("IE_SCHED"):
-        os.sched_setscheduler(0, int(os.environ["IE_SCHED"]), os.sched_param(0))
-    if os.environ.get("IE_AFF"):
-        os.sched_setaffinity(0, {int(os.environ["IE_AFF"])})
+    os.nice(_NICENESS)
     return socket.socket(fileno=descriptor)

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from exporter.config import Config
-from exporter.helper.changes import Change
+from exporter.helper.changes import Changes
+from exporter.helper.portable import Part
 from exporter.observation import DriftEvent, Outcome, Source
 
 
@@ -18,10 +19,10 @@ class Begin:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """To the helper: a batch to handle, in the form of :mod:`exporter.helper.portable`."""
+class Work:
+    """To the helper: a batch to handle, in the form of :mod:`exporter.helper.portable`; its bytes follow."""
 
-    pieces: list[bytes]
+    parts: list[Part]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Update:
     be followed, ``answers`` when the message is the answer to one of the service's.
     """
 
-    changes: list[Change]
+    changes: Changes
     events: list[DriftEvent]
     lines: list[Line]
     answers: bool = False

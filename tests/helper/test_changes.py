@@ -21,7 +21,7 @@ class Pair:
     def carry(self) -> int:
         changes = self.outgoing.changes()
         self.incoming.apply(changes)
-        return len(changes)
+        return len(changes.amounts)
 
 
 def seen(instruments: Instruments) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -87,7 +87,7 @@ def test_a_successor_takes_nothing_away():
     pair.carry()
     successor = Instruments(CollectorRegistry(), sidecar=True)
     successor["predicted_class_total"].labels("m", "a").inc(1)
-    pair.incoming.apply(Outgoing(successor).changes())
+    Incoming(pair.here).apply(Outgoing(successor).changes())
     assert pair.here["predicted_class_total"].labels("m", "a")._value.get() == 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import pickle
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from exporter.capture.exchange import Exchange, unpacked
 from exporter.helper.portable import portable, restored
 from exporter.observation import Observation
+from exporter.waiting import Waiting
 
 
 class Colour(str, enum.Enum):
@@ -36,9 +38,18 @@ def exchange(size: int = 10) -> Exchange:
     return made
 
 
+def across(pairs: list[tuple[str, Any]], refuse: Any = lambda *_: None) -> list[tuple[str, Any]]:
+    waiting: Waiting[Any] = Waiting()
+    for pair in pairs:
+        waiting.append(pair)
+    parts, views = portable(waiting.take(len(pairs)), refuse)
+    following = io.BytesIO(b"".join(views))
+    return restored(pickle.loads(pickle.dumps(parts)), lambda size: memoryview(following.read(size)))
+
+
 def through(item: Any) -> tuple[Any, list[tuple[str, str]]]:
     refused: list[tuple[str, str]] = []
-    ((source, back),) = restored(portable([("hook", item)], lambda *why: refused.append(why)))
+    ((source, back),) = across([("hook", item)], lambda *why: refused.append(why))
     assert source == "hook"
     return back if isinstance(back, Exchange | Observation) else unpacked(back), refused
 
@@ -122,17 +133,17 @@ def test_batches_of_all_kinds_arrive_in_order():
     said.annotate({"confidence": 0.5})
     plain = exchange().packed()
     items = [plain, said.packed(), exchange(), Observation("m", "hook", 7.0), plain]
-    back = restored(portable([("hook", item) for item in items], lambda *_: None))
+    back = across([("hook", item) for item in items])
     assert [type(item) for _, item in back] == [type(item) for item in items]
-    both = restored(portable([("hook", plain), ("ingest", plain)], lambda *_: None))
+    both = across([("hook", plain), ("ingest", plain)])
     assert both == [("hook", plain), ("ingest", plain)]
-    assert restored(portable([], lambda *_: None)) == []
+    assert across([]) == []
 
 
 def test_what_cannot_be_sent_at_all_is_left_out(caplog: pytest.LogCaptureFixture):
     odd = Exchange("POST", "/", b"", ((b"a", Strange()),), max_body_bytes=9, started=0.0)  # type: ignore[arg-type]
     items = [("hook", exchange().packed()), ("hook", odd.packed()), ("hook", exchange().packed())]
-    assert len(restored(portable(items, lambda *_: None))) == 2
+    assert len(across(items)) == 2
     assert "could not be handed" in caplog.text
 
 

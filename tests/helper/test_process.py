@@ -173,7 +173,7 @@ def test_its_death_costs_a_batch(make: Callable[..., Runtime], caplog: pytest.Lo
     os.kill(first, signal.SIGSTOP)  # so that it has the next batch in hand
     for _ in range(4):
         assert runtime.submit(Observation("m", "hook", predicted_class="cat"), "hook")
-    until(lambda: not runtime.monitor.worker._items)
+    until(lambda: not len(runtime.monitor.worker._items))
     os.kill(first, signal.SIGKILL)
     assert runtime.monitor.worker.drain(WAIT)
     assert balance(runtime) == (7, 3, {"failed": 4}, 0, 0)
@@ -206,7 +206,7 @@ def test_an_idle_helper_that_dies_is_noticed_and_replaced(make: Callable[..., Ru
     send(runtime, observations(normal(1)))
     first = helper(runtime).pid
     os.kill(first, signal.SIGKILL)
-    until(lambda: helper(runtime).pid is None)
+    until(lambda: runtime.render() and helper(runtime).pid is None)
     send(runtime, observations(normal(2)))
     assert balance(runtime) == (3, 3, {}, 0, 0)
 
