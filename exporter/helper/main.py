@@ -107,7 +107,6 @@ def main(descriptor: int) -> None:
     link = Link(settle_in(descriptor))
     begin = link.receive()
     if begin is not None:
-        with suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # the service is gone, and nobody is left to tell
+        # The service may be gone, and nobody left to tell.
+        with suppress(BrokenPipeError, ConnectionResetError, EOFError):
             Helper(link, begin).run()
