@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write_eof()
 
     def write(self, strip: list[Entry], /) -> None:
-        self.send(Strip(strip))
+        self.send(Strip.of(strip))
 
     def unsent(self) -> int:
         return self.transport.get_write_buffer_size()

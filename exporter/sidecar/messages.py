@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from exporter.capture.plane.limits import ProxyStats
 from exporter.capture.plane.tape import Entry, Standing
@@ -21,9 +23,20 @@ class Open:
 
 @dataclass(frozen=True)
 class Strip:
-    """To the desk: what passed."""
+    """To the desk: what passed, in marshal's form, since pickle takes time to look for what occurs twice."""
 
-    entries: list[Entry]
+    data: bytes
+
+    @staticmethod
+    def of(entries: list[Entry]) -> Strip:
+        """The message for a strip."""
+        return Strip(marshal.dumps(cast("Any", entries), 2))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The strip."""
+        entries: list[Entry] = marshal.loads(self.data)  # noqa: S302 - from our own process
+        return entries
 
 
 @dataclass(frozen=True)

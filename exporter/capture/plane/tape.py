@@ -59,13 +59,27 @@ class TapedConnection:
 
     def from_client(self, data: bytes, /) -> None:
         """Note bytes that went up."""
-        if not self._done:
-            self._note(CLIENT, data)
+        if self._done:
+            return
+        tape = self._tape
+        if not tape.roomy:
+            self._note_in_haste(CLIENT, data)
+            return
+        self._noted += 1
+        tape.strip.append((self._number, CLIENT, data, tape.clock()))
+        tape.grown(len(data))
 
     def from_upstream(self, data: bytes, /) -> None:
         """Note bytes that went down."""
-        if not self._done:
-            self._note(UPSTREAM, data)
+        if self._done:
+            return
+        tape = self._tape
+        if not tape.roomy:
+            self._note_in_haste(UPSTREAM, data)
+            return
+        self._noted += 1
+        tape.strip.append((self._number, UPSTREAM, data, tape.clock()))
+        tape.grown(len(data))
 
     def closed(self) -> None:
         """Note the end."""
@@ -94,14 +108,6 @@ class TapedConnection:
     def give_up(self) -> None:
         """Note nothing any more."""
         self._done = True
-
-    def _note(self, what: int, data: bytes) -> None:
-        tape = self._tape
-        if tape.roomy:
-            self._noted += 1
-            tape.put((self._number, what, data, tape.clock()))
-        else:
-            self._note_in_haste(what, data)
 
     def _note_in_haste(self, what: int, data: bytes) -> None:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
@@ -165,7 +171,7 @@ class Tape:
         self.abandoned = 0
         self._interval = interval_seconds
         self._strip_bytes = strip_bytes
-        self._strip: list[Entry] = []
+        self.strip: list[Entry] = []
         self._size = 0
         self._strips = 0
         self._reel: Reel | None = None
@@ -196,7 +202,7 @@ class Tape:
         for connection in self._connections.values():
             connection.give_up()
         self.abandoned += len(self._connections)
-        self._strip, self._size = [], 0
+        self.strip, self._size = [], 0
 
     def told(self, standings: list[Standing]) -> None:
         """The reader says where connections stand."""
@@ -207,10 +213,14 @@ class Tape:
 
     def put(self, entry: Entry) -> None:
         """Add an entry."""
-        self._strip.append(entry)
+        self.strip.append(entry)
         data = entry[2]
-        self._size += _ENTRY_BYTES + (len(data) if isinstance(data, bytes) else 0)
-        if self._size > self._strip_bytes:
+        self.grown(len(data) if isinstance(data, bytes) else 0)
+
+    def grown(self, n_bytes: int) -> None:
+        """An entry with so many bytes was added to ``strip``: hand it on, now or in a moment."""
+        size = self._size = self._size + n_bytes + _ENTRY_BYTES
+        if size > self._strip_bytes:
             self.flush()
         elif self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._interval, self.flush)
@@ -221,14 +231,14 @@ class Tape:
         Gives the place of the entry, for the next time.
         """
         strip, place = last
-        if strip == self._strips and place == len(self._strip) - 1:
-            _, before, earlier, _ = self._strip[place]
+        if strip == self._strips and place == len(self.strip) - 1:
+            _, before, earlier, _ = self.strip[place]
             if before == what and isinstance(earlier, tuple):
                 tail = (earlier[1] + gap[1])[-TAIL_BYTES:]
-                self._strip[place] = (number, what, (earlier[0] + gap[0], tail), self.clock())
+                self.strip[place] = (number, what, (earlier[0] + gap[0], tail), self.clock())
                 return last
         self.put((number, what, gap, self.clock()))
-        return self._strips, len(self._strip) - 1
+        return self._strips, len(self.strip) - 1
 
     def waiting(self) -> int:
         """Bytes that the reader has not fetched."""
@@ -243,7 +253,7 @@ class Tape:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        strip, self._strip, self._size = self._strip, [], 0
+        strip, self.strip, self._size = self.strip, [], 0
         self._strips += 1
         if self._reel is None:
             return

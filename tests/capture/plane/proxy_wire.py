@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pickle
 import socket
 import struct
 import threading
@@ -28,6 +27,7 @@ from exporter.capture.plane.proxy import Proxy
 from exporter.capture.plane.tap import Tap
 from exporter.capture.plane.tape import Entry, Standing, Tape, TapedConnection
 from exporter.capture.tape_reader import TapeReader
+from exporter.sidecar.messages import Strip
 
 TIMEOUT = 4.0
 
@@ -236,7 +236,7 @@ class Observing(Tape):
         asyncio.get_running_loop().call_soon(self.told, self.read(strip))
 
     def read(self, strip: list[Entry]) -> list[Standing]:
-        return self.reader.read(pickle.loads(pickle.dumps(strip)))
+        return self.reader.read(Strip.of(strip).entries)
 
     def unsent(self) -> int:
         return self.behind
@@ -249,7 +249,7 @@ def observing(observed: list[Any], **settings: Any) -> Iterator[Observing]:
     try:
         yield tape
     finally:
-        tape.read(tape._strip)
+        tape.read(tape.strip)
 
 
 def converse(
