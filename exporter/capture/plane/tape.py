@@ -159,8 +159,8 @@ class Tape:
         *,
         max_bytes: int = 16 * 1024 * 1024,
         max_connection_bytes: int = 2 * 1024 * 1024,
-        interval_seconds: float = 0.005,
-        strip_bytes: int = 128 * 1024,
+        interval_seconds: float = 0.02,
+        strip_bytes: int = 64 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.max_bytes = max_bytes
