@@ -61,6 +61,8 @@ bench: $(READY) $(ALIBI_READY)
 	$(BIN)/python -m benchmarks.install
 	$(BIN)/python -m benchmarks.hook
 	$(BIN)/python -m benchmarks.hook_soak
+	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.follower
 	$(BIN)/python -m benchmarks.proxy
 	$(BIN)/python -m benchmarks.engine_exactness
 	$(ALIBI)/python -m benchmarks.alibi_agreement

@@ -2,20 +2,14 @@
 
 ``.venv/bin/python -m benchmarks.proxy`` needs Debian's ``nginx-light`` and ``wrk``, and ``aiohttp``. The
 service is nginx with a fixed answer; requests are POSTs of 1 KiB over 16 connections. Every front is one
-process: nginx ``proxy_pass`` with keep-alive, ``inference-exporter sidecar`` asked on a path that it does
-not capture and on one that it does (fields read, all metrics, online MMD on every observation), and, for
-scale, uvicorn with aiohttp's client and FastAPI with httpx. Runs alternate; the figures are medians over
-rounds, and each ratio is the median of the rounds' ratios.
+process, but for the sidecar, whose desk reads in a second one what the first has forwarded: nginx
+``proxy_pass`` with keep-alive, ``inference-exporter sidecar`` asked on a path that it does not capture and on
+one that it does (fields read, all metrics, online MMD on every observation), and, for scale, uvicorn with
+aiohttp's client and FastAPI with httpx. Runs alternate; the figures are medians over rounds, and each ratio
+is the median of the rounds' ratios.
 
 Three loads: as fast as it goes (wrk, closed loop); 5,000 requests a second, and 200, with the open-loop
 client of ``benchmarks.open_loop``.
-
-Where the time goes (``py-spy record --gil --threads`` on the sidecar's process, full load): on a path that
-is not captured 82% of the samples are inside ``transport.write``, which is the kernel's ``send`` called at
-once, 5% in the rest of ``data_received`` with its note for the observer, and 12% in the observer's thread
-(heads looked up among those seen before, bodies counted, HTTP metrics). On a captured path the shares are
-52% for the event loop (48% ``transport.write``), 9% for the observer, and 39% for the worker: half of that
-reading the answers' JSON into observations, half MMD and the metrics.
 """
 
 from __future__ import annotations
