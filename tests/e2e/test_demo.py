@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_the_demonstration_finds_drift_where_it_is_and_ends_by_itself(tmp_path: 
     assert [line.partition(":")[0] for line in log] == ["drift"]  # its one episode, and no warnings
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever runs the tests in the background may have told their processes to ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_it_stays_up_when_asked_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+") as output:
         process = subprocess.Popen(
