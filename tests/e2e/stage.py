@@ -205,8 +205,13 @@ class Stage:
         return {key for key, state in last.items() if state == "delivered"}
 
     def wait_for_history(self) -> None:
-        """Wait until there is a day before, in the stage's time, for shares of classes to differ from."""
-        _wait(lambda: bool(self.stack.query("job_model:predicted_class_shift:distance1h offset 3s")), 90)
+        """Wait until there is a day before, in the stage's time, for shares of classes to differ from.
+
+        That day needs 100 predictions, and ``increase`` extrapolates: around that number the series comes
+        and goes, so it has to have been there for a while.
+        """
+        shift = 'job_model:predicted_class_shift:distance1h{job="clean"}'
+        _wait(lambda: bool(self.stack.query(f"count_over_time({shift}[5s]) >= 8")), 90)
 
     def changes(self, job: str, alert: str) -> list[Change]:
         return [c for c in list(self.stack.changes) if _key(c) == (job, alert)]
