@@ -101,7 +101,7 @@ class Traffic:
             raise SystemExit("not every exchange was followed")
         if self.metrics is not None:
             self.metrics.observe(exchanges)
-            self.metrics.observe(passed)
+            self.metrics.count(passed)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from exporter.capture.plane.tap import Phase
 
 __all__ = ["KINDS", "MAX_OUTSTANDING", "TAIL_BYTES", "Http1Follower", "Kind", "Observer", "Passed"]
 
+_MAX_USUAL_BYTES = 2048  # each connection remembers two heads
+
 
 class Http1Follower:
     """Follows one connection. No method raises, whatever the bytes are.
@@ -29,15 +31,17 @@ class Http1Follower:
     __slots__ = (
         "_answer",
         "_answer_body",
-        "_answer_head_size",
         "_between",
         "_body",
         "_conversation",
         "_head",
-        "_head_size",
         "_missing",
         "_observer",
         "_started",
+        "_usual",
+        "_usual_answer",
+        "_usual_answer_bytes",
+        "_usual_bytes",
     )
 
     def __init__(self, observer: Observer) -> None:
@@ -50,10 +54,12 @@ class Http1Follower:
         self._answer_body = b""
         self._missing = 0  # bytes of the message under way that are to come
         self._started = 0.0
-        # A head has most likely the length of the one before, which saves looking for its end: bytes
-        # that begin like a head seen before, to its last byte, begin with that head.
-        self._head_size = 0
-        self._answer_head_size = 0
+        # The heads of the last messages, since the next ones most likely have the same: bytes that begin
+        # like a whole head begin with that head.
+        self._usual: RequestHead | None = None
+        self._usual_bytes = b""
+        self._usual_answer: ResponseHead | None = None
+        self._usual_answer_bytes = b""
 
     @property
     def kind(self) -> Kind | None:
@@ -71,10 +77,9 @@ class Http1Follower:
         """Bytes of the client that passed at ``at`` (seconds since the epoch); ``b""`` for its end."""
         observer = self._observer
         if self._between:
-            head = observer.known_request(data[: self._head_size])
-            if head is None:
-                self._head_size = size = data.find(b"\r\n\r\n") + 4
-                head = observer.heads.request(data[:size]) if size > 3 else None
+            head = self._usual
+            if head is None or not data.startswith(self._usual_bytes):
+                head = self._request_head(data)
             if (
                 head is not None
                 and (missing := head.whole_size - len(data)) >= 0
@@ -108,10 +113,9 @@ class Http1Follower:
                     self._complete(head, answer, self._answer_body + data if head.wanted else b"", at)
                     return
             elif not missing:
-                answer = observer.known_response(data[: self._answer_head_size])
-                if answer is None:
-                    self._answer_head_size = size = data.find(b"\r\n\r\n") + 4
-                    answer = observer.heads.response(data[:size]) if size > 3 else None
+                answer = self._usual_answer
+                if answer is None or not data.startswith(self._usual_answer_bytes):
+                    answer = self._response_head(data)
                 if (
                     answer is not None
                     and (rest := answer.whole_size - len(data)) >= 0
@@ -152,6 +156,30 @@ class Http1Follower:
         if not self._between:
             self._converse().closed(at)
 
+    def forget_heads(self) -> None:
+        """Read the next head anew, whatever the last one was."""
+        self._usual = None
+
+    def _request_head(self, data: bytes) -> RequestHead | None:
+        """The head that ``data`` begins with; None if it does not, or cannot be read."""
+        size = data.find(b"\r\n\r\n") + 4
+        if size < 4:
+            return None
+        head = self._observer.heads.request(data[:size])
+        if size <= _MAX_USUAL_BYTES:
+            self._usual, self._usual_bytes = head, data[:size]
+        return head
+
+    def _response_head(self, data: bytes) -> ResponseHead | None:
+        """Likewise of an answer."""
+        size = data.find(b"\r\n\r\n") + 4
+        if size < 4:
+            return None
+        answer = self._observer.heads.response(data[:size])
+        if size <= _MAX_USUAL_BYTES:
+            self._usual_answer, self._usual_answer_bytes = answer, data[:size]
+        return answer
+
     def _complete(self, head: RequestHead, answer: ResponseHead, answer_body: bytes, at: float) -> None:
         """The exchange under way is complete."""
         observer, started = self._observer, self._started
@@ -163,7 +191,7 @@ class Http1Follower:
             self._body = self._answer_body = b""
         else:
             observer.passed.append(
-                Passed(head.method, head.path, started, at, answer.status, head.length, answer.length)
+                (head.method, head.path, answer.status, started, at, head.length, answer.length)
             )
         self._head, self._missing, self._between = None, 0, True
 

@@ -7,7 +7,7 @@ from collections import deque
 from exporter.capture.exchange import Exchange
 from exporter.capture.http1_head import Heads, RequestHead, Select
 from exporter.capture.http1_kind import NotFollowedError
-from exporter.capture.http1_passed import Passed
+from exporter.capture.http1_passed import Passed, Passing
 
 MAX_OUTSTANDING = 256
 """Pipelined requests of one connection that wait for their answers."""
@@ -31,14 +31,10 @@ class Observer:
     ----------
     exchanges, passed
         Completed exchanges, wanted and not, in order of completion; the owner takes them away.
-    known_request, known_response
-        From the bytes of a head to what was read in them; None if that must be asked of ``heads``.
     """
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:
         self.heads = Heads(select)
-        self.known_request = self.heads.requests.known.get
-        self.known_response = self.heads.responses.known.get
         self.max_body_bytes = max_body_bytes
         self.max_kept_bytes = max_kept_bytes
         self.kept_bytes = 0
@@ -55,7 +51,7 @@ class Turn:
 
     __slots__ = ("answered", "asked", "exchange", "head", "kept")
 
-    def __init__(self, head: RequestHead, exchange: Exchange | Passed) -> None:
+    def __init__(self, head: RequestHead, exchange: Exchange | Passing) -> None:
         self.head = head
         self.exchange = exchange
         self.asked = False
@@ -84,7 +80,7 @@ class Turns:
         """
         if len(self.waiting) >= MAX_OUTSTANDING or self._head_bytes > MAX_OUTSTANDING_HEAD_BYTES:
             raise NotFollowedError("overrun")
-        exchange: Exchange | Passed
+        exchange: Exchange | Passing
         if head.wanted:
             exchange = Exchange(
                 head.method,
@@ -95,7 +91,7 @@ class Turns:
                 started=started,
             )
         else:
-            exchange = Passed(head.method, head.path, started, started)
+            exchange = Passing(head.method, head.path, started)
         turn = Turn(head, exchange)
         self.waiting.append(turn)
         self._head_bytes += head.size
@@ -176,4 +172,4 @@ class Turns:
         if isinstance(exchange, Exchange):
             self._observer.exchanges.append(exchange)
         else:
-            self._observer.passed.append(exchange)
+            self._observer.passed.append(exchange.passed())

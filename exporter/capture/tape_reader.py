@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from exporter.capture.exchange import Exchange
 from exporter.capture.http1 import KINDS, Http1Follower, Kind, Observer, Passed
 from exporter.capture.http1_head import Select
-from exporter.capture.plane.tape import ASKED, CLIENT, CLOSED, OVERRUN, Entry, Standing
+from exporter.capture.plane.tape import ASKED, CLIENT, CLOSED, OVERRUN, UPSTREAM, Entry, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +64,31 @@ class TapeReader:
         """
         standings: list[Standing] = []
         connections = self._seen
-        for entry in strip:
-            number = entry[0]
+        for number, what, data, at in strip:
             seen = connections.get(number)
             if seen is None:
-                if entry[1] == CLOSED:
+                if what == CLOSED:
                     continue
                 seen = connections[number] = _Seen(self._shared)
             try:
-                self._read(seen, entry, standings)
+                if what == CLIENT and isinstance(data, bytes):
+                    seen.follower.from_client(data, at)
+                elif what == UPSTREAM and isinstance(data, bytes):
+                    seen.follower.from_upstream(data, at)
+                elif what == ASKED:
+                    standings.append((number, seen.entries, seen.follower.phase))
+                    continue
+                else:
+                    self._read_rare(seen, (number, what, data, at))
+                seen.entries += 1
+                kind = seen.follower.kind
+                if kind is not None and not seen.given_up:
+                    self._give_up(seen, kind)
+                    standings.append((number, seen.entries, "unfollowed"))
             except Exception:
                 self.failures += 1
                 logger.exception("reading a connection failed; it goes on unobserved")
+                seen.entries += 1
                 self._give_up(seen, "failed")
                 standings.append((number, seen.entries, "unfollowed"))
         shared = self._shared
@@ -92,34 +105,23 @@ class TapeReader:
     def forget_heads(self) -> None:
         """Ask ``select`` anew, also of requests like those seen before."""
         self._shared.heads.forget()
+        for seen in self._seen.values():
+            seen.follower.forget_heads()
 
-    def _read(self, seen: _Seen, entry: Entry, standings: list[Standing]) -> None:
+    def _read_rare(self, seen: _Seen, entry: Entry) -> None:
+        """Read an entry other than a chunk of bytes."""
         number, what, data, at = entry
-        follower = seen.follower
-        if what == ASKED:
-            standings.append((number, seen.entries, follower.phase))
-            return
-        seen.entries += 1
         if what == CLOSED:
             del self._seen[number]
-            follower.closed(at)
+            seen.follower.closed(at)
         elif what == OVERRUN:
-            follower.give_up("overrun")
-        elif isinstance(data, bytes):
-            if what == CLIENT:
-                follower.from_client(data, at)
-            else:
-                follower.from_upstream(data, at)
+            seen.follower.give_up("overrun")
         elif isinstance(data, tuple):
             n_bytes, tail = data
             if what == CLIENT:
-                follower.client_gap(n_bytes, tail)
+                seen.follower.client_gap(n_bytes, tail)
             else:
-                follower.upstream_gap(n_bytes, at, tail)
-        kind = follower.kind
-        if kind is not None and not seen.given_up:
-            self._give_up(seen, kind)
-            standings.append((number, seen.entries, "unfollowed"))
+                seen.follower.upstream_gap(n_bytes, at, tail)
 
     def _give_up(self, seen: _Seen, kind: Kind) -> None:
         if not seen.given_up:

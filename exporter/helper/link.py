@@ -1,7 +1,7 @@
 """Messages between two of our own processes, over a pair of connected sockets.
 
 Both ends are the same release of this package, and nobody else can reach the sockets: messages are
-pickled values, behind their length in 8 bytes.
+pickled values, or bytes as they are, behind their kind and their length.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-_LENGTH = struct.Struct("!Q")
-_READ_BYTES = 65_536
+_HEAD = struct.Struct("!?Q")  # whether it is pickled, and how long it is
+_BUFFER_BYTES = 256 * 1024
 
 
 class Link:
@@ -25,7 +25,9 @@ class Link:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._sending = threading.Lock()
-        self._ahead = memoryview(b"")
+        # Everything is received into the same memory, which stays in the caches.
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._start = self._end = 0  # of what was received and not yet taken
 
     def send(self, message: object, following: Sequence[memoryview] = ()) -> None:
         """Send a message, and bytes that follow it; waits while the other end does not read.
@@ -42,44 +44,58 @@ class Link:
                 self.connection.sendall(view)
 
     def receive(self) -> Any:
-        """The next message; None when the other end is gone."""
-        head = self.read(_LENGTH.size)
+        """The next message; None when the other end is gone.
+
+        One of bytes is a memoryview, valid until the next call.
+        """
+        head = self._take(_HEAD.size)
         if head is None:
             return None
-        data = self.read(_LENGTH.unpack(head)[0])
-        return None if data is None else pickle.loads(data)  # noqa: S301 - from our own process
+        pickled, size = _HEAD.unpack(head)
+        data = self._take(size)
+        return pickle.loads(data) if pickled and data is not None else data  # noqa: S301 - from ourselves
 
     def pending(self, seconds: float = 0.0) -> bool:
         """Whether there is something to receive, be it the end, or comes within a time."""
-        return bool(self._ahead) or bool(select.select([self.connection], [], [], seconds)[0])
+        return self._start < self._end or bool(select.select([self.connection], [], [], seconds)[0])
 
     def read(self, size: int) -> memoryview | None:
-        """The next so many bytes; None when the other end is gone."""
-        ahead = self._ahead
-        if not ahead and size <= _READ_BYTES:
-            # Most likely the rest of the message is there too: a thread that sleeps for it wakes up once.
-            try:
-                ahead = memoryview(self.connection.recv(_READ_BYTES))
-            except OSError:
-                return None
-            if not ahead:
-                return None
-        if size <= len(ahead):
-            self._ahead = ahead[size:]
-            return ahead[:size]
-        self._ahead = memoryview(b"")
+        """The next so many bytes, for the caller to keep; None when the other end is gone."""
         data = memoryview(bytearray(size))
-        data[: len(ahead)] = ahead
-        view = data[len(ahead) :]
-        while view:
-            try:
-                n = self.connection.recv_into(view)
-            except OSError:
-                return None
+        filled = min(size, self._end - self._start)
+        data[:filled] = self._buffer[self._start : self._start + filled]
+        self._start += filled
+        while filled < size:
+            n = self._receive_into(data[filled:])
             if n == 0:
                 return None
-            view = view[n:]
+            filled += n
         return data
+
+    def _take(self, size: int) -> memoryview | None:
+        """The next so many bytes, where they lie."""
+        if size > len(self._buffer):
+            return self.read(size)
+        if self._end - self._start < size:
+            rest = self._end - self._start
+            if self._start + size > len(self._buffer) or not rest:
+                self._buffer[:rest] = bytes(self._buffer[self._start : self._end])
+                self._start, self._end = 0, rest
+            # As much as there is, not as much as is asked for: one who sleeps for more wakes up twice.
+            while self._end - self._start < size:
+                n = self._receive_into(self._buffer[self._end :])
+                if n == 0:
+                    return None
+                self._end += n
+        self._start += size
+        return self._buffer[self._start - size : self._start]
+
+    def _receive_into(self, view: memoryview) -> int:
+        """How many bytes came; 0 when the other end is gone."""
+        try:
+            return self.connection.recv_into(view)
+        except OSError:
+            return 0
 
     def finish(self) -> None:
         """Say that nothing comes from this end any more; what the other end says still arrives."""
@@ -87,7 +103,7 @@ class Link:
             self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close this end; a thread that waits in :meth:`receive` gets None."""
+        """Close this end; whoever waits in :meth:`receive` gets None."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
@@ -102,16 +118,19 @@ class Messages:
     def feed(self, data: bytes) -> Iterator[Any]:
         """The messages that are complete now."""
         self._data += data
-        while len(self._data) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
+        while len(self._data) >= _HEAD.size:
+            pickled, size = _HEAD.unpack_from(self._data)
+            end = _HEAD.size + size
             if len(self._data) < end:
                 return
-            message = pickle.loads(self._data[_LENGTH.size : end])  # noqa: S301 - from our own process
+            message = self._data[_HEAD.size : end]
             del self._data[:end]
-            yield message
+            yield pickle.loads(message) if pickled else message  # noqa: S301 - from ourselves
 
 
 def framed(message: object) -> tuple[bytes, bytes]:
-    """What stands for a message on the wire, in two pieces."""
+    """What stands for a message on the wire, in two pieces; bytes travel as they are."""
+    if isinstance(message, bytes):
+        return _HEAD.pack(False, len(message)), message
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(data)), data
+    return _HEAD.pack(True, len(data)), data

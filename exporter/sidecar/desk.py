@@ -22,7 +22,7 @@ from exporter.ingest.sink import Ingest
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.http_metrics import HttpMetrics
-from exporter.sidecar.messages import Open, Opened, Refused, Reload, Report, Strip, Told
+from exporter.sidecar.messages import Open, Opened, Refused, Reload, Report, Told, unpacked
 from exporter.sidecar.plane_metrics import PlaneMetrics
 from exporter.sidecar.server import ServerThread
 
@@ -120,7 +120,7 @@ class Desk:
 
     def _deliver(self, exchanges: list[Exchange], passed: list[Passed]) -> None:
         self._http.observe(exchanges)
-        self._http.observe(passed)
+        self._http.count(passed)
         for exchange in exchanges:
             if not exchange.aborted and 200 <= exchange.status < 300:
                 self.runtime.submit(exchange, "sidecar")
@@ -129,8 +129,8 @@ class Desk:
 def serve(link: Link, desk: Desk) -> None:
     """Do what the data plane says, until it has ended."""
     while (message := link.receive()) is not None:
-        if isinstance(message, Strip):
-            standings = desk.reader.read(message.entries)
+        if isinstance(message, memoryview):
+            standings = desk.reader.read(unpacked(message))
             if standings:
                 link.send(Told(standings))
         elif isinstance(message, Report):

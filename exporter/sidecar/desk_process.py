@@ -7,12 +7,12 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from exporter.capture.plane.tape import Entry, Tape
 from exporter.helper.link import Messages, framed
 from exporter.helper.spawn import spawn
-from exporter.sidecar.messages import Open, Opened, Refused, Report, Strip, Told
+from exporter.sidecar.messages import Open, Opened, Refused, Report, Told, packed
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class _Connection(asyncio.Protocol):
         self._messages = Messages()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         for message in self._messages.feed(data):
@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write_eof()
 
     def write(self, strip: list[Entry], /) -> None:
-        self.send(Strip.of(strip))
+        self.send(packed(strip))
 
     def unsent(self) -> int:
         return self.transport.get_write_buffer_size()

@@ -12,13 +12,14 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
 from operator import add
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from exporter.capture.exchange import Exchange
+from exporter.capture.http1 import Passed
 from exporter.capture.paths import PathMatcher
 from exporter.metrics import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 
@@ -30,24 +31,6 @@ _NO_HANDLER = "none"
 _BOUNDS = tuple(sorted({*HTTP_DURATION_BUCKETS, *HTTP_DURATION_HIGHR_BUCKETS}))
 _MAX_SEEN = 1024
 _MAX_SEEN_LENGTH = 1024
-
-
-class Answered(Protocol):
-    """What is counted of an exchange."""
-
-    method: str
-    path: str
-    status: int
-    started: float
-    ended: float
-
-    @property
-    def request_size(self) -> int:
-        """Bytes of the request's body."""
-
-    @property
-    def response_size(self) -> int:
-        """Bytes of the answer's body."""
 
 
 class _Route:
@@ -101,22 +84,29 @@ class HttpMetrics(Collector):
             self._match = match
             self._seen.clear()
 
-    def observe(self, exchanges: Iterable[Answered]) -> None:
+    def observe(self, exchanges: Iterable[Exchange]) -> None:
+        """Count exchanges that were read."""
+        self.count(
+            [
+                (e.method, e.path, e.status, e.started, e.ended, e.request_size, e.response_size)
+                for e in exchanges
+            ]
+        )
+
+    def count(self, passed: Iterable[Passed]) -> None:
         """Count exchanges; those whose answer never began are passed over."""
         seen, bounds = self._seen, _BOUNDS
         with self._lock:
-            for exchange in exchanges:
-                status = exchange.status
+            for method, path, status, started, ended, request_size, response_size in passed:
                 if status == 0:
                     continue
-                asked = exchange.path, exchange.method
-                route = seen.get(asked) or self._route(*asked)
-                seconds = exchange.ended - exchange.started
+                route = seen.get((path, method)) or self._route(path, method)
+                seconds = ended - started
                 route.durations[bisect_left(bounds, seconds)] += 1
                 route.seconds += seconds
                 route.statuses[status // 100 if status < 1000 else 9] += 1
-                route.request_bytes += exchange.request_size
-                route.response_bytes += exchange.response_size
+                route.request_bytes += request_size
+                route.response_bytes += response_size
 
     def _route(self, path: str, method: str) -> _Route:
         """Where an exchange is counted, remembered for the next one like it."""

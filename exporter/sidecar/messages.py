@@ -1,4 +1,8 @@
-"""What the data plane and the desk say to each other."""
+"""What the data plane and the desk say to each other.
+
+Strips of the tape are bytes, in marshal's form, since pickle takes time to look for what occurs twice;
+everything else is one of the values below.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +23,6 @@ class Open:
     config: Config
     path: Path | None
     log_level: int
-
-
-@dataclass(frozen=True)
-class Strip:
-    """To the desk: what passed, in marshal's form, since pickle takes time to look for what occurs twice."""
-
-    data: bytes
-
-    @staticmethod
-    def of(entries: list[Entry]) -> Strip:
-        """The message for a strip."""
-        return Strip(marshal.dumps(cast("Any", entries), 2))
-
-    @property
-    def entries(self) -> list[Entry]:
-        """The strip."""
-        entries: list[Entry] = marshal.loads(self.data)  # noqa: S302 - from our own process
-        return entries
 
 
 @dataclass(frozen=True)
@@ -75,3 +61,14 @@ class Told:
     """To the data plane: where connections stand."""
 
     standings: list[Standing]
+
+
+def packed(strip: list[Entry]) -> bytes:
+    """A strip on its way to the desk."""
+    return marshal.dumps(cast("Any", strip), 2)
+
+
+def unpacked(data: memoryview | bytes) -> list[Entry]:
+    """The strip, as it was."""
+    strip: list[Entry] = marshal.loads(data)  # noqa: S302 - from our own process
+    return strip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from exporter.capture.http1 import Http1Follower, Observer
+from exporter.capture.http1 import TAIL_BYTES, Http1Follower, Observer
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -25,8 +25,24 @@ def wanting(wanted: bool = True, *, max_body_bytes: int = 1000, max_kept_bytes: 
     return Observer(lambda _m, _p: wanted, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
 
 
+class Counted(NamedTuple):
+    """The fields of :data:`~exporter.capture.http1.Passed`, by name."""
+
+    method: str
+    path: str
+    status: int
+    started: float
+    ended: float
+    request_size: int
+    response_size: int
+
+
 def follow(*steps: tuple[str, Any], observer: Observer | None = None) -> tuple[Http1Follower, list[Any]]:
-    """Feed ("up" | "down", bytes), ("up gap" | "down gap", n) or ("closed", None) a second apart."""
+    """Feed what happened on a connection, a second apart, and give what was seen.
+
+    Steps are ("up" | "down", bytes), ("up gap" | "down gap", n), ("up lost" | "down lost", bytes) for a gap
+    of which the last bytes are known, and ("closed", None).
+    """
     observer = observer or wanting()
     follower = Http1Follower(observer)
     for at, (what, data) in enumerate(steps):
@@ -38,9 +54,18 @@ def follow(*steps: tuple[str, Any], observer: Observer | None = None) -> tuple[H
             follower.client_gap(data)
         elif what == "down gap":
             follower.upstream_gap(data, float(at))
+        elif what == "up lost":
+            follower.client_gap(len(data), data[-TAIL_BYTES:])
+        elif what == "down lost":
+            follower.upstream_gap(len(data), float(at), data[-TAIL_BYTES:])
         else:
             follower.closed(float(at))
-    return follower, observer.exchanges or observer.passed
+    return follower, found(observer)
+
+
+def found(observer: Observer) -> list[Any]:
+    """The exchanges that were seen; if none of them was wanted, what was counted of them."""
+    return observer.exchanges or [Counted(*passed) for passed in observer.passed]
 
 
 def brief(exchange: Any) -> tuple[Any, ...]:

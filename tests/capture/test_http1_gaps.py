@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.capture.http1 import TAIL_BYTES, Http1Follower
-from tests.capture.conversations import GET, OK, cuts, wanting
+from tests.capture.conversations import GET, OK, cuts, follow, wanting
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKS = b"%x\r\n%s\r\n" % (300, b"x" * 300) + b"5\r\nhello\r\n" * 20
@@ -18,19 +18,7 @@ UPLOAD = b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def followed(*steps: tuple[str, bytes]) -> tuple[Http1Follower, list[Any]]:
-    """Feed ("up" | "down", bytes), or ("up lost" | "down lost", bytes) of which the last few were kept."""
-    observer = wanting(max_body_bytes=1 << 20)
-    follower = Http1Follower(observer)
-    for at, (what, data) in enumerate(steps):
-        if what == "up":
-            follower.from_client(data, float(at))
-        elif what == "down":
-            follower.from_upstream(data, float(at))
-        elif what == "up lost":
-            follower.client_gap(len(data), data[-TAIL_BYTES:])
-        else:
-            follower.upstream_gap(len(data), float(at), data[-TAIL_BYTES:])
-    return follower, observer.exchanges
+    return follow(*steps, observer=wanting(max_body_bytes=1 << 20))
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.capture.http1 import Passed
 from exporter.capture.paths import path_matcher
 from exporter.metrics import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.sidecar.http_metrics import HttpMetrics
+from tests.capture.conversations import Counted
 
 METHODS = ("GET", "POST", "PROPFIND", "x" * 2000)
 KNOWN = {"GET": "GET", "POST": "POST"}
@@ -28,7 +28,9 @@ def counting() -> tuple[HttpMetrics, CollectorRegistry]:
 
 
 exchanges = st.builds(
-    lambda method, path, seconds, status, sizes: Passed(method, path, 100.0, 100.0 + seconds, status, *sizes),
+    lambda method, path, seconds, status, sizes: Counted(
+        method, path, status, 100.0, 100.0 + seconds, *sizes
+    ),
     st.sampled_from(METHODS),
     st.sampled_from(sorted(PATHS)),
     st.one_of(st.sampled_from([0.0, 0.5, 1.0, 7.5, 60.0]), st.floats(-1.0, 100.0)),
@@ -39,10 +41,10 @@ exchanges = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(exchanges, max_size=8), max_size=6))
-def test_batches_are_counted_as_one_by_one(batches: list[list[Passed]]) -> None:
+def test_batches_are_counted_as_one_by_one(batches: list[list[Counted]]) -> None:
     metrics, registry = counting()
     for batch in batches:
-        metrics.observe(batch)
+        metrics.count(batch)
     expected: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
 
     def count(name: str, n: float = 1, **labels: str) -> None:
@@ -82,10 +84,10 @@ def _le(bound: float) -> str:
 
 def test_other_patterns_count_from_now_on() -> None:
     metrics, registry = counting()
-    metrics.observe([Passed("GET", "/new", 0.0, 1.0, 200)])
+    metrics.count([("GET", "/new", 200, 0.0, 1.0, 0, 0)])
     assert metrics.match("/new") is None
     metrics.match = path_matcher(["/new"])
-    metrics.observe([Passed("GET", "/new", 0.0, 1.0, 200)] * 2)
+    metrics.count([("GET", "/new", 200, 0.0, 1.0, 0, 0)] * 2)
     for handler, n in (("none", 1), ("/new", 2)):
         labels = {"handler": handler, "method": "GET", "status": "2xx"}
         assert registry.get_sample_value("http_requests_total", labels) == n
@@ -94,7 +96,7 @@ def test_other_patterns_count_from_now_on() -> None:
 def test_paths_and_methods_of_a_client_s_choice_take_neither_labels_nor_memory() -> None:
     metrics, registry = counting()
     for i in range(3000):
-        metrics.observe([Passed(f"M{i}", f"/{i}", 0.0, 1.0, 200), Passed("x" * 5000, f"/{i}", 0.0, 1.0, 200)])
+        metrics.count([(f"M{i}", f"/{i}", 200, 0.0, 1.0, 0, 0), ("x" * 5000, f"/{i}", 200, 0.0, 1.0, 0, 0)])
     assert len(metrics._routes) == 1
     assert len(metrics._seen) <= 1024
     assert max(len(path) + len(method) for path, method in metrics._seen) <= 1024

@@ -29,7 +29,8 @@ noted when the phase is asked for), and when, in seconds since the epoch."""
 Standing = tuple[int, int, Phase]
 """Number of a connection, how many of its entries were read, and its phase after them."""
 
-_ENTRY_BYTES = 128  # what an entry costs besides its bytes
+ENTRY_BYTES = 128
+"""What an entry costs besides its bytes."""
 
 
 class Reel(Protocol):
@@ -67,7 +68,9 @@ class TapedConnection:
             return
         self._noted += 1
         tape.strip.append((self._number, CLIENT, data, tape.clock()))
-        tape.grown(len(data))
+        tape.size += len(data) + ENTRY_BYTES
+        if tape.size > tape.strip_bytes or tape.timer is None:
+            tape.grown()
 
     def from_upstream(self, data: bytes, /) -> None:
         """Note bytes that went down."""
@@ -79,7 +82,9 @@ class TapedConnection:
             return
         self._noted += 1
         tape.strip.append((self._number, UPSTREAM, data, tape.clock()))
-        tape.grown(len(data))
+        tape.size += len(data) + ENTRY_BYTES
+        if tape.size > tape.strip_bytes or tape.timer is None:
+            tape.grown()
 
     def closed(self) -> None:
         """Note the end."""
@@ -127,7 +132,7 @@ class TapedConnection:
         elif waiting + len(data) <= tape.max_bytes and (
             turned or self._kept + len(data) <= tape.max_connection_bytes
         ):
-            self._kept += len(data) + _ENTRY_BYTES
+            self._kept += len(data) + ENTRY_BYTES
             self._noted += 1
             tape.put((self._number, what, data, tape.clock()))
         else:
@@ -170,13 +175,14 @@ class Tape:
         self.epoch = 0
         self.abandoned = 0
         self._interval = interval_seconds
-        self._strip_bytes = strip_bytes
+        self.strip_bytes = strip_bytes
+        # What the connections add to by themselves, since a call for each chunk would be dear.
         self.strip: list[Entry] = []
-        self._size = 0
+        self.size = 0
+        self.timer: asyncio.TimerHandle | None = None
         self._strips = 0
         self._reel: Reel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._connections: dict[int, TapedConnection] = {}
 
@@ -202,7 +208,7 @@ class Tape:
         for connection in self._connections.values():
             connection.give_up()
         self.abandoned += len(self._connections)
-        self.strip, self._size = [], 0
+        self.strip, self.size = [], 0
 
     def told(self, standings: list[Standing]) -> None:
         """The reader says where connections stand."""
@@ -215,15 +221,15 @@ class Tape:
         """Add an entry."""
         self.strip.append(entry)
         data = entry[2]
-        self.grown(len(data) if isinstance(data, bytes) else 0)
+        self.size += ENTRY_BYTES + (len(data) if isinstance(data, bytes) else 0)
+        self.grown()
 
-    def grown(self, n_bytes: int) -> None:
-        """An entry with so many bytes was added to ``strip``: hand it on, now or in a moment."""
-        size = self._size = self._size + n_bytes + _ENTRY_BYTES
-        if size > self._strip_bytes:
+    def grown(self) -> None:
+        """An entry was added to ``strip``, and its size to ``size``: hand it on, now or in a moment."""
+        if self.size > self.strip_bytes:
             self.flush()
-        elif self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_later(self._interval, self.flush)
+        elif self.timer is None and self._loop is not None:
+            self.timer = self._loop.call_later(self._interval, self.flush)
 
     def put_gap(self, last: tuple[int, int], number: int, what: int, gap: Gap) -> tuple[int, int]:
         """Add a gap, to the one at ``last`` if that is the newest entry of all.
@@ -242,7 +248,7 @@ class Tape:
 
     def waiting(self) -> int:
         """Bytes that the reader has not fetched."""
-        return self._size + (self._reel.unsent() if self._reel is not None else 0)
+        return self.size + (self._reel.unsent() if self._reel is not None else 0)
 
     def forget(self, number: int) -> None:
         """A connection is gone."""
@@ -250,10 +256,10 @@ class Tape:
 
     def flush(self) -> None:
         """Hand on what waits, and see how far behind the reader is."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        strip, self.strip, self._size = self.strip, [], 0
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        strip, self.strip, self.size = self.strip, [], 0
         self._strips += 1
         if self._reel is None:
             return

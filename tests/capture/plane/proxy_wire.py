@@ -27,7 +27,7 @@ from exporter.capture.plane.proxy import Proxy
 from exporter.capture.plane.tap import Tap
 from exporter.capture.plane.tape import Entry, Standing, Tape, TapedConnection
 from exporter.capture.tape_reader import TapeReader
-from exporter.sidecar.messages import Strip
+from exporter.sidecar.messages import packed, unpacked
 
 TIMEOUT = 4.0
 
@@ -236,7 +236,7 @@ class Observing(Tape):
         asyncio.get_running_loop().call_soon(self.told, self.read(strip))
 
     def read(self, strip: list[Entry]) -> list[Standing]:
-        return self.reader.read(Strip.of(strip).entries)
+        return self.reader.read(unpacked(packed(strip)))
 
     def unsent(self) -> int:
         return self.behind
