@@ -56,6 +56,8 @@ class End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        # uvloop sends at once only what is above its limit; the rest waits until all else was read.
+        self.transport.set_write_buffer_limits(high=0)
         self.link.made(self)
 
     def data_received(self, data: bytes) -> None:
