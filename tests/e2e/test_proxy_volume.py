@@ -160,8 +160,8 @@ while True:
 
 def test_a_thousand_slow_connections_leave_the_others_alone(tmp_path: Path) -> None:
     with nginx(tmp_path) as origin, sidecar(origin, tmp_path) as front:
-        ratios = []
-        for _ in range(5):
+        ratios: list[float] = []
+        while len(ratios) < 5:
             alone = _paced(front, rate=500)
             command = [sys.executable, "-c", SLOW, str(front.port), "1000"]
             slow = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -176,8 +176,8 @@ def test_a_thousand_slow_connections_leave_the_others_alone(tmp_path: Path) -> N
             assert beside["errors"] == beside["unanswered"] == 0
             ratios.append(beside["p99"] / alone["p99"])
             _wait_until_open(front, 0)
-            if min(ratios) <= 2.0:
-                return
+            if sum(ratio <= 2.0 for ratio in ratios) == 3:
+                return  # the median of five, whatever the others will be
     raise AssertionError(f"p99 beside slow connections, relative to alone: {ratios}")
 
 
