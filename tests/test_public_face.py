@@ -78,6 +78,11 @@ def test_optional_packages_are_imported_by_those_who_need_them(code: str):
     assert loaded_by(code, OPTIONAL) == []
 
 
+def test_the_process_that_forwards_does_not_load_what_the_desk_reads_with():
+    code = "import exporter.cli, exporter.sidecar.sidecar"
+    assert loaded_by(code, ["numpy", "scipy", "prometheus_client", "exporter.runtime"]) == []
+
+
 def test_the_check_of_loaded_modules_can_fail():
     assert loaded_by("import numpy", HEAVY) == ["numpy"]
 
