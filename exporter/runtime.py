@@ -119,8 +119,12 @@ class Runtime:
         ------
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
+        ValueError
+            If the work is done in a helper process, which keeps the configuration that it began with.
         """
-        self._way.reconfigure(config)
+        if self._way is not self.pipeline:
+            raise ValueError("a helper process keeps its configuration; start the service anew")
+        self.pipeline.reconfigure(config)
         self.config = config
 
     def render(self, accept: str = "") -> tuple[str, bytes]:

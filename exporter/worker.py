@@ -1,8 +1,8 @@
 """A bounded queue and the one thread that empties it in batches. It knows no domain type.
 
-The caller's side is a lock, two comparisons and an append: it never waits for the worker, and wakes
-it at most once a batch. The worker gathers for a moment before it takes a batch, since a thread that
-wakes for each item takes the interpreter lock away from the event loop each time.
+The caller's side is a lock, two comparisons and an append: it never waits for the worker. The worker
+gathers for a moment before it takes a batch, since a thread that wakes for each item takes the
+interpreter lock away from the event loop each time.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Changes:
 
 
 class Outgoing:
-    """Finds what changed in ``instruments`` since it was last asked."""
+    """Finds what changed in ``instruments``, of which no series is ever removed, since it was last asked."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
@@ -55,22 +55,14 @@ class Outgoing:
             changes.amounts.append((number, amount if is_gauge else amount - (before or 0.0)))
         return changes
 
-    def repeat_gauges(self) -> None:
-        """Let the next changes hold every gauge."""
-        for cell, _, is_gauge in self._all():
-            if is_gauge:
-                self._sent.pop(cell, None)
-
     def _all(self) -> Iterator[tuple[Cell, Any, bool]]:
         known = self._cells
         for name, labels, child in self._instruments.children():
             cells = known.get((name, labels))
-            if cells is None or cells[0][1] is not _numbers(child)[0][1]:
+            if cells is None:
                 is_gauge = isinstance(child, Gauge)
                 cells = [((name, labels, part), value, is_gauge) for part, value in _numbers(child)]
                 known[name, labels] = cells
-                for cell, _, _ in cells:
-                    self._sent.pop(cell, None)
             yield from cells
 
 
@@ -92,10 +84,6 @@ class Incoming:
             if setter is None:
                 setter = setters[number] = self._setter(self._cells[number])
             setter(amount)
-
-    def forget(self) -> None:
-        """Look everything up anew: series may have been removed."""
-        self._setters = [None] * len(self._cells)
 
     def _setter(self, cell: Cell) -> Callable[[float], None]:
         name, labels, part = cell

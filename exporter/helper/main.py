@@ -12,7 +12,7 @@ from exporter.helper.changes import Outgoing
 from exporter.helper.link import Link
 from exporter.helper.portable import restored
 from exporter.helper.spawn import settle_in
-from exporter.helper.wire import Begin, Line, Reconfigure, Repeat, Tally, Update, Work
+from exporter.helper.wire import Begin, Line, Tally, Update, Work
 from exporter.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline import Pipeline
@@ -58,30 +58,18 @@ class Helper:
                 except Exception:
                     log.exception("a batch of %d items failed", len(batch))
                 self._report(answers=True, tally=tally)
-            elif isinstance(message, Reconfigure):
-                error = None
-                try:
-                    self._pipeline.reconfigure(message.config)
-                except Exception as raised:
-                    error = raised
-                self._report(answers=True, error=error)
-            elif isinstance(message, Repeat):
-                self._outgoing.repeat_gauges()
-                self._report(answers=True)
             else:
                 self._pipeline.stop()
                 self._report()
                 return
 
-    def _report(
-        self, *, answers: bool = False, tally: Tally | None = None, error: Exception | None = None
-    ) -> None:
+    def _report(self, *, answers: bool = False, tally: Tally | None = None) -> None:
         self._instruments.refresh()
         changes = self._outgoing.changes()
         events, self._events[:] = list(self._events), []
         lines = self._lines.take()
         if answers or changes or events or lines:
-            self._link.send(Update(changes, events, lines, answers, tally, error))
+            self._link.send(Update(changes, events, lines, answers, tally))
 
 
 class _Lines(logging.Handler):

@@ -23,7 +23,7 @@ from exporter.helper.changes import Incoming
 from exporter.helper.link import Link
 from exporter.helper.portable import portable
 from exporter.helper.spawn import spawn
-from exporter.helper.wire import Begin, Reconfigure, Repeat, Tally, Update, Work
+from exporter.helper.wire import Begin, Tally, Update, Work
 from exporter.instruments import Instruments
 from exporter.observation import Source
 from exporter.pipeline import Books, Pipeline
@@ -105,28 +105,6 @@ class HelperProcess:
             else:
                 books.dropped("stopped", len(batch))
 
-    def reconfigure(self, config: Config) -> None:
-        """Take over other capture and drift sections, here and in the helper.
-
-        Raises
-        ------
-        ConfigError, InvalidReference, DetectorFileError
-            If something that it names cannot serve; everything then stays as it was.
-        """
-        with self._turn:
-            child = self._child
-            if child is not None:
-                answer = self._ask(child, Reconfigure(config))
-                if answer is not None and answer.error is not None:
-                    raise answer.error
-            # After the helper, which then has nothing more to say of series that are removed here, and
-            # shall say again what is shown here of those that stay.
-            self._pipeline.reconfigure(config)
-            self._config = config
-            if child is not None:
-                child.incoming.forget()
-                self._ask(child, Repeat())
-
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""
         self._ended.set()
@@ -181,7 +159,7 @@ class HelperProcess:
             self._stay_at_home(f"{type(error).__name__}: {error}")
             return
         child = _Child(process, Link(connection), Incoming(self._instruments))
-        with suppress(OSError):  # if it has died already, the reader is about to see it
+        with suppress(OSError):  # if it has died already, the first answer will be missing
             child.link.send(Begin(self._config))
         self._child = child
 
@@ -195,7 +173,7 @@ class HelperProcess:
         if child is None:
             return
         parts, views = portable(batch, self._pipeline.refuse)
-        answer = self._ask(child, Work(parts), views)
+        answer = self._work(child, Work(parts), views)
         tally = answer.tally if answer is not None and answer.tally is not None else Tally()
         for source, n in tally.extra.items():
             books.unfolded(source, n + 1)
@@ -203,19 +181,20 @@ class HelperProcess:
             books.settled(outcome, n)
         for reason, n in tally.reasons.items():
             books.dropped(reason, n)
-        # With the helper, or over an item that could not be sent.
         lost = len(batch) - tally.balance
         if lost:
             books.dropped("failed", lost)
         if answer is None:
             self._lost(child)
+        elif lost:  # over an item that could not be sent, or an error in the helper; either was logged
+            self._errors.inc()
 
-    def _ask(self, child: _Child, message: object, following: Sequence[memoryview] = ()) -> Update | None:
-        """The answer to a message; None if the helper died over it."""
+    def _work(self, child: _Child, work: Work, views: Sequence[memoryview]) -> Update | None:
+        """The answer to a batch; None if the helper died over it."""
         if not child.ready and self._answer(child) is None:
             return None
         try:
-            child.link.send(message, following)
+            child.link.send(work, views)
         except OSError:
             return None
         return self._answer(child)

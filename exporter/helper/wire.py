@@ -26,18 +26,6 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Reconfigure:
-    """To the helper: other capture and drift sections, from here on."""
-
-    config: Config
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """To the helper: say again how all gauges stand."""
-
-
-@dataclass(frozen=True)
 class Line:
     """A line of the helper's log."""
 
@@ -76,8 +64,8 @@ class Tally:
 class Update:
     """To the service: everything that happened since the last one.
 
-    ``tally`` is given when the batch in hand is done, ``error`` when a :class:`Reconfigure` could not
-    be followed, ``answers`` when the message is the answer to one of the service's.
+    ``tally`` is given when the batch in hand is done, ``answers`` when the message is the answer to one
+    of the service's.
     """
 
     changes: Changes
@@ -85,4 +73,3 @@ class Update:
     lines: list[Line]
     answers: bool = False
     tally: Tally | None = None
-    error: Exception | None = None

@@ -91,30 +91,6 @@ def test_a_successor_takes_nothing_away():
     assert pair.here["predicted_class_total"].labels("m", "a")._value.get() == 3
 
 
-def test_gauges_are_repeated_when_asked_for():
-    pair = Pair()
-    pair.there["drift_threshold"].labels("m", "mmd").set(0.5)
-    pair.carry()
-    pair.here["drift_threshold"].labels("m", "mmd").set(0)
-    assert pair.carry() == 0
-    pair.outgoing.repeat_gauges()
-    pair.carry()
-    assert pair.here["drift_threshold"].labels("m", "mmd")._value.get() == 0.5
-
-
-def test_a_series_that_was_removed_and_came_again_begins_anew():
-    pair = Pair()
-    events = pair.there["drift_events_total"]
-    events.labels("m", "mmd").inc(4)
-    pair.carry()
-    events.remove("m", "mmd")
-    pair.here["drift_events_total"].remove("m", "mmd")
-    pair.incoming.forget()
-    events.labels("m", "mmd").inc(1)
-    pair.carry()
-    assert pair.here["drift_events_total"].labels("m", "mmd")._value.get() == 1
-
-
 def test_an_instrument_of_another_kind_is_an_error():
     pair = Pair()
     pair.there._by_name["odd"] = Enum("odd", "Odd.", states=["a"], registry=None)
