@@ -17,6 +17,7 @@ from typing import Any
 
 _HEAD = struct.Struct("!?Q")  # whether it is pickled, and how long it is
 _BUFFER_BYTES = 256 * 1024
+_MAX_PIECES = 1024  # that a call may gather (IOV_MAX)
 
 
 class Link:
@@ -37,11 +38,12 @@ class Link:
         OSError
             If the other end is gone.
         """
-        head, data = framed(message)
+        pieces: list[bytes | memoryview] = [*framed(message), *following]
         with self._sending:
-            self.connection.sendall(head + data)
-            for view in following:
-                self.connection.sendall(view)
+            # In one call, since after each of them the interpreter lock has to be waited for.
+            while pieces:
+                sent = self.connection.sendmsg(pieces[:_MAX_PIECES])
+                pieces = _after(pieces, sent)
 
     def receive(self) -> Any:
         """The next message; None when the other end is gone.
@@ -107,6 +109,15 @@ class Link:
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
+
+
+def _after(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of the pieces after so many bytes."""
+    for place, piece in enumerate(pieces):
+        if sent < len(piece):
+            return [memoryview(piece)[sent:], *pieces[place + 1 :]]
+        sent -= len(piece)
+    return []
 
 
 class Messages:
