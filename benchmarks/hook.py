@@ -3,8 +3,10 @@
 ``.venv/bin/python -m benchmarks.hook`` needs ``wrk``, and ``.venv-alibi`` for the third arrangement. One
 service with prometheus-fastapi-instrumentator is loaded by 8 connections, alone, with our hook, and with
 alibi-detect's online MMD in a pool of two threads; drift is tested on every request (N = 1000, d = 64,
-W = 50). Runs alternate, each in a fresh process; the figures are medians over rounds, and each ratio is
-the median of the rounds' ratios.
+W = 50). All of them are up at the same time and are loaded in turn, for moments, in an order drawn anew each
+time: a machine whose speed changes changes it for all. Every round starts them afresh, since how a process
+happens to lie in memory matters too. Figures are medians over all loads, and so are the ratios, each of two
+loads that followed each other.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,11 +25,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.hook_service import ARRANGEMENTS
+from benchmarks.proxy import cpu_seconds
 
 ROOT = Path(__file__).parent.parent
 SERVICE = ROOT / "benchmarks" / "hook_service.py"
@@ -48,7 +52,7 @@ end
 
 @dataclass(frozen=True)
 class Figures:
-    """One run: requests a second, latencies in milliseconds, memory in MB, observations lost."""
+    """One load: requests a second, latencies in milliseconds, memory in MB, observations lost."""
 
     throughput: float
     p50: float
@@ -101,16 +105,14 @@ def load(address: str, seconds: float, script: Path, connections: int = 8) -> di
     return json.loads(found[1])
 
 
-def measure(arrangement: str, folder: Path, seconds: float, script: Path) -> Figures:
-    """One run in a fresh process, after a warm-up."""
-    with service(arrangement, folder) as (process, address):
-        load(address, max(2.0, seconds / 4), script)
-        result = load(address, seconds, script)
-        if result["errors"]:
-            raise SystemExit(f"{arrangement}: {result['errors']:.0f} requests failed")
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        rss = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-        scrape = urllib.request.urlopen(f"{address}/metrics", timeout=60).read().decode()
+def measure(process: subprocess.Popen[bytes], address: str, seconds: float, script: Path) -> Figures:
+    """One load."""
+    result = load(address, seconds, script)
+    if result["errors"]:
+        raise SystemExit(f"{address}: {result['errors']:.0f} requests failed")
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    rss = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    scrape = urllib.request.urlopen(f"{address}/metrics", timeout=60).read().decode()
     lost = re.findall(r"^inference_exporter_dropped_total\{.*\} (\S+)$", scrape, re.MULTILINE)
     return Figures(
         throughput=result["requests"] / result["microseconds"] * 1e6,
@@ -121,7 +123,36 @@ def measure(arrangement: str, folder: Path, seconds: float, script: Path) -> Fig
     )
 
 
-def report(rounds: list[dict[str, Figures]]) -> str:
+def round_of(
+    arrangements: list[str], folder: Path, loads: int, seconds: float, script: Path, rng: random.Random
+) -> list[dict[str, Figures]]:
+    """Start the arrangements, warm them up, and load each of them ``loads`` times."""
+    with ExitStack() as running:
+        up = {name: running.enter_context(service(name, folder)) for name in arrangements}
+        for process, address in up.values():
+            load(address, 3, script)
+            _wait_until_idle(process)
+        found = []
+        for _ in range(loads):
+            figures = {}
+            for name in rng.sample(arrangements, len(arrangements)):
+                process, address = up[name]
+                figures[name] = measure(process, address, seconds, script)
+                _wait_until_idle(process)  # what is left to do would be charged to the next one
+            found.append({name: figures[name] for name in arrangements})
+        return found
+
+
+def _wait_until_idle(process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        before = cpu_seconds(process.pid)
+        time.sleep(0.2)
+        if cpu_seconds(process.pid) - before < 0.02:
+            return
+    raise SystemExit("the service does not come to rest")
+
+
+def report(pairs: list[dict[str, Figures]]) -> str:
     """The table, in Markdown."""
     names = {
         "alone": "instrumentator alone",
@@ -132,11 +163,11 @@ def report(rounds: list[dict[str, Figures]]) -> str:
         "| arrangement | requests/s | p50 ms | p99 ms | RSS MB | throughput | p50 | p99 |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for arrangement in rounds[0]:
-        runs = [figures[arrangement] for figures in rounds]
+    for arrangement in pairs[0]:
+        runs = [figures[arrangement] for figures in pairs]
         ratios = [
             statistics.median(
-                getattr(figures[arrangement], field) / getattr(figures["alone"], field) for figures in rounds
+                getattr(figures[arrangement], field) / getattr(figures["alone"], field) for figures in pairs
             )
             for field in ("throughput", "p50", "p99")
         ]
@@ -154,8 +185,10 @@ def report(rounds: list[dict[str, Figures]]) -> str:
 def main() -> None:
     """Measure, and say whether the hook stays within its bounds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--loads", type=int, default=12, help="of each arrangement, in a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a load; whole ones, for wrk")
+    parser.add_argument("--seed", type=int, default=0, help="of the order")
     parser.add_argument("--only", nargs="+", default=list(ARRANGEMENTS), choices=ARRANGEMENTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -168,17 +201,17 @@ def main() -> None:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
                 check=True,
             )
-        rounds = []
+        pairs: list[dict[str, Figures]] = []
+        rng = random.Random(arguments.seed)
         for number in range(arguments.rounds):
-            order = arguments.only if number % 2 == 0 else arguments.only[::-1]
-            figures = {name: measure(name, folder, arguments.seconds, script) for name in order}
-            rounds.append({name: figures[name] for name in arguments.only})
-            print(f"round {number + 1}: {rounds[-1]}", file=sys.stderr, flush=True)
-    print(report(rounds))
-    if "hook" in rounds[0] and "alone" in rounds[0]:
-        throughput = statistics.median(r["hook"].throughput / r["alone"].throughput for r in rounds)
-        p99 = statistics.median(r["hook"].p99 / r["alone"].p99 for r in rounds)
-        lost = sum(r["hook"].lost for r in rounds)
+            found = round_of(arguments.only, folder, arguments.loads, arguments.seconds, script, rng)
+            pairs += found
+            print(f"round {number + 1}\n{report(found)}", file=sys.stderr, flush=True)
+    print(report(pairs))
+    if {"hook", "alone"} <= set(arguments.only):
+        throughput = statistics.median(p["hook"].throughput / p["alone"].throughput for p in pairs)
+        p99 = statistics.median(p["hook"].p99 / p["alone"].p99 for p in pairs)
+        lost = max(p["hook"].lost for p in pairs)
         kept = throughput >= LEAST_THROUGHPUT and p99 <= MOST_P99
         print(f"\nhook / alone: throughput {throughput:.3f} (at least {LEAST_THROUGHPUT}), ", end="")
         print(

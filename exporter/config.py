@@ -267,7 +267,7 @@ class QueueConfig(Section):
     max_items: Whole = Field(default=10_000, ge=1)
     max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
     max_batch: Whole = Field(default=256, ge=1, le=65_536)
-    flush_interval_seconds: Duration = 0.02
+    flush_interval_seconds: Duration = 0.1
     drain_seconds: Duration = 5.0
 
 

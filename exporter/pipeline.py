@@ -6,6 +6,7 @@ A pipeline keeps no account of what it is given: it says what became of each ite
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,10 +28,8 @@ from exporter.observation import DriftEvent, Observation, Outcome, Source
 
 log = logging.getLogger(__name__)
 
-# Between two slices of a batch the thread rests, so that a request never waits for the interpreter
-# lock for more than a slice: long enough for a waiting thread to wake up and take it, which the
-# kernel does not do within a sleep of 0.
-_SLICE = 32
+# How many items are read before others get a chance.
+_SLICE_BESIDE_REQUESTS, _SLICE_APART = 32, 1
 _REST_SECONDS = 0.0001
 
 Item = Packed | Observation
@@ -64,8 +63,9 @@ class Pipeline:
         Where the metrics live.
     on_event
         Called on the thread that handles, with each :class:`DriftEvent`; what it raises is counted.
-    rests
-        Whether to offer the interpreter lock within a batch, since another thread serves requests.
+    apart
+        Whether no other thread of this process serves requests. Within a batch, the pipeline then gives
+        way to those of other processes that want its core, else to those that want the interpreter lock.
     clock
         Seconds since the epoch.
 
@@ -81,7 +81,7 @@ class Pipeline:
         instruments: Instruments,
         *,
         on_event: Callable[[DriftEvent], None] | None = None,
-        rests: bool = True,
+        apart: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.model = config.model
@@ -89,7 +89,8 @@ class Pipeline:
         self._clock = clock
         self._on_event = on_event
         self._collector = Collector(config, instruments) if config.collector is not None else None
-        self._rests = rests
+        self._slice = _SLICE_APART if apart else _SLICE_BESIDE_REQUESTS
+        self._give_way = os.sched_yield if apart else _rest
         self._instruments = instruments
         self._errors = instruments.errors
         self._metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
@@ -161,14 +162,13 @@ class Pipeline:
             passed_over = self._embed(batch)
         pending: list[Observation] = []
         sampled_out = 0
-        for start in range(0, len(batch), _SLICE):
-            if start and self._rests:
-                time.sleep(_REST_SECONDS)
-            for source, item in batch[start : start + _SLICE]:
-                observations = self._observations(books, source, item)
-                pending += observations
-                if passed_over and id(item) in passed_over:
-                    sampled_out += len(observations)
+        for number, (source, item) in enumerate(batch, 1):
+            observations = self._observations(books, source, item)
+            pending += observations
+            if passed_over and id(item) in passed_over:
+                sampled_out += len(observations)
+            if number % self._slice == 0:
+                self._give_way()
         if self._collector is not None:
             for observation in pending:
                 if self._collector.submit(observation):
@@ -182,6 +182,7 @@ class Pipeline:
                 # They are tested all the same.
                 log.exception("%d observations could not be put into the metrics", len(pending))
                 self._errors["extract"].inc()
+            self._give_way()
             self._detect(books, pending, sampled_out)
 
     def _new_watch(self, entry: DriftConfig) -> DriftWatch:
@@ -291,6 +292,11 @@ class Pipeline:
         except Exception:
             log.exception("the handler of a drift event raised")
             self._errors["notify"].inc()
+
+
+def _rest() -> None:
+    """Let go of the interpreter lock for long enough that a thread that waits for it gets it."""
+    time.sleep(_REST_SECONDS)
 
 
 def _unpacked(item: Any) -> Any:

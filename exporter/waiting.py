@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 Tag = TypeVar("Tag")
 
 _BUFFER_BYTES = 64 * 1024
-_SPARE_BUFFERS = 8
+_SPARE_BUFFERS = 16
 
 
 class Stretch(Generic[Tag]):

@@ -39,7 +39,7 @@ class Helper:
         self._events: list[DriftEvent] = []
         self._lines = _Lines()
         logging.basicConfig(level=logging.INFO, handlers=[self._lines], force=True)
-        self._pipeline = Pipeline(config, instruments, on_event=self._events.append, rests=False)
+        self._pipeline = Pipeline(config, instruments, on_event=self._events.append, apart=True)
 
     def run(self) -> None:
         """Serve; returns when nothing comes any more."""
