@@ -90,7 +90,7 @@ class Pipeline:
         self._on_event = on_event
         self._collector = Collector(config, instruments) if config.collector is not None else None
         self._slice = _SLICE_APART if apart else _SLICE_BESIDE_REQUESTS
-        self._give_way = os.sched_yield if apart else _rest
+        self._give_way: Callable[[], None] = getattr(os, "sched_yield", _rest) if apart else _rest
         self._instruments = instruments
         self._errors = instruments.errors
         self._metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)

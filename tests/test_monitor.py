@@ -16,6 +16,7 @@ import exporter.drift.watch
 from exporter.capture.exchange import Exchange
 from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig, SampleConfig
 from exporter.errors import PayloadError
+from exporter.helper.wire import Tally
 from exporter.instruments import Instruments
 from exporter.monitor import Monitor
 from exporter.observation import DriftEvent, Observation
@@ -167,6 +168,20 @@ def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothin
     b.send(exchange({}))
     assert b.balance() == (n + 1, n, {"failed": 1}, 0, 0)
     assert b.errors("extract") == 2
+
+
+@pytest.mark.parametrize(("apart", "items"), [(True, 1), (False, 32)])
+def test_within_a_batch_others_get_a_chance(monkeypatch: pytest.MonkeyPatch, apart: bool, items: int):
+    seen: list[str] = []
+    monkeypatch.setattr("os.sched_yield", lambda: seen.append("core"))
+    monkeypatch.setattr("exporter.pipeline.time.sleep", lambda _: seen.append("lock"))
+    pipeline = Pipeline(make_config(), Instruments(CollectorRegistry()), apart=apart)
+    books = Tally()
+    pipeline.handle(books, [("hook", exchange({"label": "cat"})) for _ in range(64)])
+    assert books.outcomes["processed"] == 64
+    assert set(seen) == {"core" if apart else "lock"}
+    # After so many items, and before the detectors run.
+    assert len(seen) == 1 + 64 // items
 
 
 def test_a_detector_that_fails_takes_nothing_with_it(bench: Any, plain: list[PlainDetector]):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ def validate(documents: list[dict[str, Any]]) -> None:
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def _keys(found: dict[str, Any], required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def _keys(found: dict[str, Any], required: set[str], optional: Set[str] = frozenset()) -> None:
     assert required <= set(found) <= required | optional, found
 
 
