@@ -5,8 +5,8 @@ service with prometheus-fastapi-instrumentator is loaded by 8 connections, alone
 alibi-detect's online MMD in a pool of two threads; drift is tested on every request (N = 1000, d = 64,
 W = 50). All of them are up at the same time and are loaded in turn, for moments, in an order drawn anew each
 time: a machine whose speed changes changes it for all. Every round starts them afresh, since how a process
-happens to lie in memory matters too. Figures are medians over all loads, and so are the ratios, each of two
-loads that followed each other.
+happens to lie in memory matters too. Figures are medians over all loads, and so are the ratios, each of loads
+of the same turn.
 """
 
 from __future__ import annotations
