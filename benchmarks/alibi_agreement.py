@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.streams import POPULATIONS, population
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 CASES = ((300, 10), (1000, 25), (1000, 50))
 EPSILON = float(np.finfo(np.float32).eps)

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.run_length_alibi import follow, give_memory_back
 from benchmarks.streams import mean_run_length, population
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 N, D, W = 2000, 128, 50
 RUN_LENGTH, LONG = 1000, 1_000_000

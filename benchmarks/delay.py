@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.kernel_cusum import KernelCusum
 from benchmarks.streams import Population, mean_run_length, population
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 BEFORE = 250
 SIZES = (0.1, 0.25, 0.5, 1.0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 WINDOW = 50
 LEAST = 1e-5

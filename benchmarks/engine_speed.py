@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 N, D, W = 1000, 1280, 50
 BATCHES = (1, 8, 64, 256)

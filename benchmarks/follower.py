@@ -19,9 +19,9 @@ from itertools import cycle
 from prometheus_client import CollectorRegistry
 
 from benchmarks.proxy import ANSWER, BODY, CAPTURED, CONNECTIONS, OTHER
-from exporter.capture.http1 import Http1Follower, Observer
-from exporter.capture.paths import path_matcher
-from exporter.sidecar.http_metrics import HttpMetrics
+from exporter.http.http1.follower import Http1Follower, Observer
+from exporter.http.paths import path_matcher
+from exporter.metrics.http import HttpMetrics
 
 BATCH = 64
 REQUEST = (

@@ -108,7 +108,7 @@ def _executor(folder: Path) -> Any:
 def prepare(arrangement: str, folder: Path) -> None:
     """Fit the detector that an arrangement loads when it starts."""
     if arrangement == "hook":
-        from exporter.detect import OnlineMMD
+        from exporter.detectors import OnlineMMD
 
         OnlineMMD.fit(reference(), window=WINDOW, seed=0).save(folder / "hook.npz")
     elif arrangement == "executor":

@@ -31,11 +31,11 @@ import numpy as np
 import orjson
 from prometheus_client import CollectorRegistry
 
-from exporter.capture.exchange import Exchange
 from exporter.config import CaptureConfig, Config, DriftConfig, FieldsConfig
-from exporter.detect import OnlineMMD
-from exporter.instruments import Instruments
-from exporter.pipeline import Captured, Pipeline, _unpacked
+from exporter.detectors import OnlineMMD
+from exporter.http.exchange import Exchange
+from exporter.metrics.instruments import Instruments
+from exporter.pipeline.batches import Captured, Pipeline, _unpacked
 
 N_REFERENCE, WINDOW = 1000, 50
 FIELDS = FieldsConfig(predicted_class="prediction", confidence="probability", embedding="embedding")
@@ -48,8 +48,8 @@ REQUEST_HEADERS = (
 STAGES = ("unpack", "parse", "read", "clean", "metrics", "detect", "all")
 
 
-class NoBooks:
-    """Books that keep nothing."""
+class NoOutcomes:
+    """An account that keeps nothing."""
 
     def unfolded(self, source: str, n: int) -> None:
         """Never called: each exchange holds one observation."""
@@ -137,7 +137,7 @@ def measure(case: Case, *, batch: int, rounds: int) -> dict[str, float]:
     config = Config(model="benchmark", capture=case.capture, drift=(drift,))
     pipeline = Pipeline(config, Instruments(CollectorRegistry()), rests=False)
     pipeline.start()
-    extractor, books = pipeline.extractor, NoBooks()
+    extractor, outcomes = pipeline.extractor, NoOutcomes()
     n = len(case.items) // batch * batch
     batches = [range(start, start + batch) for start in range(0, n, batch)]
     captured: list[Sequence[Captured]] = [[("hook", case.items[i]) for i in rows] for rows in batches]
@@ -151,8 +151,8 @@ def measure(case: Case, *, batch: int, rounds: int) -> dict[str, float]:
         "read": lambda k: [extractor.read(case.exchanges[i]) for i in batches[k]],
         "clean": lambda k: [extractor.observations("hook", case.exchanges[i]) for i in batches[k]],
         "metrics": lambda k: pipeline._record(observations[k]),
-        "detect": lambda k: pipeline._detect(books, observations[k], 0),
-        "all": lambda k: pipeline.handle(books, captured[k]),
+        "detect": lambda k: pipeline._detect(outcomes, observations[k], 0),
+        "all": lambda k: pipeline.handle(outcomes, captured[k]),
     }
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for _ in range(rounds):

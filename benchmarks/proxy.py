@@ -2,7 +2,7 @@
 
 ``.venv/bin/python -m benchmarks.proxy`` needs Debian's ``nginx-light`` and ``wrk``, and ``aiohttp``. The
 service is nginx with a fixed answer; requests are POSTs of 1 KiB over 16 connections. Every front is one
-process, but for the sidecar, whose desk reads in a second one what the first has forwarded: nginx
+process, but for the sidecar, whose analyzer reads in a second one what the first has forwarded: nginx
 ``proxy_pass`` with keep-alive, ``inference-exporter sidecar`` asked on a path that it does not capture and on
 one that it does (fields read, all metrics, online MMD on every observation), and, for scale, uvicorn with
 aiohttp's client and FastAPI with httpx. Runs alternate; the figures are medians over rounds, and each ratio
@@ -154,7 +154,7 @@ def start(stack: ExitStack, folder: Path, names: list[str]) -> dict[str, Front]:
         config.write_text(
             CONFIG.format(captured=CAPTURED, folder=folder, origin=origin, port=port, admin=admin)
         )
-        command = [sys.executable, "-c", "from exporter.cli import main; main()", "sidecar"]
+        command = [sys.executable, "-c", "from exporter.cli.main import main; main()", "sidecar"]
         arguments = ["--config", str(config), "--log-level", "error"]
         pid = stack.enter_context(process([*command, *arguments], port))
         _wait_until_ready(admin)

@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import orjson
 
-from exporter.capture.exchange import Exchange
-from exporter.capture.payload import make_reader
-from exporter.capture.values import clean
 from exporter.config import CaptureConfig
+from exporter.decoders.registry import make_reader
+from exporter.decoders.values import clean
+from exporter.http.exchange import Exchange
 
 ROW = [index / 7 for index in range(16)]
 HEADERS = ((b"host", b"service"), (b"content-type", b"application/json"), (b"user-agent", b"client"))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.streams import POPULATIONS, batches, mean_run_length, population
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 
 WINDOWS = (10, 25, 50)
 EXPECTED = (300, 1_000, 10_000, 100_000)

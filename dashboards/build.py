@@ -19,7 +19,7 @@ from dashboards.overview import by_model, high_level
 from dashboards.panels import Board
 from dashboards.predictions import predictions
 from dashboards.service import service
-from exporter.monitoring.dashboards import encode
+from exporter.mixin.dashboards import encode
 
 FOLDER = Path(__file__).parent / "grafana"
 BOARDS: dict[str, Callable[[], Board]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.panels import Board, density, lines, number, states
 from dashboards.predictions import MODEL, model_variables
-from exporter.metrics import DETECTOR_STATES
+from exporter.metrics.contract import DETECTOR_STATES
 
 DETECTOR = MODEL + ', detector=~"$detector"'
 RATE = "[$__rate_interval]"

@@ -13,8 +13,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-from exporter.monitoring.alerts import alerts, threshold_steps
-from exporter.monitoring.terms import Terms
+from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.terms import Terms
 
 TERMS = Terms.of(None)
 ALERTS = alerts(TERMS)

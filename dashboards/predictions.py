@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from dashboards.panels import Board, Query, bars, density, lines
-from exporter.metrics import CONFIDENCE_BUCKETS
-from exporter.monitoring.terms import bucket_matcher
+from exporter.metrics.contract import CONFIDENCE_BUCKETS
+from exporter.mixin.terms import bucket_matcher
 
 MODEL = 'job=~"$job", model=~"$model"'
 RATE = "[$__rate_interval]"

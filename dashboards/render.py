@@ -27,7 +27,7 @@ from PIL import Image
 
 from dashboards.drawing import DRAWERS, FAINT, TEXT
 from dashboards.queries import Period, QueryRange, Series, fill, panel_series
-from exporter.monitoring.dashboards import shipped
+from exporter.mixin.dashboards import shipped
 
 WIDTH_INCHES = 13.0
 UNIT_INCHES = 0.36  # one step of Grafana's grid

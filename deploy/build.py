@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from exporter.monitoring.rules import HEADER, dump, prometheus_rules, write_rules
-from exporter.monitoring.terms import Terms
+from exporter.mixin.rules import HEADER, dump, prometheus_rules, write_rules
+from exporter.mixin.terms import Terms
 
 DEPLOY = Path(__file__).parent
-SOURCE = "change exporter/monitoring/alerts.py or recording.py, not this file, and run python deploy/build.py"
+SOURCE = "change exporter/mixin/alerts.py or recording.py, not this file, and run python deploy/build.py"
 
 
 def prometheus_rule() -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""Writes docs/metrics.md from the contract in exporter/metrics.py: ``python docs/build.py``."""
+"""Writes docs/metrics.md from the contract in exporter/metrics/contract.py: ``python docs/build.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from exporter import metrics
-from exporter.metrics import Spec
+from exporter.metrics import contract as metrics
+from exporter.metrics.contract import Spec
 
 _HEAD = """# Metrics
 
-Made from `exporter/metrics.py` by `python docs/build.py`. Every labelled series that can be known
+Made from `exporter/metrics/contract.py` by `python docs/build.py`. Every labelled series that can be known
 beforehand exists from the start with 0. No path, identifier or free text is ever a label; `class_name`
 is capped at `capture.max_classes`.
 """

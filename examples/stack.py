@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 from exporter.config import Config
-from exporter.monitoring import write_rules
+from exporter.mixin import write_rules
 
 ROUTING = Path(__file__).parents[1] / "deploy" / "alertmanager" / "alertmanager.yml"
 PROGRAMS = ("prometheus", "prometheus-alertmanager")

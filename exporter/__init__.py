@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from exporter.version import __version__
 
 if TYPE_CHECKING:
-    from exporter.capture.context import observe
     from exporter.config import Config
-    from exporter.config_file import load_config
+    from exporter.config.loading import load_config
     from exporter.errors import (
         ConfigError,
         DetectorFileError,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     )
     from exporter.hook import InferenceExporter
     from exporter.observation import DriftEvent, Observation
+    from exporter.receivers.asgi.context import observe
 
 _HOMES = {
     "Config": "exporter.config",
@@ -32,8 +32,8 @@ _HOMES = {
     "InvalidReference": "exporter.errors",
     "Observation": "exporter.observation",
     "PayloadError": "exporter.errors",
-    "load_config": "exporter.config_file",
-    "observe": "exporter.capture.context",
+    "load_config": "exporter.config.loading",
+    "observe": "exporter.receivers.asgi.context",
 }
 
 __all__ = [

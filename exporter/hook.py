@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from exporter.capture.asgi import CaptureMiddleware
-from exporter.capture.exchange import Exchange
-from exporter.capture.module import ModuleWatch
-from exporter.capture.paths import path_matcher
-from exporter.capture.values import as_vector
 from exporter.config import Config
-from exporter.config_file import load_config
+from exporter.config.loading import load_config
+from exporter.decoders.values import as_vector
 from exporter.errors import ConfigError
-from exporter.helper.spawn import can_spawn
-from exporter.metrics import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
+from exporter.http.exchange import Exchange
+from exporter.http.paths import path_matcher
+from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
+from exporter.processes.spawn import can_spawn
+from exporter.receivers.asgi.middleware import CaptureMiddleware
+from exporter.receivers.asgi.torch_hook import ModuleWatch
 from exporter.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Source = Literal["hook", "sidecar", "ingest"]
 Outcome = Literal["processed", "sampled_out"]
+LabelOutcome = Literal["joined", "waiting", "duplicate", "conflict"]
+LABEL_OUTCOMES: tuple[LabelOutcome, ...] = ("joined", "waiting", "duplicate", "conflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,19 @@ def observation_of(
     draft.__class__ = Observation
     observation: Observation = draft
     return observation
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What turned out to be true of one prediction.
+
+    ``label`` is the true class as text, or the true value of a regression as a float.
+    """
+
+    model: str
+    request_id: str
+    label: str | float
+    timestamp: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from exporter.capture.context import orphan_observes
 from exporter.config import Config
-from exporter.exposition import multiprocess_folder, render
-from exporter.helper.process import HelperProcess
-from exporter.instruments import Instruments
-from exporter.monitor import Monitor
+from exporter.metrics.exposition import multiprocess_folder, render
+from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline import Item, Pipeline
+from exporter.pipeline.batches import Item, Pipeline
+from exporter.pipeline.monitor import Monitor
+from exporter.processes.helper import HelperProcess
+from exporter.receivers.asgi.context import orphan_observes
 
 log = logging.getLogger(__name__)
 

@@ -76,4 +76,4 @@ def process(
 
 def cli(*arguments: str) -> list[str]:
     """The command line of this package, in this interpreter."""
-    return [sys.executable, "-c", "from exporter.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from exporter.cli.main import main; main()", *arguments]

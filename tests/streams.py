@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from exporter.detect import Evidence, Scores
+from exporter.detectors import Evidence, Scores
 from exporter.errors import InvalidEmbedding
 from exporter.observation import Observation
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from exporter.cli import app
-from exporter.config_file import load_config
-from exporter.metrics import CONTRACT
+from exporter.cli.main import app
+from exporter.config.loading import load_config
+from exporter.metrics.contract import CONTRACT
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +30,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def test_metrics_page_is_made_from_the_contract() -> None:
     render = runpy.run_path(str(ROOT / "docs" / "build.py"))["render"]
-    message = "docs/metrics.md differs from exporter/metrics.py: run python docs/build.py"
+    message = "docs/metrics.md differs from exporter/metrics/contract.py: run python docs/build.py"
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == render(), message
 
 
@@ -43,7 +43,7 @@ def test_every_metric_named_in_the_documentation_exists() -> None:
     )
     for page in PAGES:
         for name in pattern.findall(page.read_text(encoding="utf-8")):
-            assert name in names, f"{page.name} names {name}, which exporter/metrics.py does not have"
+            assert name in names, f"{page.name} names {name}, which the contract does not have"
 
 
 def test_readme_examples_run_in_order() -> None:

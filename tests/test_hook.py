@@ -19,9 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from exporter import ConfigError, InferenceExporter, Observation, observe
-from exporter.detect import OnlineMMD
-from exporter.exposition import render
-from exporter.metrics import (
+from exporter.detectors import OnlineMMD
+from exporter.metrics.contract import (
     DETECTOR_STATES,
     DRIFT,
     DROP_REASONS,
@@ -34,6 +33,7 @@ from exporter.metrics import (
     PREDICTIONS,
     SOURCES,
 )
+from exporter.metrics.exposition import render
 
 GOOD = {"prediction": "cat", "probability": 0.9}
 LABELS = {"model": "m"}
@@ -484,10 +484,10 @@ def test_a_scrape_waits_for_a_process_that_has_just_made_its_files(
     fresh = tmp_path / "counter_999.db"
     fresh.touch()
     if ready:
-        monkeypatch.setattr("exporter.exposition.time.sleep", lambda _: fresh.unlink(missing_ok=True))
+        monkeypatch.setattr("exporter.metrics.exposition.time.sleep", lambda _: fresh.unlink(missing_ok=True))
         assert render(CollectorRegistry())[1] == b""
     else:
-        monkeypatch.setattr("exporter.exposition.time.sleep", lambda _: None)
+        monkeypatch.setattr("exporter.metrics.exposition.time.sleep", lambda _: None)
         with pytest.raises(struct.error):
             render(CollectorRegistry())
 

@@ -69,8 +69,8 @@ def test_importing_the_package_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "code",
     [
-        "from exporter.detect import OnlineMMD",
-        "import exporter.cli",
+        "from exporter.detectors import OnlineMMD",
+        "import exporter.cli.main",
         "from exporter import InferenceExporter; InferenceExporter(model='m', reference=500)",
     ],
 )
@@ -79,7 +79,7 @@ def test_optional_packages_are_imported_by_those_who_need_them(code: str):
 
 
 def test_the_process_that_forwards_does_not_load_what_the_desk_reads_with():
-    code = "import exporter.cli, exporter.sidecar.sidecar"
+    code = "import exporter.cli.main, exporter.sidecar.sidecar"
     assert loaded_by(code, ["numpy", "scipy", "prometheus_client", "exporter.runtime"]) == []
 
 

@@ -14,10 +14,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import exporter.drift.calibrator
-from exporter.capture.context import observe
 from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.errors import InvalidReference
 from exporter.observation import Observation
+from exporter.receivers.asgi.context import observe
 from exporter.runtime import Runtime
 from tests.streams import PlainDetector, Samples, normal, observations
 

@@ -20,7 +20,7 @@ from examples.digits.network import DigitNet, load_network
 from examples.digits.service import EXPECTED_RUN_LENGTH, WINDOW
 from examples.digits.traffic import PHASES, pictures
 from examples.digits.train import BUILD, REFERENCE, WEIGHTS, ensure_trained
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 RUN_LENGTHS = (1_000, 10_000, 100_000, EXPECTED_RUN_LENGTH)
 CHUNK = 1_000

@@ -118,7 +118,7 @@ def _changed(picture: Picture, change: Callable[[Any, Any], Any]) -> Picture:
 @cache
 def _functional() -> Any:
     """torchvision's functional transforms, imported by the phases that need them."""
-    from exporter.torchvision_ops import import_torchvision
+    from exporter.embedders.torchvision_ops import import_torchvision
 
     import_torchvision()
     from torchvision.transforms.v2 import functional

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from exporter.config import DriftConfig
-from exporter.detect.base import Detector
+from exporter.detectors.base import Detector
 from exporter.drift.detectors import fit_detector
 from exporter.errors import InferenceExporterError
 

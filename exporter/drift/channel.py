@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.bulk import observe_all
 from exporter.drift.episode import Episode
-from exporter.instruments import DetectorInstruments, Instruments
+from exporter.metrics.bulk import observe_all
+from exporter.metrics.instruments import DetectorInstruments, Instruments
 
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.config import DriftConfig
-from exporter.instruments import Instruments
+from exporter.metrics.instruments import Instruments
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.config import DriftConfig, LearnConfig
-from exporter.detect.base import Detector
+from exporter.detectors.base import Detector
 from exporter.errors import ConfigError, InferenceExporterError
 
 if TYPE_CHECKING:
-    from exporter.detect import OnlineMMD
+    from exporter.detectors import OnlineMMD
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def load_detector(config: DriftConfig, passed_over: Callable[[], None] | None = 
     ConfigError
         If the file was fitted for other windows than the configuration asks for.
     """
-    from exporter.detect import OnlineMMD
+    from exporter.detectors import OnlineMMD
 
     if config.detector == "alibi":
         return _load_alibi(config)
@@ -71,7 +71,7 @@ def read_reference(config: DriftConfig) -> Any:
     InvalidReference
         If it is missing, unreadable, too small, constant, not finite or of the wrong shape.
     """
-    from exporter.reference import load_reference
+    from exporter.references.reference import load_reference
 
     if isinstance(config.reference, LearnConfig):
         raise TypeError("a reference that is learnt cannot be read")
@@ -82,7 +82,7 @@ def fit_detector(
     config: DriftConfig, reference: Any, progress: Callable[[float], None] | None = None
 ) -> Detector:
     """Calibrate a detector on (n, d) reference data; takes seconds."""
-    from exporter.detect import OnlineMMD
+    from exporter.detectors import OnlineMMD
 
     detector: Detector = OnlineMMD.fit(
         reference,
@@ -97,7 +97,7 @@ def fit_detector(
 
 
 def _load_alibi(config: DriftConfig) -> Detector:
-    from exporter.detect.alibi import load_alibi_detector
+    from exporter.detectors.alibi.detector import load_alibi_detector
 
     if isinstance(config.reference, LearnConfig):
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from exporter.arrays import on_host
 from exporter.observation import Observation
 
 Refuse = Callable[[str, str], None]
@@ -54,7 +55,7 @@ def stack(embeddings: Sequence[Any]) -> Any:
     first = embeddings[0]
     kinds = {(type(row), getattr(row, "device", None)) for row in embeddings}
     if len(kinds) > 1 or isinstance(first, np.ndarray):
-        return np.stack([_on_host(row) for row in embeddings])
+        return np.stack([on_host(row) for row in embeddings])
     import array_api_compat
 
     return array_api_compat.array_namespace(first).stack(list(embeddings))
@@ -65,11 +66,3 @@ def _is_real(embedding: Any) -> bool:
         return embedding.dtype.kind in "fiub"
     is_complex = getattr(embedding, "is_complex", None)
     return hasattr(embedding, "ndim") and not (callable(is_complex) and is_complex())
-
-
-def _on_host(row: Any) -> np.ndarray[Any, Any]:
-    """One row as numpy; torch's own half-precision types, which numpy does not have, become float64."""
-    if hasattr(row, "detach"):
-        row = row.detach().cpu()
-        return np.asarray(row if row.dtype.itemsize != 2 else row.double())
-    return np.asarray(row)

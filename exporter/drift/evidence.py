@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from exporter.detect.base import Evidence
+from exporter.detectors.base import Evidence
 from exporter.observation import Observation, TypicalObservation
 
 _SHOWN = 5

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from exporter.detect.base import Detector, Scores
+from exporter.detectors.base import Detector, Scores
 from exporter.drift.channel import Channel, State
 from exporter.drift.embeddings import Refuse
 from exporter.drift.evidence import Recent, least_and_most, moved_dimensions
-from exporter.instruments import Instruments
+from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from exporter.config import DriftConfig, LearnConfig
-from exporter.detect.base import Detector
+from exporter.detectors.base import Detector
 from exporter.drift.calibrator import Calibrator
 from exporter.drift.channel import State
 from exporter.drift.checkpoint import Checkpoint
@@ -21,10 +21,10 @@ from exporter.drift.embeddings import Refuse, fitting, screen, stack
 from exporter.drift.panel import Panel
 from exporter.drift.sampling import RateSampler
 from exporter.errors import InvalidEmbedding, InvalidReference
-from exporter.exposition import multiprocess_folder
-from exporter.instruments import Instruments
+from exporter.metrics.exposition import multiprocess_folder
+from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
-from exporter.reference import ReferenceLearner
+from exporter.references.reference import ReferenceLearner
 
 log = logging.getLogger(__name__)
 

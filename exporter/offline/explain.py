@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 SHIFTS = (0.1, 0.25, 0.5, 1.0, 2.0)
 DIRECTIONS = ("all dimensions", "main direction", "one dimension")

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.detect import OnlineMMD
-from exporter.detect.alibi_reader import read_online_mmd
-from exporter.detect.kernel import squared_distances
-from exporter.detect.validation import check_reference, check_windows
+from exporter.detectors import OnlineMMD
+from exporter.detectors.alibi.reader import read_online_mmd
+from exporter.detectors.mmd.kernel import squared_distances
+from exporter.detectors.validation import check_reference, check_windows
 from exporter.errors import ConfigError, DetectorFileError
-from exporter.reference import load_reference
+from exporter.references.reference import load_reference
 
 DEFAULT_WINDOW = 50
 DEFAULT_RUN_LENGTH = 10_000.0

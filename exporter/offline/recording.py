@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from exporter.errors import InvalidEmbedding, InvalidReference
-from exporter.reference import read_rows
+from exporter.references.reference import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read_recording(path: str | os.PathLike[str], *, key: str | None = None) -> R
 
     A line of ``.jsonl`` is a list of numbers, or an object with the list under ``key`` (``embedding``
     if None) and, if it likes, a ``request_id``; null is NaN. For the other formats see
-    :func:`exporter.reference.load_reference`.
+    :func:`exporter.references.reference.load_reference`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.detect.base import Detector
+from exporter.detectors.base import Detector
 from exporter.drift.evidence import moved_dimensions
 
 _BATCH = 4096

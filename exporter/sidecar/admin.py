@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.ingest.app import OPENAPI_ROUTE, ROUTES, IngestApp
+from exporter.receivers.ingest.app import OPENAPI_ROUTE, ROUTES, IngestApp
 from exporter.runtime import Runtime
 from exporter.version import __version__
 

@@ -1,6 +1,6 @@
-"""What the data plane and the desk say to each other.
+"""What the data plane and the analyzer say to each other.
 
-Strips of the tape are bytes, in marshal's form, since pickle takes time to look for what occurs twice;
+Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice;
 everything else is one of the values below.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from exporter.capture.plane.limits import ProxyStats
-from exporter.capture.plane.tape import Entry, Standing
 from exporter.config import Config
+from exporter.receivers.proxy.capture_log import Entry, Standing
+from exporter.receivers.proxy.limits import ProxyStats
 
 
 @dataclass(frozen=True)
 class Open:
-    """To the desk, first of all: what to watch, the file that it came from, and how much to log."""
+    """To the analyzer, first of all: what to watch, the file that it came from, and how much to log."""
 
     config: Config
     path: Path | None
@@ -27,9 +27,9 @@ class Open:
 
 @dataclass(frozen=True)
 class Report:
-    """To the desk: how the data plane stands.
+    """To the analyzer: how the data plane stands.
 
-    ``abandoned`` counts connections that passed unread, since there was no desk or it died.
+    ``abandoned`` counts connections that passed unread, since there was no analyzer or it died.
     """
 
     stats: ProxyStats
@@ -39,7 +39,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Reload:
-    """To the desk: read the configuration file again."""
+    """To the analyzer: read the configuration file again."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Told:
     standings: list[Standing]
 
 
-def packed(strip: list[Entry]) -> bytes:
-    """A strip on its way to the desk."""
-    return marshal.dumps(cast("Any", strip), 2)
+def packed(segment: list[Entry]) -> bytes:
+    """A segment on its way to the analyzer."""
+    return marshal.dumps(cast("Any", segment), 2)
 
 
 def unpacked(data: memoryview | bytes) -> list[Entry]:
-    """The strip, as it was."""
-    strip: list[Entry] = marshal.loads(data)  # noqa: S302 - from our own process
-    return strip
+    """The segment, as it was."""
+    segment: list[Entry] = marshal.loads(data)  # noqa: S302 - from our own process
+    return segment

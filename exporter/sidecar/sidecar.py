@@ -1,4 +1,4 @@
-"""The sidecar: a data plane in this process, and its desk in another one."""
+"""The sidecar: a data plane in this process, and its analyzer in another one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import logging
 import signal
 from pathlib import Path
 
-from exporter.capture.plane.address import Address
-from exporter.capture.plane.limits import ProxyLimits
-from exporter.capture.plane.proxy import Proxy
-from exporter.capture.plane.tape import Tape
 from exporter.config import Config, SidecarConfig
 from exporter.errors import ConfigError
-from exporter.sidecar.desk_process import DeskProcess
+from exporter.receivers.proxy.address import Address
+from exporter.receivers.proxy.capture_log import CaptureLog
+from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.proxy import Proxy
+from exporter.sidecar.analyzer_process import AnalyzerProcess
 from exporter.sidecar.messages import Open, Reload, Report
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _REPORT_SECONDS = 0.1
 class Sidecar:
     """A sidecar in front of one upstream.
 
-    The data plane is the first process: nothing that happens at the desk, which reads, tests and answers
+    The data plane is the first process: nothing that happens at the analyzer, which reads, tests and answers
     scrapes, can break or hold up a connection.
 
     Parameters
@@ -50,16 +50,16 @@ class Sidecar:
         self._section = config.sidecar
         self._queue_seconds = config.queue.drain_seconds
         self._draining = False
-        tape = Tape()
-        self._tape = tape
+        capture_log = CaptureLog()
+        self._log = capture_log
         self.proxy = Proxy(
             Address.parse(config.sidecar.upstream),
             Address.parse(config.sidecar.listen),
-            tap=tape,
+            tap=capture_log,
             limits=_limits(config.sidecar),
         )
         opening = Open(config, config_path, logging.getLogger().getEffectiveLevel())
-        self._desk = DeskProcess(opening, tape, self._report)
+        self._analyzer = AnalyzerProcess(opening, capture_log, self._report)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then drain: not ready first, exchanges next, the queue last.
@@ -70,11 +70,11 @@ class Sidecar:
             If a setting, or something that it names, cannot serve; nothing listens then.
         """
         section = self._section
-        admin = await self._desk.start()
+        admin = await self._analyzer.start()
         try:
             await self.proxy.start()
         except OSError as error:
-            await self._desk.stop(self._queue_seconds)
+            await self._analyzer.stop(self._queue_seconds)
             raise ConfigError(
                 f"sidecar.listen: {section.listen!r} cannot be listened on "
                 f"({error.strerror or error}); give a free address of this host, HOST:PORT"
@@ -84,26 +84,26 @@ class Sidecar:
         reporting = asyncio.get_running_loop().create_task(self._keep_reporting())
         await stop.wait()
         self._draining = True
-        self._desk.send(self._report())
+        self._analyzer.send(self._report())
         log.info("draining for up to %.0f s", section.drain_seconds)
         await self.proxy.drain(section.drain_seconds)
         reporting.cancel()
-        self._desk.send(self._report())
-        await self._desk.stop(self._queue_seconds)
+        self._analyzer.send(self._report())
+        await self._analyzer.stop(self._queue_seconds)
 
     def reload(self) -> None:
         """Have the configuration file read again; a bad one leaves the old one running, and says so."""
-        self._desk.send(Reload())
+        self._analyzer.send(Reload())
 
     def _report(self) -> Report:
-        return Report(copy.deepcopy(self.proxy.stats), self._tape.abandoned, self._draining)
+        return Report(copy.deepcopy(self.proxy.stats), self._log.abandoned, self._draining)
 
     async def _keep_reporting(self) -> None:
         last = None
         while True:
             report = self._report()
             if report != last:
-                self._desk.send(report)
+                self._analyzer.send(report)
                 last = report
             await asyncio.sleep(_REPORT_SECONDS)
 

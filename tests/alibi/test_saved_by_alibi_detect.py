@@ -16,10 +16,10 @@ from alibi_detect.cd.pytorch import preprocess_drift
 from alibi_detect.saving import save_detector
 from alibi_detect.utils.pytorch.kernels import GaussianRBF
 
-from exporter.detect import Detector, OnlineMMD
-from exporter.detect.alibi import AlibiDetector, load_alibi_detector
-from exporter.detect.alibi_reader import read_online_mmd
-from exporter.detect.pinned import directory_digest
+from exporter.detectors import Detector, OnlineMMD
+from exporter.detectors.alibi.detector import AlibiDetector, load_alibi_detector
+from exporter.detectors.alibi.pinned import directory_digest
+from exporter.detectors.alibi.reader import read_online_mmd
 from exporter.errors import DetectorFileError, InvalidEmbedding
 
 ONLINE = {"ert": 60, "window_size": 10, "backend": "pytorch", "n_bootstraps": 300, "verbose": False}

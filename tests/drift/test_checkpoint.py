@@ -14,10 +14,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.config import DriftConfig, LearnConfig
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.watch import DriftWatch
-from exporter.instruments import Instruments
+from exporter.metrics.instruments import Instruments
 from tests.streams import Samples, normal, observations
 
 ROOT = Path(__file__).parents[2]

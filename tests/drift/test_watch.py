@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 import exporter.drift.calibrator
 import exporter.drift.watch
 from exporter.config import DriftConfig, LearnConfig, SampleConfig
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from exporter.drift.watch import DriftWatch
 from exporter.errors import ConfigError, InvalidReference
-from exporter.instruments import Instruments
+from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent
 from tests.streams import D, PlainDetector, Samples, normal, observations
 

@@ -92,7 +92,7 @@ class SidecarProcess:
 
     @property
     def pids(self) -> list[int]:
-        """The data plane's process, and its desk's."""
+        """The data plane's process, and its analyzer's."""
         first = self.process.pid
         return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
 
@@ -128,7 +128,7 @@ admin: {{listen: "127.0.0.1:{admin}"}}
     command = [
         sys.executable,
         "-c",
-        "from exporter.cli import main; main()",
+        "from exporter.cli.main import main; main()",
         "sidecar",
         "--config",
         str(config),

@@ -13,10 +13,10 @@ import pytest
 from dashboards.queries import Period, panel_series
 from dashboards.render import render
 from examples.stack import TIME_SCALE, missing_programs
-from exporter.monitoring.alerts import alerts
-from exporter.monitoring.dashboards import panels, shipped
-from exporter.monitoring.recording import recordings
-from exporter.monitoring.terms import Terms
+from exporter.mixin.alerts import alerts
+from exporter.mixin.dashboards import panels, shipped
+from exporter.mixin.recording import recordings
+from exporter.mixin.terms import Terms
 from tests.e2e.pictures import CHOICES, period_of
 from tests.e2e.stage import ALSO, INHIBITED, SCENARIOS, SCRAPE_SECONDS, Stage, performed
 

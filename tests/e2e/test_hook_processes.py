@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from tests.servers import free_port, process, wait_for
 
 pytestmark = pytest.mark.e2e

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.capture.payload import make_reader
 from exporter.config import CaptureConfig, IngestConfig
-from exporter.ingest.app import IngestApp
+from exporter.decoders.registry import make_reader
+from exporter.receivers.ingest.app import IngestApp
 from exporter.sidecar.server import ServerThread
-from tests.ingest.test_app import Sink
+from tests.receivers.ingest.test_app import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-schemathesis"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporter.detect import OnlineMMD
-from exporter.metrics import (
+from exporter.detectors import OnlineMMD
+from exporter.metrics.contract import (
     DETECTOR_STATES,
     DRIFT,
     DROP_REASONS,

@@ -17,7 +17,7 @@ import uvicorn
 
 from examples.digits.service import EXPECTED_RUN_LENGTH, WINDOW
 from examples.digits.train import REFERENCE, Trained, train
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 from examples.digits.evaluate import delays, embeddings, false_alarms
 from examples.digits.network import load_network
 from examples.digits.train import WEIGHTS
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 
 def test_alarms_are_counted_as_if_requests_came_one_by_one() -> None:

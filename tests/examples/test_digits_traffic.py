@@ -13,7 +13,7 @@ from examples.digits.images import from_base64, load_splits, to_input
 from examples.digits.network import load_network
 from examples.digits.traffic import BAD_PAYLOADS, BLOCK, CHANGES, PHASES, payloads, pictures
 from examples.digits.train import WEIGHTS
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 

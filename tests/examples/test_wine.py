@@ -15,7 +15,7 @@ from examples.wine.data import load_halves
 from examples.wine.service import CONFIG, MAX_BODY_BYTES, create_app, train
 from examples.wine.traffic import BAD_PAYLOADS, PHASES, payloads
 from exporter import load_config
-from exporter.detect.mmd import OnlineMMD
+from exporter.detectors.mmd.online import OnlineMMD
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from tests.identity.rig import Rig
 from tests.identity.service import Log, create_app, everything, served
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.capture.exchange import Exchange
+from exporter.http.exchange import Exchange
 from tests.identity.rig import Rig, answers_of, differences
 from tests.identity.service import Log, create_app, everything, served
 

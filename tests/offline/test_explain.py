@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from exporter.offline.explain import Rate, in_words, simulate_delays
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.detect import OnlineMMD
+from exporter.detectors import OnlineMMD
 from exporter.drift.episode import Episode
 from exporter.errors import InvalidEmbedding
 from exporter.offline.replay import replay

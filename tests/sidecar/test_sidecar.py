@@ -65,7 +65,7 @@ class Running:
         return 0.0
 
     @property
-    def desk(self) -> int:
+    def analyzer(self) -> int:
         """The process that reads, tests and answers scrapes."""
         (child,) = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
         return int(child)
@@ -162,13 +162,13 @@ def test_stop_lets_an_answer_under_way_finish(sidecar: Running) -> None:
 def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: Running) -> None:
     sidecar.say("cat")
     wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 1, what="an observation")
-    first = sidecar.desk
+    first = sidecar.analyzer
     with socket.create_connection(("127.0.0.1", sidecar.listen), timeout=10) as open_before:
         wait_for(lambda: sidecar.sample("inference_exporter_proxy_connections") == 1, what="the connection")
         os.kill(first, signal.SIGKILL)
         assert sidecar.say("dog") == (200, '{"prediction": "dog", "probability": 0.75}')
-        wait_for(lambda: get(sidecar.admin, "/-/ready")[0] == 200, what="the new desk")
-        assert sidecar.desk != first
+        wait_for(lambda: get(sidecar.admin, "/-/ready")[0] == 200, what="the new analyzer")
+        assert sidecar.analyzer != first
         body = json.dumps({"say": "fox"}).encode()
         open_before.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         answer = b""
@@ -181,22 +181,22 @@ def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: R
     # The connection that was open had begun unseen, and stays unobserved, which is counted.
     assert sidecar.sample("predicted_class_total", class_name="fox") == 0
     assert sidecar.sample("inference_exporter_proxy_unobserved_total", kind="failed") >= 1
-    assert "the desk died" in sidecar.log.read_text()
+    assert "the analyzer died" in sidecar.log.read_text()
 
 
 def test_traffic_passes_while_the_desk_hangs_and_is_read_afterwards(sidecar: Running) -> None:
-    os.kill(sidecar.desk, signal.SIGSTOP)
+    os.kill(sidecar.analyzer, signal.SIGSTOP)
     for _ in range(20):
         assert sidecar.say("cat")[0] == 200
-    os.kill(sidecar.desk, signal.SIGCONT)
+    os.kill(sidecar.analyzer, signal.SIGCONT)
     wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 20, what="all of them")
 
 
 def test_no_desk_is_left_behind(sidecar: Running) -> None:
-    desk = sidecar.desk
+    analyzer = sidecar.analyzer
     sidecar.child.kill()
     sidecar.child.wait()
-    wait_for(lambda: not Path(f"/proc/{desk}/exe").exists(), what="the end of the desk")
+    wait_for(lambda: not Path(f"/proc/{analyzer}/exe").exists(), what="the end of the analyzer")
 
 
 def test_unreachable_upstream_starts_and_says_why(tmp_path: Path) -> None:

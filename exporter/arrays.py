@@ -1,0 +1,83 @@
+"""Where arrays live: NumPy in main memory, or torch on one of its devices.
+
+Devices are named as in :meth:`OnlineMMD.fit`: ``"cpu"`` is NumPy, anything else torch, with
+``"torch:cpu"`` for torch in main memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_torch_array
+from numpy.typing import NDArray
+
+from exporter.errors import ConfigError, InvalidEmbedding
+
+
+def resolve_device(device: str, reference: Any) -> str:
+    """The device to use for ``device`` as :meth:`OnlineMMD.fit` takes it.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there.
+    """
+    if device == "cpu":
+        return device
+    if device == "auto":
+        if is_torch_array(reference) and reference.device.type == "cuda":
+            return str(reference.device)
+        # Looking for CUDA must not cost the import of torch where nobody uses it.
+        torch = sys.modules.get("torch")
+        return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+    name = device.removeprefix("torch:")
+    try:
+        import torch as library
+
+        library.empty(0, device=name)
+    except ImportError as error:
+        raise ConfigError(f"device: {device!r} needs torch; install it, or give 'auto' or 'cpu'") from error
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: {device!r} is not there ({error}); give 'auto' or 'cpu'") from error
+    return device
+
+
+def to_device(array: NDArray[Any], device: str) -> Any:
+    """A NumPy array as an array of the engine's library, on its device."""
+    if device == "cpu":
+        return array
+    import torch
+
+    return torch.as_tensor(array, device=device.removeprefix("torch:"))
+
+
+def place(batch: Any, device: str) -> Any:
+    """The batch as an array of the engine's library, on its device.
+
+    Raises
+    ------
+    InvalidEmbedding
+        If it is no array of numbers.
+    """
+    try:
+        if device == "cpu":
+            return on_host(batch)
+        import torch
+
+        if not is_torch_array(batch):
+            batch = torch.as_tensor(np.asarray(batch))
+    except (TypeError, ValueError) as error:
+        raise InvalidEmbedding(f"embedding: {error}; give real numbers of equal length") from error
+    return batch.detach().to(device.removeprefix("torch:"))
+
+
+def on_host(array: Any) -> NDArray[Any]:
+    """Any array as a NumPy array; torch's narrow floats, which NumPy lacks, become float64."""
+    if not is_torch_array(array):
+        return np.asarray(array)
+    array = array.detach().cpu()
+    if array.is_floating_point() and array.element_size() < 4:
+        array = array.double()
+    return np.asarray(array.numpy())

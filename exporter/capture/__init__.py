@@ -1,1 +1,0 @@
-"""From an HTTP exchange to an Observation."""

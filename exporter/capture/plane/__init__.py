@@ -1,1 +1,0 @@
-"""The data plane: bytes forwarded verbatim between two connections."""

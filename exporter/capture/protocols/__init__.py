@@ -1,1 +1,0 @@
-"""Presets for ``capture.payload``: one file for each serving protocol."""

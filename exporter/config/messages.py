@@ -1,0 +1,176 @@
+"""What a mistake in the configuration is called: key, value received, rule and fix, in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from exporter.config.schema import Config
+from exporter.config.types import Rule
+
+Path = tuple[Any, ...]
+
+_SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
+_SHOWN_CHARACTERS = 80
+
+_WHOLE = "it must be a whole number; write one such as 50"
+_NUMBER = "it must be a number; write one such as 0.5"
+_RULES = {
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "finite_number": "it must be a finite number; write one such as 0.5",
+    "greater_than": "it must be more than {gt:g}; give a larger one",
+    "greater_than_equal": "it must be at least {ge:g}; give {ge:g} or more",
+    "less_than": "it must be less than {lt:g}; give a smaller one",
+    "less_than_equal": "it must be at most {le:g}; give {le:g} or less",
+    "string_type": "it must be text; put it in quotes",
+    "string_too_short": "it is too short; give {min_length} characters or more",
+    "string_too_long": "it is too long; give {max_length} characters or fewer",
+    "bool_type": "it must be true or false; write one of the two",
+    "bool_parsing": "it must be true or false; write one of the two",
+    "tuple_type": "it must be a list; write it in square brackets, or each item on a line behind a dash",
+    "byte_size": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
+    "byte_size_unit": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
+    "invalid_key": "keys are text; put it in quotes",
+}
+
+
+def explain(error: ValidationError, variables: Mapping[Path, str]) -> str:
+    """One line for each mistake.
+
+    ``variables`` names the environment variable that set a key, by the path of the key.
+    """
+    lines = [_explain(item, variables) for item in error.errors(include_url=False)]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def key_text(path: Path) -> str:
+    """A path as it is written in a message: ``drift[0].reference``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def annotation_at(path: Path) -> Any:
+    """The type of the setting at a path, or None where there is no such setting."""
+    annotation: Any = Config
+    for part in path:
+        section = _section(annotation)
+        if section is not None and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+        elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
+            annotation = _item(annotation)
+        else:
+            return None
+    return annotation
+
+
+def _explain(item: Any, variables: Mapping[Path, str]) -> str:
+    path: Path = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("<")))
+    value = item.get("input")
+    broken = item.get("ctx", {}).get("error")
+    if item["type"] == "invalid_key":
+        path, value = (*path[:-1], str(path[-1])), path[-1]
+    key = key_text(path) or "config"
+    if isinstance(broken, Rule):
+        key = f"{key}.{broken.key}" if path else broken.key
+        value = _given(value, broken)
+        path = (*path, *(int(p) if p.isdigit() else p for p in re.findall(r"\w+", broken.key)))
+    unknown = item["type"] == "extra_forbidden"
+    variable = next(
+        (
+            name
+            for set_at, name in variables.items()
+            if _covers(set_at, path) or (unknown and _covers(path, set_at))
+        ),
+        None,
+    )
+    where = f"{key} ({variable})" if variable else key
+    if item["type"] == "missing":
+        return f"{where}: is required and was not given; add it"
+    if unknown:
+        return f"{where}: {_unknown(path, value)}"
+    return f"{where}: {_short(key, value)} is not valid: {_rule(item, path)}"
+
+
+def _rule(item: Any, path: Path) -> str:
+    kind, details = item["type"], item.get("ctx", {})
+    if kind == "value_error":
+        return str(details["error"])
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", details["expected"])
+        near = difflib.get_close_matches(str(item["input"]), choices, n=1, cutoff=0.5)
+        fix = f"did you mean {near[0]}?" if near else "write one of them"
+        return f"it must be one of {', '.join(choices)}; {fix}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"it must be a section; give it keys of its own, such as {', '.join(_known_keys(path))}"
+    if kind == "path_type":
+        learn = _section(annotation_at(path)) is not None
+        return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
+    rule = _RULES.get(kind)
+    return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
+
+
+def _unknown(path: Path, value: Any) -> str:
+    known = _known_keys(path[:-1])
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    fix = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key, set to {_short(near[0] if near else str(path[-1]), value)}; {fix}"
+
+
+def _given(section: Any, broken: Rule) -> Any:
+    """The value as it was written, which the section's own types may have turned into another."""
+    value = section
+    for part in broken.key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return broken.value
+        value = value[part]
+    return value
+
+
+def _short(key: str, value: Any) -> str:
+    if _SECRET.search(key):
+        return "a value that is not shown"
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
+    text = _USER_INFO.sub("***@", repr(list(value) if isinstance(value, tuple) else value))
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _covers(set_at: Path, path: Path) -> bool:
+    return tuple(map(str, path[: len(set_at)])) == tuple(map(str, set_at))
+
+
+def _known_keys(path: Path) -> list[str]:
+    section = _section(annotation_at(path))
+    return sorted(section.model_fields) if section is not None else []
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section among the alternatives of a type; not one inside of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if getattr(annotation, "__origin__", None) is tuple:
+        return None
+    return next(filter(None, map(_section, get_args(annotation))), None)
+
+
+def _item(annotation: Any) -> Any:
+    """The type of a list's items."""
+    if getattr(annotation, "__origin__", None) is tuple:
+        return get_args(annotation)[0]
+    return next(filter(None, map(_item, get_args(annotation))), None)

@@ -1,0 +1,189 @@
+"""Open Inference Protocol V2, as KServe, Triton and MLServer speak it over HTTP.
+
+Source: the protocol's REST specification and its classification and binary tensor data extensions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from exporter.decoders.plain import instances
+from exporter.decoders.registry import Reading, parse_json, request_bytes, response_bytes
+from exporter.decoders.rows import (
+    MAX_REQUEST_EMBEDDING,
+    SUM_TOLERANCE,
+    limited,
+    softmax,
+    with_request_id,
+)
+from exporter.decoders.tensors import Tensor, read_tensors, split_document
+from exporter.errors import PayloadError
+from exporter.http.exchange import Exchange
+
+_CLASSIFICATION = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?):(\d+)(?::(.*))?", re.DOTALL)
+_CONFIDENCE_NAMES = ("confidence", "prob", "score")
+_EMBEDDING_NAMES = ("embed", "feature", "hidden", "pooled")
+
+
+def is_open_inference_v2(document: Any) -> bool:
+    """Whether an answer bears the protocol's marks: a list of outputs that are named, typed and shaped."""
+    outputs = document.get("outputs")
+    if not isinstance(outputs, list) or not outputs:
+        return False
+    first = outputs[0]
+    return isinstance(first, dict) and "name" in first and "datatype" in first and "shape" in first
+
+
+def read_open_inference_v2(exchange: Exchange) -> list[Reading]:
+    """One reading for each instance of the batch, from all outputs together.
+
+    - Whole numbers, booleans and text, one for each instance, are the class; text may also be a
+      ``score:index:label`` of the classification extension, or a JSON answer of its own.
+    - A float for each instance is the confidence where the output's name says so, else the value.
+    - A vector for each instance is an embedding where its name says so; ``logits`` are turned into
+      probabilities; a distribution gives class and confidence; any other vector is an embedding.
+
+    The request's inputs become features and, where no output was an embedding, the embedding.
+    """
+    document, binary = split_document(response_bytes(exchange), exchange.response_headers, "answer")
+    if not isinstance(document, dict):
+        raise PayloadError("unreadable", "the answer is not an object with outputs")
+    return read_document(document, binary, exchange)
+
+
+def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -> list[Reading]:
+    """As :func:`read_open_inference_v2`, for an answer that is parsed already."""
+    outputs = read_tensors(document.get("outputs"), binary)
+    if not outputs:
+        raise PayloadError("no_prediction", "the answer has no outputs")
+    inputs = _inputs(exchange)
+    rows = outputs[0].rows
+    if len(outputs[0].shape) == 1 and rows > 1 and inputs and all(tensor.rows == 1 for tensor in inputs):
+        rows = 1  # a model without a batch dimension: one vector for one instance
+    limited(rows)
+    readings: list[Reading] = [{} for _ in range(rows)]
+    fields: dict[str, Any] = {}
+    for output in outputs:
+        fits = output.rows == rows or (rows == 1 and len(output.shape) == 1)
+        if fits and len(output.values):
+            for name, column in _columns(output, rows).items():
+                fields.setdefault(name, column)
+    if not fields:
+        raise PayloadError("no_prediction", "no output has a class, a number or a vector for each instance")
+    arg_max = fields.pop("arg_max", None)
+    if arg_max is not None:
+        fields.setdefault("predicted_class", arg_max)
+    for name, column in fields.items():
+        for reading, item in zip(readings, column, strict=True):
+            reading[name] = item
+    if inputs:
+        _add_inputs(readings, inputs)
+    return with_request_id(readings, exchange, document.get("id"))
+
+
+def _columns(output: Tensor, rows: int) -> dict[str, Any]:
+    """The fields that one output gives, each a column with one item for each row."""
+    if isinstance(output.values, list):
+        return _text_columns(output.values, rows)
+    matrix = output.matrix(rows)
+    name = output.name.lower()
+    if output.values.dtype.kind != "f":
+        return {"predicted_class": matrix[:, 0].tolist()} if matrix.shape[1] == 1 else {}
+    if matrix.shape[1] == 1:
+        field = "confidence" if any(part in name for part in _CONFIDENCE_NAMES) else "value"
+        return {field: matrix[:, 0].tolist()}
+    if len(output.shape) > 2 and matrix.shape[1] > MAX_REQUEST_EMBEDDING:
+        return {}
+    if any(part in name for part in _EMBEDDING_NAMES):
+        return {"embedding": matrix}
+    if "logit" in name:
+        with np.errstate(all="ignore"):
+            matrix = softmax(matrix)
+    elif not _distributions(matrix):
+        return {"embedding": matrix}
+    return {
+        "arg_max": matrix.argmax(axis=1).tolist(),
+        "confidence": np.minimum(matrix.max(axis=1), 1.0).tolist(),
+    }
+
+
+def _distributions(matrix: Any) -> bool:
+    with np.errstate(all="ignore"):
+        inside = (matrix >= 0.0).all() and (matrix <= 1.0 + SUM_TOLERANCE).all()
+        sums = matrix.sum(axis=1, dtype=np.float64)
+        return bool(inside and (np.abs(sums - 1.0) <= SUM_TOLERANCE).all())
+
+
+def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
+    """Class and confidence from text: a label, a classification result, or a document.
+
+    Where an instance has several texts, the first one ranks highest.
+    """
+    firsts = texts[:: len(texts) // rows]
+    matches = [_CLASSIFICATION.fullmatch(text) for text in firsts]
+    if all(matches):
+        found = [match for match in matches if match is not None]
+        return {
+            "predicted_class": [match[3] or match[2] for match in found],
+            "confidence": [float(match[1]) for match in found],
+        }
+    if len(texts) != rows:
+        return {}
+    if all(text[:1] in ("{", "[") for text in firsts):
+        return _document_columns(firsts)
+    return {"predicted_class": firsts}
+
+
+def _document_columns(texts: list[str]) -> dict[str, Any]:
+    try:
+        found = [instances(parse_json(text.encode(), "output")) for text in texts]
+    except PayloadError:
+        return {"predicted_class": texts}
+    if any(len(readings) != 1 for readings in found):
+        return {}
+    columns = {}
+    for name in ("predicted_class", "confidence", "value", "embedding"):
+        column = [readings[0].get(name) for readings in found]
+        if None not in column:
+            columns[name] = column
+    return columns
+
+
+def _inputs(exchange: Exchange) -> list[Tensor]:
+    """The request's tensors; none where the request was not kept or is not of this protocol."""
+    try:
+        body = request_bytes(exchange)
+        if not body:
+            return []
+        document, binary = split_document(body, exchange.request_headers, "request")
+        return read_tensors(document.get("inputs"), binary) if isinstance(document, dict) else []
+    except PayloadError:
+        return []
+
+
+def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
+    rows = len(readings)
+    inputs = [tensor for tensor in inputs if len(tensor.values) and tensor.rows == rows]
+    if len(inputs) == 1 and not inputs[0].is_text:
+        matrix = inputs[0].matrix(rows)
+        if matrix.shape[1] <= MAX_REQUEST_EMBEDDING:
+            for reading, row in zip(readings, matrix, strict=True):
+                reading["features"] = row
+                reading.setdefault("embedding", row)
+        return
+    columns = {tensor.name: tensor.values for tensor in inputs if len(tensor.values) == rows}
+    if not columns:
+        return
+    numbers = [np.asarray(values, np.float32) for values in columns.values() if not isinstance(values, list)]
+    embeddings = np.stack(numbers, axis=1) if numbers else None
+    lists = {
+        name: list(values) if isinstance(values, list) else values.tolist()
+        for name, values in columns.items()
+    }
+    for index, reading in enumerate(readings):
+        reading["features"] = {name: values[index] for name, values in lists.items()}
+        if embeddings is not None:
+            reading.setdefault("embedding", embeddings[index])

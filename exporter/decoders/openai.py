@@ -1,0 +1,176 @@
+"""OpenAI-compatible services: chat and text completions, streamed or not, and embeddings.
+
+A choice becomes a reading: its finish reason is the class, the mean probability of its tokens (where
+the answer carries logprobs) the confidence, and the token counts are the features, with the number
+of completion tokens as the value. Prompts and texts are never read.
+
+Source: the API reference of the OpenAI platform; server-sent events as in the HTML standard.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from exporter.decoders.registry import Reading, parse_json, response_bytes
+from exporter.decoders.rows import limited, with_request_id
+from exporter.errors import PayloadError
+from exporter.http.exchange import Exchange, header
+
+_COMPLETIONS = ("chat.completion", "text_completion")
+_CHUNKS = ("chat.completion.chunk", "text_completion")
+_TOKEN_COUNTS = ("prompt_tokens", "completion_tokens")
+
+
+def is_openai(document: Any) -> bool:
+    """Whether an answer bears the API's mark: the kind of object that it is."""
+    kind = document.get("object")
+    if kind in _COMPLETIONS:
+        return isinstance(document.get("choices"), list)
+    return kind == "list" and _is_embeddings(document.get("data"))
+
+
+def is_event_stream(content_type: bytes | None) -> bool:
+    """Whether an answer of this content type is a stream of server-sent events."""
+    return content_type is not None and content_type[:17].lower() == b"text/event-stream"
+
+
+def read_openai(exchange: Exchange) -> list[Reading]:
+    """One reading for each choice, or for each embedding."""
+    body = response_bytes(exchange)
+    if is_event_stream(header(exchange.response_headers, b"content-type")):
+        return read_stream(body, exchange)
+    document = parse_json(body, "answer")
+    if not isinstance(document, dict) or not is_openai(document):
+        raise PayloadError("no_prediction", "the answer is neither a completion nor a list of embeddings")
+    return read_document(document, exchange)
+
+
+def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]:
+    """As :func:`read_openai`, for an answer that is parsed already and bears the mark."""
+    if document.get("object") == "list":
+        readings = [_embedding(item) for item in document["data"]]
+    else:
+        choices = [_Choice() for _ in document["choices"]]
+        for choice, piece in zip(choices, document["choices"], strict=True):
+            choice.add(piece)
+        readings = _choice_readings(choices, document.get("usage"))
+    return with_request_id(readings, exchange, document.get("id"))
+
+
+def read_stream(body: bytes, exchange: Exchange) -> list[Reading]:
+    """The choices of a streamed answer, put together from its chunks.
+
+    Raises
+    ------
+    PayloadError
+        If no event is a chunk of a completion.
+    """
+    choices: dict[int, _Choice] = {}
+    usage: Any = None
+    request_id: Any = None
+    for event in _events(body):
+        if not isinstance(event, dict) or event.get("object") not in _CHUNKS:
+            continue
+        request_id = request_id or event.get("id")
+        usage = event.get("usage") or usage
+        pieces = event.get("choices")
+        for position, piece in enumerate(pieces if isinstance(pieces, list) else ()):
+            index = piece.get("index") if isinstance(piece, dict) else None
+            key = index if type(index) is int else position
+            choice = choices.get(key)
+            if choice is None:
+                choice = choices[key] = _Choice()
+                limited(len(choices))
+            choice.add(piece)
+    readings = _choice_readings([choices[index] for index in sorted(choices)], usage)
+    return with_request_id(readings, exchange, request_id)
+
+
+@dataclass(slots=True)
+class _Choice:
+    finish_reason: str | None = None
+    probability_sum: float = 0.0
+    tokens: int = 0
+
+    def add(self, piece: Any) -> None:
+        """Take in a whole choice, or one chunk of it."""
+        if not isinstance(piece, dict):
+            return
+        reason = piece.get("finish_reason")
+        if isinstance(reason, str):
+            self.finish_reason = reason
+        for logprob in _logprobs(piece.get("logprobs")):
+            if isinstance(logprob, float | int) and logprob <= 0.0:
+                self.probability_sum += math.exp(logprob)
+                self.tokens += 1
+
+    def reading(self) -> Reading:
+        reading: Reading = {}
+        if self.finish_reason is not None:
+            reading["predicted_class"] = self.finish_reason
+        if self.tokens:
+            reading["confidence"] = min(1.0, self.probability_sum / self.tokens)
+        return reading
+
+
+def _choice_readings(choices: list[_Choice], usage: Any) -> list[Reading]:
+    limited(len(choices))
+    readings = [choice.reading() for choice in choices]
+    if not any(readings):
+        raise PayloadError("no_prediction", "no choice of the answer has a finish reason or logprobs")
+    if isinstance(usage, dict):
+        counts = {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}
+        for reading in readings:
+            if counts:
+                reading["features"] = counts
+        if len(readings) == 1 and "completion_tokens" in counts:
+            readings[0]["value"] = counts["completion_tokens"]
+    return readings
+
+
+def _logprobs(logprobs: Any) -> list[Any]:
+    """Log probabilities of the tokens: as chat completions give them, or as text completions do."""
+    if not isinstance(logprobs, dict):
+        return []
+    content = logprobs.get("content")
+    if isinstance(content, list):
+        return [token.get("logprob") for token in content if isinstance(token, dict)]
+    tokens = logprobs.get("token_logprobs")
+    return tokens if isinstance(tokens, list) else []
+
+
+def _is_embeddings(data: Any) -> bool:
+    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "embedding" in data[0]
+
+
+def _embedding(item: Any) -> Reading:
+    """One embedding: a list of floats, or little-endian float32 in base64."""
+    vector = item.get("embedding") if isinstance(item, dict) else None
+    if isinstance(vector, str):
+        try:
+            return {"embedding": np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")}
+        except (binascii.Error, ValueError):
+            raise PayloadError("unreadable", "an embedding is not float32 numbers in base64") from None
+    if not isinstance(vector, list):
+        raise PayloadError("unreadable", "an item of the list has no embedding")
+    return {"embedding": vector}
+
+
+def _events(body: bytes) -> list[Any]:
+    """The JSON documents of a stream's ``data`` lines; the closing ``[DONE]`` and comments are none."""
+    events = []
+    for line in body.splitlines():
+        if not line.startswith(b"data:"):
+            continue
+        try:
+            events.append(orjson.loads(line[5:]))
+        except orjson.JSONDecodeError:
+            continue
+    return events

@@ -1,0 +1,1 @@
+"""alibi-detect's own detectors, read or run."""

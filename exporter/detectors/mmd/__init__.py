@@ -1,0 +1,1 @@
+"""The maximum mean discrepancy: online and between two samples."""

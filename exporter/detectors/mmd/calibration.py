@@ -1,0 +1,175 @@
+"""Thresholds for an expected run length, from the reference alone.
+
+Streams without drift are simulated by runs of reference rows (:mod:`exporter.detectors.mmd.null_runs`). If
+q(h) is minus the logarithm of the probability that a circle of L windows stays at or below h, alarms
+begin at the rate q(h) / L, and a stream's mean run length is ``L (1 - p(h)) / q(h)``, where p(h) is
+the probability that its very first window is above h already. The threshold solves this for the
+expected run length; where the runs do not reach, a generalised Pareto tail does.
+
+[Run lengths: Cobb, Van Looveren and Klaise, AISTATS 2022. Tails: Pickands 1975; Coles 2001.]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.detectors.mmd.null_runs import NullRuns, Progress, simulate
+from exporter.detectors.mmd.tail import Tail
+
+__all__ = ["CalibrationReport", "Progress", "calibrate"]
+
+_GATHERS = 120_000_000  # kernel values read in one calibration: these bound its time
+_GATHERS_FEW_RUNS = 600_000_000
+_RUNS = (200, 2000, 60_000)  # never fewer; not fewer unless too costly; never more
+_EXCEEDANCES = 1500  # runs above the threshold: more would not make it better by much
+_PLENTY = 500
+_WIDE = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """How the thresholds were found, and how far to believe them.
+
+    Parameters
+    ----------
+    runs, run_length
+        Simulated runs, and windows in each.
+    exceedances
+        Largest statistics in the fitted tail.
+    shape
+        Shape of the generalised Pareto tail, the worst-fitting one of several windows.
+    fit_distance
+        Kolmogorov-Smirnov distance between that tail and its fit.
+    extrapolated
+        Whether a threshold lies where fewer than 20 of the runs reach.
+    spread
+        Factor (at least 1, one standard deviation) by which the true mean run length may differ
+        from the expected one, because the reference has only so many rows.
+    warnings
+        What makes the thresholds less certain, in plain words; empty when nothing does.
+    """
+
+    runs: int
+    run_length: int
+    exceedances: int
+    shape: float
+    fit_distance: float
+    extrapolated: bool
+    spread: float
+    warnings: tuple[str, ...]
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether there is nothing to warn of."""
+        return not self.warnings
+
+
+def calibrate(
+    kernel: NDArray[np.float32],
+    windows: tuple[int, ...],
+    expected_run_length: float,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float64], CalibrationReport]:
+    """Thresholds of each window, (k,) float64, for one joint expected run length, with a report.
+
+    ``kernel`` is (N, N) float32 with ones on the diagonal, N >= 4 times the longest window. Several
+    windows get thresholds that each exceeds equally often. The work is bounded: about 120 million
+    reads of kernel values, up to 600 million for windows of hundreds.
+    """
+    n, widest = kernel.shape[0], windows[-1]
+    length = _run_length(n, widest, expected_run_length)
+    cost = length * widest
+    fewest, few, most = _RUNS
+    few = min(few, max(fewest, _GATHERS_FEW_RUNS // cost))
+    enough = _EXCEEDANCES / -np.expm1(-length / expected_run_length)
+    runs = int(max(few, min(_GATHERS // cost, enough, most)))
+    simulated = simulate(kernel, windows, length, runs, rng, progress)
+    tails = [Tail.fit(maxima) for maxima in simulated.maxima.T]
+    thresholds, level = _solve(simulated, tails, expected_run_length)
+    worst = max(tails, key=lambda tail: tail.fit_distance)
+    spread = max(_spread(simulated, column, w, n) for column, w in enumerate(windows))
+    extrapolated = level * runs < 20
+    report = CalibrationReport(
+        runs=runs,
+        run_length=length,
+        exceedances=worst.exceedances,
+        shape=worst.shape,
+        fit_distance=worst.fit_distance,
+        extrapolated=extrapolated,
+        spread=spread,
+        warnings=tuple(_warnings(worst, level, runs, spread, n, widest)),
+    )
+    return np.maximum(thresholds, np.finfo(np.float64).tiny), report
+
+
+def _run_length(n: int, widest: int, expected_run_length: float) -> int:
+    """Windows on a circle: five windows long where the reference and the run length allow it."""
+    wanted = int(min(5 * widest, n // 2, max(3 * widest, expected_run_length)))
+    return max(2 * widest, wanted)
+
+
+def _solve(
+    simulated: NullRuns, tails: list[Tail], expected_run_length: float
+) -> tuple[NDArray[np.float64], float]:
+    """Thresholds, and the probability that a run exceeds any one of them."""
+    if len(tails) > 1:
+        # On a common scale: minus the log-probability of what the most surprising window showed.
+        surprise = -np.min(
+            [tail.log_survival(values) for tail, values in zip(tails, simulated.maxima.T, strict=True)],
+            axis=0,
+        )
+        joint = Tail.fit(surprise)
+    target = simulated.length / expected_run_length
+    first = 0.0
+    for _ in range(20):
+        level = float(-np.expm1(-target * (1.0 - first)))
+        marginal = level if len(tails) == 1 else float(np.exp(-joint.quantile(level)))
+        thresholds = np.array([tail.quantile(marginal) for tail in tails])
+        before, first = first, float((simulated.spaced > thresholds).any(axis=1).mean())
+        if abs(first - before) < 1e-4:
+            break
+    return thresholds, level
+
+
+def _spread(simulated: NullRuns, column: int, w: int, n: int) -> float:
+    """One standard deviation of the log run length over references, as a factor.
+
+    The rate of alarms is a mean over windows of rows; its first-order (Hájek) variance over
+    references is ``w^2 / n`` times the variance, over rows, of how much more often than others a
+    row is found in the windows that alarm.
+    """
+    maxima = simulated.maxima[:, column]
+    loud = np.argsort(maxima)[-max(_PLENTY, maxima.size // 50) :]
+    ends = simulated.peaks[loud, column][:, None]
+    members = simulated.rows[loud[:, None], (ends - np.arange(w)) % simulated.length]
+    expected = members.size / n
+    counts = np.bincount(members.ravel(), minlength=n) / expected
+    excess = float(counts.var()) - (1.0 - w / n) / expected
+    return float(np.exp(w * np.sqrt(max(0.0, excess) / n)))
+
+
+def _warnings(worst: Tail, level: float, runs: int, spread: float, n: int, widest: int) -> list[str]:
+    out = []
+    if not worst.fits and level * runs < 100:
+        out.append(
+            f"the tail fitted to {worst.exceedances} simulated maxima is {worst.fit_distance:.3f} off "
+            "(Kolmogorov-Smirnov): false alarms may be rarer or more frequent than asked; a reference "
+            "with more distinct rows helps"
+        )
+    if level * runs < 100 and abs(worst.shape) > 0.3:
+        out.append(
+            f"the fitted tail has shape {worst.shape:+.2f}, where 0 is expected: the threshold is a bold "
+            "extrapolation; lower expected_run_length or give more reference rows"
+        )
+    if level * runs < 100 and worst.exceedances < 50:
+        out.append(f"only {worst.exceedances} simulated maxima lie in the fitted tail; use a shorter window")
+    if spread > _WIDE:
+        out.append(
+            f"with {n} reference rows and a window of {widest}, the true mean run length may differ from "
+            f"the expected one by a factor of {spread:.1f}; more reference rows narrow this"
+        )
+    return out

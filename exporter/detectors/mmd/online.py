@@ -1,0 +1,308 @@
+"""Online MMD: an exact sliding-window two-sample test, at constant cost and memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.arrays import place, resolve_device, to_device
+from exporter.detectors import storage
+from exporter.detectors.base import Evidence, Scores
+from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
+from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth, to_numpy
+from exporter.detectors.mmd.ring import BLOCK, Ring
+from exporter.detectors.validation import (
+    as_rows,
+    check_positive,
+    check_reference,
+    check_windows,
+    fit_memory,
+)
+from exporter.errors import ConfigError, DetectorFileError
+
+_log = logging.getLogger(__name__)
+
+_KIND = "online-mmd"
+_CHUNK = 256
+
+
+class OnlineMMD:
+    """Has the stream left the reference? Tested at every observation.
+
+    The unbiased squared MMD between the reference and the last W observations is ``A + B - 2 C``:
+    the mean off-diagonal kernel value of the reference, of the window, and the mean over the window
+    of the *witness* ``v(y) = mean_i k(x_i, y)``. A witness never changes once computed, so a batch
+    of b observations costs one N x b product and one (W + b) x b product, and the state is a ring
+    of W rows and W numbers. [Gretton et al., JMLR 2012.] Made by :meth:`fit` or :meth:`load`.
+
+    Not safe for concurrent use: one writer.
+    """
+
+    max_kernel_bytes: ClassVar[int] = 2 * 1024**3
+    """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
+
+    def __init__(
+        self,
+        reference: NDArray[np.float64],
+        *,
+        windows: tuple[int, ...],
+        thresholds: NDArray[np.float64],
+        expected_run_length: float,
+        bandwidth: float,
+        reference_kernel_mean: float,
+        report: CalibrationReport,
+        device: str = "cpu",
+    ) -> None:
+        self._mean = reference.mean(axis=0)
+        self._std = reference.std(axis=0)
+        self._scaling = Scaling(to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        rows = self._scaling.apply(to_device(reference, device))
+        self._reference = reference
+        self._witness = Witness(rows, _CHUNK)
+        self._a = reference_kernel_mean
+        self._windows = windows
+        self._thresholds = thresholds
+        self._expected_run_length = expected_run_length
+        self._bandwidth = bandwidth
+        self._report = report
+        self._device = device
+        self._ring = Ring(windows, rows.z)
+        self._z = rows.z
+
+    @classmethod
+    def fit(
+        cls,
+        reference: Any,
+        *,
+        window: int | Sequence[int] = 50,
+        expected_run_length: float = 10_000,
+        bandwidth: float | None = None,
+        device: str = "auto",
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> OnlineMMD:
+        """Learn what normal is, and calibrate the thresholds.
+
+        Parameters
+        ----------
+        reference
+            (n, d) array of any real dtype, NumPy or torch; n >= 4 * window, finite, not constant.
+        window
+            Observations that are compared with the reference; several lengths are tested at once.
+        expected_run_length
+            Mean number of tests between false alarms, over all windows together; at least
+            the longest window.
+        bandwidth
+            Sigma of the kernel; None takes the median heuristic.
+        device
+            ``"auto"`` (the reference's own CUDA device, else CUDA where torch is loaded and sees
+            one, else NumPy), ``"cpu"`` (NumPy), ``"cuda"``, ``"cuda:1"``, or ``"torch:cpu"``.
+        seed
+            Makes the calibration repeatable.
+        progress
+            Called with the share done, 0 to 1, from time to time.
+
+        Raises
+        ------
+        InvalidReference
+            If the reference breaks one of the rules above.
+        ConfigError
+            If an argument does, or the device is not there.
+        """
+        windows = check_windows(window)
+        expected_run_length = check_positive("expected_run_length", expected_run_length, least=windows[-1])
+        if bandwidth is not None:
+            bandwidth = check_positive("bandwidth", bandwidth)
+        device = resolve_device(device, reference)
+        rows = check_reference(reference, windows)
+        rng = np.random.default_rng(seed)
+        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
+        if bandwidth is None:
+            bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
+        scaling = Scaling(to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
+        scaled = scaling.apply(to_device(rows, device))
+        kernel = kernel_matrix(scaled.z, scaled.squared_norm)
+        n = rows.shape[0]
+        a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
+        for text in report.warnings:
+            _log.warning("online MMD: %s", text)
+        return cls(
+            rows,
+            windows=windows,
+            thresholds=thresholds,
+            expected_run_length=expected_run_length,
+            bandwidth=bandwidth,
+            reference_kernel_mean=a,
+            report=report,
+            device=device,
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Length of the embeddings it takes."""
+        return int(self._mean.shape[0])
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Window lengths, in observations, ascending."""
+        return self._windows
+
+    @property
+    def expected_run_length(self) -> float:
+        """Mean number of tests between false alarms, by calibration."""
+        return self._expected_run_length
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """(k,) float64, the threshold of each window."""
+        return np.array(self._thresholds)
+
+    @property
+    def threshold(self) -> float:
+        """What ``Scores.test_stat`` has to exceed: the threshold, or 1 with several windows."""
+        return float(self._thresholds[0]) if len(self._windows) == 1 else 1.0
+
+    @property
+    def reference(self) -> NDArray[np.float64]:
+        """(n, d) float64, what normal is; a copy."""
+        return np.array(self._reference)
+
+    @property
+    def bandwidth(self) -> float:
+        """Sigma of the kernel."""
+        return self._bandwidth
+
+    @property
+    def report(self) -> CalibrationReport:
+        """How the thresholds were found, and whether to believe them."""
+        return self._report
+
+    @property
+    def n_seen(self) -> int:
+        """Observations taken since the start or the last :meth:`reset`, without the refused."""
+        return self._ring.count
+
+    def update(self, batch: Any) -> Scores:
+        """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
+
+        Rows with NaN or infinity are refused and leave no trace. The verdicts do not depend on how
+        the stream is cut into batches, beyond the last bits of float32 kernel products.
+
+        Raises
+        ------
+        InvalidEmbedding
+            If the length of the embeddings is not ``n_features``; the state is then unchanged.
+        """
+        rows = as_rows(place(batch, self._device), self.n_features)
+        stats: list[NDArray[np.float64]] = []
+        kept: list[NDArray[np.bool_]] = []
+        for start in range(0, rows.shape[0], _CHUNK):
+            taken = self._scaling.apply(rows[start : start + _CHUNK])
+            kept.append(taken.finite)
+            values = self._witness(taken.z, taken.squared_norm)
+            for s in range(0, values.size, BLOCK):  # none where all rows were refused
+                block = slice(s, s + BLOCK)
+                stats.append(
+                    self._ring.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
+                )
+        return self._scores(rows.shape[0], stats, kept)
+
+    def _scores(self, b: int, stats: list[NDArray[np.float64]], kept: list[NDArray[np.bool_]]) -> Scores:
+        by_window = np.full((b, len(self._windows)), np.nan)
+        finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
+        if stats:
+            by_window[finite] = np.concatenate(stats)
+        if len(self._windows) == 1:
+            test_stat = by_window[:, 0].copy()
+        else:
+            # fmax passes over the windows that are still filling.
+            test_stat = np.fmax.reduce(by_window / self._thresholds, axis=1)
+        threshold = self.threshold
+        return Scores(
+            test_stat=test_stat,
+            threshold=threshold,
+            is_drift=test_stat > threshold,
+            refused=~finite,
+            windows=self._windows,
+            test_stat_by_window=by_window,
+            threshold_by_window=self._thresholds,
+        )
+
+    def evidence(self, window: int | None = None) -> Evidence:
+        """Say why the current window (the longest, if None) differs from the reference.
+
+        At most ten dimensions; empty before the first observation.
+
+        Raises
+        ------
+        ConfigError
+            If ``window`` is none of ``windows``.
+        """
+        w = self._windows[-1] if window is None else window
+        if w not in self._windows:
+            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
+        z, values = self._ring.last(w)
+        if not values.size:
+            empty = np.zeros(0)
+            return Evidence(np.zeros(0, dtype=np.int64), empty, empty)
+        shift = to_numpy(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
+        spread = np.where(self._std > 0, self._std, self._std[self._std > 0].min())
+        moved = shift / spread
+        order = np.argsort(-np.abs(moved), kind="stable")[:10]
+        return Evidence(order.astype(np.int64), moved[order], values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write reference, thresholds and running state to one ``.npz``: atomically, without pickle."""
+        narrow = self._reference.astype(np.float32)
+        exact = np.array_equal(narrow.astype(np.float64), self._reference)
+        arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
+        settings = {
+            "windows": self._windows,
+            "expected_run_length": self._expected_run_length,
+            "bandwidth": self._bandwidth,
+            "reference_kernel_mean": self._a,
+            "report": dataclasses.asdict(self._report),
+        }
+        storage.write(path, _KIND, settings, arrays | self._ring.state())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
+        """Read what :meth:`save` wrote; the stream goes on where it was saved.
+
+        Raises
+        ------
+        DetectorFileError
+            If the file is corrupt, truncated, no detector, or from a newer version.
+        """
+        settings, arrays = storage.read(path, _KIND)
+        try:
+            report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
+            if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
+                raise ValueError(f"thresholds {thresholds} for windows {windows}")
+            detector = cls(
+                arrays["reference"].astype(np.float64),
+                windows=windows,
+                thresholds=thresholds,
+                expected_run_length=settings["expected_run_length"],
+                bandwidth=settings["bandwidth"],
+                reference_kernel_mean=settings["reference_kernel_mean"],
+                report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
+                device=resolve_device(device, None),
+            )
+            detector._ring.restore(arrays)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
+        return detector
+
+    def reset(self) -> None:
+        """Empty the window; keep reference and thresholds."""
+        self._ring = Ring(self._windows, self._z)

@@ -1,0 +1,163 @@
+"""Rules that references, windows and embeddings have to obey."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from exporter.arrays import on_host
+from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
+
+MIN_DISTINCT_ROWS = 10
+_BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit code
+
+
+def check_windows(window: int | Sequence[int]) -> tuple[int, ...]:
+    """Window lengths, ascending and distinct; each an integer of at least 2."""
+    lengths = list(window) if isinstance(window, (list, tuple, np.ndarray)) else [window]
+    whole = [
+        int(w) for w in lengths if isinstance(w, (int, np.integer)) and not isinstance(w, bool) and w >= 2
+    ]
+    if not lengths or len(whole) != len(lengths) or len(set(whole)) != len(whole):
+        raise ConfigError(f"window: {window!r}; give one integer of at least 2, or several different ones")
+    return tuple(sorted(whole))
+
+
+def check_positive(name: str, value: float, least: float = 0.0) -> float:
+    """``value`` as a float, if it is finite, positive and at least ``least``."""
+    number = float(value)
+    if not (np.isfinite(number) and number > 0.0 and number >= least):
+        rule = f"at least {least:g}" if least else "above 0"
+        raise ConfigError(f"{name}: {value!r}; give a finite number, {rule}")
+    return number
+
+
+def check_count(name: str, value: int) -> int:
+    """``value`` as an int, if it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name}: {value!r}; give a whole number of at least 1")
+    return int(value)
+
+
+def as_samples(name: str, sample: Any) -> NDArray[np.float64]:
+    """(n, d) float64 of an offline sample, NumPy or torch: n >= 2, d >= 1, finite.
+
+    Raises
+    ------
+    InvalidEmbedding
+        If it is anything else.
+    """
+    x = on_host(sample)
+    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1 or x.dtype.kind not in "fiub":
+        raise InvalidEmbedding(f"{name}: shape {x.shape}, dtype {x.dtype}; give (n, d) real numbers, n >= 2")
+    x = x.astype(np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(x).all(axis=1)))
+    if bad:
+        raise InvalidEmbedding(f"{name}: {bad} of {x.shape[0]} rows hold NaN or infinity; remove them")
+    return x
+
+
+def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.float64]:
+    """The reference as (n, d) float64, if it can serve as one.
+
+    Raises
+    ------
+    InvalidReference
+        If it is not (n, d) real numbers, n < 4 * the longest window, any value is NaN or
+        infinite, or fewer than 10 rows are distinct.
+    """
+    x = on_host(reference)
+    if x.ndim != 2 or x.shape[1] < 1:
+        raise InvalidReference(f"reference: shape {x.shape}; give (n, d), one row for each observation")
+    if x.dtype.kind not in "fiub":
+        raise InvalidReference(f"reference: dtype {x.dtype}; give real numbers")
+    need = 4 * windows[-1]
+    if x.shape[0] < need:
+        raise InvalidReference(
+            f"reference: {x.shape[0]} rows; a window of {windows[-1]} needs at least {need}: "
+            f"give more rows or a window of at most {x.shape[0] // 4}"
+        )
+    x = x.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if bad.size:
+        raise InvalidReference(
+            f"reference: {bad.size} of {x.shape[0]} rows hold NaN or infinity (first: row {bad[0]}); "
+            "remove them"
+        )
+    distinct = count_distinct(x)
+    if distinct < MIN_DISTINCT_ROWS:
+        what = "constant" if distinct == 1 else f"only {distinct} distinct rows"
+        raise InvalidReference(
+            f"reference: {what}; at least {MIN_DISTINCT_ROWS} distinct rows are needed: check that the "
+            "embeddings come from different observations"
+        )
+    return x
+
+
+def count_distinct(x: NDArray[np.float64]) -> int:
+    """How many rows of (n, d) differ from all others."""
+    return len({hash(row.tobytes()) for row in x + 0.0})  # -0.0 is 0.0
+
+
+def as_rows(batch: Any, n_features: int) -> Any:
+    """(b, d) view of (b, d) or (d,) embeddings.
+
+    Raises
+    ------
+    InvalidEmbedding
+        If they are not real numbers of length ``n_features``.
+    """
+    if isinstance(batch, np.ndarray):
+        real = batch.dtype.kind in "fiub"
+    else:
+        real = array_namespace(batch).isdtype(batch.dtype, ("real floating", "integral", "bool"))
+    if not real:
+        raise InvalidEmbedding(f"embedding: dtype {batch.dtype}; give real numbers")
+    if batch.ndim == 1:
+        batch = array_namespace(batch).reshape(batch, (1, -1))
+    if batch.ndim != 2 or batch.shape[1] != n_features:
+        shape = tuple(batch.shape)
+        raise InvalidEmbedding(
+            f"embedding: shape {shape}; the reference has embeddings of length {n_features}: "
+            f"give ({n_features},) or (b, {n_features})"
+        )
+    return batch
+
+
+def fit_memory(
+    rows: NDArray[np.float64], limit: int, windows: tuple[int, ...], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The rows, or as many of them as the limit allows, and what to say about them.
+
+    Raises
+    ------
+    InvalidReference
+        If the limit does not allow for the windows.
+    """
+    n = rows.shape[0]
+    notes = []
+    most = math.isqrt(limit // _BYTES_A_PAIR)
+    if n > most:
+        if most < 4 * windows[-1]:
+            raise InvalidReference(
+                f"reference: a window of {windows[-1]} needs {4 * windows[-1]} rows, and their kernel values "
+                f"more than the {limit / 1e9:.1f} GB of OnlineMMD.max_kernel_bytes; give a shorter window"
+            )
+        notes.append(
+            f"the reference has {n} rows, whose kernel values need {n * n * _BYTES_A_PAIR / 1e9:.1f} GB; "
+            f"{most} rows, drawn at random, are used, within OnlineMMD.max_kernel_bytes "
+            f"({limit / 1e9:.1f} GB)"
+        )
+        rows = rows[np.sort(rng.choice(n, most, replace=False))]
+    distinct = count_distinct(rows)
+    if distinct < 0.9 * rows.shape[0]:
+        notes.append(
+            f"only {distinct} of {rows.shape[0]} reference rows are distinct: unless the stream repeats "
+            "itself as much, the statistic is off; remove the duplicates"
+        )
+    return rows, notes

@@ -1,1 +1,0 @@
-"""Embeddings of images when the service gives none."""

@@ -1,0 +1,1 @@
+"""Embeddings of images, where a service gives none."""

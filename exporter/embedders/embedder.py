@@ -1,0 +1,149 @@
+"""Embeddings of images when the service gives none: a model of our own, run in the worker in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.config import EmbedderConfig
+from exporter.embedders.backends import BACKENDS
+from exporter.embedders.images import image_finder, prepare
+from exporter.errors import ConfigError, PayloadError
+from exporter.http.exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+MAX_LENGTH = 65_536
+
+
+class Embedder:
+    """Turns the images of requests into embeddings.
+
+    The model is loaded and tried on a blank batch at once, so that a file that cannot serve is an error
+    before anything listens. Use it from one thread.
+
+    Parameters
+    ----------
+    config
+        The section ``capture.embedder``.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not what its digest says, not a model of its kind or not safe to load,
+        or if its input or output is not what the configuration says.
+    """
+
+    def __init__(self, config: EmbedderConfig) -> None:
+        self._config = config
+        self._find = image_finder(config.image.source)
+        _check_file(config)
+        self._run = BACKENDS[config.kind](config)
+        side, channels = config.image.crop, config.image.channels
+        shape = (side, side, channels) if config.image.layout == "nhwc" else (channels, side, side)
+        self.length = self._try(np.zeros((2, *shape), dtype=np.float32))
+
+    def attach(self, exchanges: Sequence[Exchange]) -> int:
+        """Add embeddings to the exchanges that have none but whose requests hold images.
+
+        All images of all exchanges go through the model together, ``max_batch`` at a time.
+
+        Returns
+        -------
+        int
+            How many exchanges have an image that could not be found, decoded or embedded.
+        """
+        inputs: list[npt.NDArray[np.float32]] = []
+        owners: list[tuple[Exchange, int]] = []
+        failed = 0
+        for exchange in exchanges:
+            if exchange.embeddings is not None or (exchange.notes or {}).get("embedding") is not None:
+                continue
+            try:
+                pictures = [prepare(image, self._config.image) for image in self._find(exchange)]
+            except PayloadError as error:
+                log.debug("no embedding for a request: %s", error)
+                failed += 1
+                continue
+            inputs += pictures
+            owners.append((exchange, len(pictures)))
+        if not inputs:
+            return failed
+        rows = self.embed(np.stack(inputs))
+        position = 0
+        for exchange, count in owners:
+            own = rows[position : position + count]
+            position += count
+            if count and np.isfinite(own).all():
+                exchange.add_embeddings(own)
+            else:
+                failed += count > 0
+        return failed
+
+    def embed(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Prepared images (n, ...) float32 as embeddings (n, length) float32."""
+        size = self._config.max_batch
+        parts = [_rows(self._run(inputs[start : start + size])) for start in range(0, len(inputs), size)]
+        return np.concatenate(parts)
+
+    def _try(self, blank: npt.NDArray[np.float32]) -> int:
+        path = self._config.path
+        try:
+            rows = _rows(self._run(blank))
+        except ConfigError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ConfigError(
+                f"capture.embedder.path: {path} cannot embed images of shape {blank.shape[1:]} ({reason}); "
+                "make capture.embedder.image say what the model takes"
+            ) from None
+        length = int(rows.shape[1])
+        if len(rows) != len(blank) or not 1 <= length <= MAX_LENGTH:
+            raise ConfigError(
+                f"capture.embedder.path: {path} gives output of shape {rows.shape} for {len(blank)} images; "
+                f"it must be ({len(blank)}, d) with d from 1 to {MAX_LENGTH}; name another output or layer"
+            )
+        if self._config.length is not None and length != self._config.length:
+            raise ConfigError(
+                f"capture.embedder.length: {self._config.length} is not what {path} gives, "
+                f"embeddings of length {length}; correct it, or name another output or layer"
+            )
+        return length
+
+
+def _rows(output: Any) -> npt.NDArray[np.float32]:
+    """A model's output as (n, d): positions of an image or tokens of a sequence are averaged."""
+    array = np.asarray(output)
+    if array.dtype.kind != "f" or array.ndim < 2:
+        raise ValueError(f"the output is {array.dtype} of shape {array.shape}, not floats (n, d)")
+    if array.ndim == 4:
+        array = array.mean(axis=(2, 3))
+    elif array.ndim == 3:
+        array = array.mean(axis=1)
+    return array.reshape(len(array), -1).astype(np.float32, copy=False)
+
+
+def _check_file(config: EmbedderConfig) -> None:
+    path = Path(config.path)
+    if not path.is_file():
+        raise ConfigError(
+            f"capture.embedder.path: {path} is not a file; give the path of the {config.kind} file or weights"
+        )
+    if config.sha256 is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != config.sha256:
+        raise ConfigError(
+            f"capture.embedder.sha256: {config.sha256} is not the digest of {path}, {digest.hexdigest()}; "
+            "check where the file came from, then correct the digest"
+        )

@@ -1,0 +1,180 @@
+"""Images out of requests: found, decoded, and prepared for a network.
+
+Decoding is where untrusted pictures meet a large library: only common formats are tried, and a
+picture's size is judged from its header, before a pixel is unpacked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.config import ImageConfig
+from exporter.decoders.addresses import parse_path, walk
+from exporter.decoders.registry import parse_json, request_bytes
+from exporter.errors import PayloadError
+from exporter.http.exchange import Exchange, header
+
+IMAGE_NAMES = ("image", "images", "image_base64", "image_b64", "img", "b64", "instances", "inputs", "data")
+MAX_IMAGES = 1024
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
+_NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
+
+
+def image_finder(source: str) -> Callable[[Exchange], list[bytes]]:
+    """A function that returns the encoded images of a request, in order.
+
+    ``source`` as in :class:`ImageConfig`. The function raises :class:`PayloadError` where the request
+    was not kept, or is not what ``source`` says; a request without images gives none.
+
+    Raises
+    ------
+    ConfigError
+        If ``source`` is not a dotted path.
+    """
+    if source == "auto":
+        return _find_by_content_type
+    if source == "body":
+        return lambda exchange: [body] if (body := request_bytes(exchange)) else []
+    if source == "multipart" or source.startswith("multipart:"):
+        name = source.partition(":")[2].encode() or None
+        return lambda exchange: _parts(exchange, name)
+    steps = parse_path("capture.embedder.image.source", source.removeprefix("request."))
+    return lambda exchange: _encoded(walk(parse_json(request_bytes(exchange), "request"), steps))
+
+
+def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
+    """An encoded picture as the network's input.
+
+    The shorter side is resized to ``resize``, the middle ``crop`` x ``crop`` cut out, values scaled to
+    0..1 and normalised by ``mean`` and ``std``.
+
+    Returns
+    -------
+    numpy.ndarray
+        (channels, crop, crop) or, with ``layout: nhwc``, (crop, crop, channels), float32.
+
+    Raises
+    ------
+    PayloadError
+        ``unreadable`` for what is not a picture, ``body_too_large`` for one of more than
+        ``max_pixels``.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            width, height = picture.size
+            if width * height > config.max_pixels:
+                raise PayloadError(
+                    "body_too_large",
+                    f"the image has {width} x {height} pixels; "
+                    f"capture.embedder.image.max_pixels is {config.max_pixels}",
+                )
+            pixels = _resized(picture.convert("RGB" if config.channels == 3 else "L"), config)
+    except PayloadError:
+        raise
+    except Exception as error:  # decoders raise many kinds of exception at a damaged file
+        raise PayloadError("unreadable", f"not an image that can be decoded: {error}") from None
+    array: npt.NDArray[np.float32] = np.asarray(pixels, dtype=np.float32) / np.float32(255.0)
+    array = array.reshape(config.crop, config.crop, config.channels)
+    array -= np.asarray(config.mean, dtype=np.float32)
+    array /= np.asarray(config.std, dtype=np.float32)
+    return np.ascontiguousarray(array if config.layout == "nhwc" else array.transpose(2, 0, 1))
+
+
+def _resized(picture: Any, config: ImageConfig) -> Any:
+    from PIL import Image
+
+    resampling = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+    }[config.interpolation]
+    width, height = picture.size
+    shorter = config.resize
+    if shorter is None and min(width, height) < config.crop:
+        shorter = config.crop
+    if shorter is not None:
+        scale = shorter / min(width, height)
+        # A segment of a few thousand to one would become a giant: only its middle is of use.
+        longest = 8 * shorter
+        size = (
+            min(longest, max(shorter, int(width * scale))),
+            min(longest, max(shorter, int(height * scale))),
+        )
+        picture = picture.resize(size, resampling)
+        width, height = size
+    left, top = (width - config.crop) // 2, (height - config.crop) // 2
+    return picture.crop((left, top, left + config.crop, top + config.crop))
+
+
+def _find_by_content_type(exchange: Exchange) -> list[bytes]:
+    content_type = (header(exchange.request_headers, b"content-type") or b"").lower()
+    if content_type.startswith(b"multipart/"):
+        return _parts(exchange, None)
+    body = request_bytes(exchange)
+    if not body:
+        return []
+    if content_type.startswith(b"image/") or body[:1] not in b"{[":
+        return [body]
+    document = parse_json(body, "request")
+    if isinstance(document, dict):
+        document = next((document[name] for name in IMAGE_NAMES if name in document), None)
+    return _encoded(document)
+
+
+def _encoded(value: Any) -> list[bytes]:
+    """Base64 text, or a list of it, or of objects ``{"b64": ...}``, as bytes."""
+    items = value if isinstance(value, list) else [value]
+    if len(items) > MAX_IMAGES:
+        raise PayloadError(
+            "unreadable", f"the request has {len(items)} images; at most {MAX_IMAGES} are read"
+        )
+    images = []
+    for item in items:
+        text = (
+            next((item[name] for name in IMAGE_NAMES if name in item), None)
+            if isinstance(item, dict)
+            else item
+        )
+        if not isinstance(text, str):
+            return []
+        try:
+            images.append(base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text))
+        except (binascii.Error, ValueError):
+            raise PayloadError("unreadable", "the request's image is not base64") from None
+    return images
+
+
+def _parts(exchange: Exchange, name: bytes | None) -> list[bytes]:
+    """The uploads of a multipart body: those called ``name``, or all with a file name or an image type."""
+    content_type = header(exchange.request_headers, b"content-type") or b""
+    boundary = _BOUNDARY.search(content_type)
+    if not content_type.lower().startswith(b"multipart/") or boundary is None:
+        raise PayloadError("unreadable", "the request is not multipart with a boundary")
+    delimiter = b"\r\n--" + boundary[1]
+    images: list[bytes] = []
+    for part in (b"\r\n" + request_bytes(exchange)).split(delimiter)[1 : MAX_IMAGES + 1]:
+        if part.startswith(b"--"):
+            break
+        head, separator, content = part.partition(b"\r\n\r\n")
+        if not separator:
+            continue
+        if name is not None:
+            found = _NAME.search(head)
+            wanted = found is not None and found[1] == name
+        else:
+            lower = head.lower()
+            wanted = b"filename=" in lower or b"content-type: image/" in lower
+        if wanted:
+            images.append(content)
+    return images

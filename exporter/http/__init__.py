@@ -1,0 +1,1 @@
+"""HTTP seen from outside, without I/O: exchanges, paths, encodings."""

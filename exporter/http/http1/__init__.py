@@ -1,0 +1,1 @@
+"""A connection's two byte streams seen as HTTP/1 exchanges."""

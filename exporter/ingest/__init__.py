@@ -1,1 +1,0 @@
-"""What others post: the ingest API, and its way into the runtime."""

@@ -1,0 +1,1 @@
+"""The metric contract, and the contract as live instruments."""

@@ -1,0 +1,228 @@
+"""The contract of :mod:`exporter.metrics.contract` as live Prometheus instruments on one registry.
+
+Instruments are not registered one by one: a single collector stands for all of them, so that
+whatever has to be consistent at a scrape (the ledger, above all) is brought up to date just before
+they are read, whoever does the rendering.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
+from prometheus_client.registry import Collector
+
+from exporter.metrics.contract import (
+    DETECTOR_STATES,
+    DRIFT,
+    DROP_REASONS,
+    ERROR_STAGES,
+    FORWARD,
+    INGEST,
+    INVALID_VALUES,
+    LEDGER,
+    OPERATION,
+    OTHER_CLASS,
+    PREDICTIONS,
+    SIDECAR,
+    SOURCES,
+    Spec,
+)
+from exporter.version import __version__
+
+log = logging.getLogger(__name__)
+
+
+class Instruments(Collector):
+    """All instruments of one exporter.
+
+    Parameters
+    ----------
+    registry
+        Where they appear. Two exporters need two registries.
+    value_buckets
+        Upper bounds for ``prediction_value``, if the default ones do not suit the model.
+    sidecar
+        Whether to carry the sidecar's own metrics. (The HTTP ones come from elsewhere: in the hook from
+        prometheus-fastapi-instrumentator, in the sidecar from :mod:`exporter.metrics.http`.)
+    forward
+        Whether to carry the metrics of a client that sends to a collector.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        value_buckets: Sequence[float] = (),
+        sidecar: bool = False,
+        forward: bool = False,
+    ) -> None:
+        self.registry = registry
+        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION]
+        if sidecar:
+            specs += [*SIDECAR, *INGEST]
+        if forward:
+            specs += FORWARD
+        self._by_name: dict[str, Any] = {}
+        for spec in specs:
+            buckets = tuple(value_buckets) if spec.name == "prediction_value" else ()
+            self._by_name[spec.name] = _instrument(spec, buckets or spec.buckets)
+        self._before_collect: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self["inference_exporter_build_info"].labels(version=__version__).set(1)
+        self.errors = {stage: self["inference_exporter_errors_total"].labels(stage) for stage in ERROR_STAGES}
+        registry.register(self)
+
+    def __getitem__(self, name: str) -> Any:
+        """The instrument of that name in the contract."""
+        return self._by_name[name]
+
+    def children(self) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+        """Every series there is: its instrument's name, the values of its labels, and the instrument."""
+        for name, instrument in self._by_name.items():
+            if not instrument._labelnames:
+                yield name, (), instrument
+                continue
+            # A copy: another thread may add one.
+            for labels, child in instrument._metrics.copy().items():
+                yield name, labels, child
+
+    def before_collect(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` before each scrape."""
+        self._before_collect.append(refresh)
+
+    def refresh(self) -> None:
+        """Bring everything up to date now, for scrapes that another process answers."""
+        with self._lock:
+            self._refresh()
+
+    def collect(self) -> Iterable[Metric]:
+        """What a scrape reads, all of it as of one instant, also when two scrapes overlap."""
+        with self._lock:
+            self._refresh()
+            metrics = [metric for instrument in self._by_name.values() for metric in instrument.collect()]
+        for metric in metrics:
+            # One more series for each counter and histogram, and of no use to any query.
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+        return metrics
+
+    def _refresh(self) -> None:
+        for refresh in self._before_collect:
+            try:
+                refresh()
+            except Exception:
+                log.exception("a metric could not be brought up to date")
+
+    def describe(self) -> Iterable[Metric]:
+        """The names, so that the registry can tell when one is taken."""
+        for instrument in self._by_name.values():
+            yield from instrument.describe()
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that a thread of the parent held is nobody's to release."""
+        self._lock = threading.Lock()
+
+    def unregister(self) -> None:
+        """Take everything off the registry."""
+        self.registry.unregister(self)
+
+
+class ModelInstruments:
+    """One model's children, looked up once; the classes among them are capped in number."""
+
+    def __init__(self, instruments: Instruments, model: str, *, max_classes: int) -> None:
+        self.confidence = instruments["prediction_confidence"].labels(model)
+        self.value = instruments["prediction_value"].labels(model)
+        self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(model)
+        self.invalid = {
+            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
+            for key in INVALID_VALUES
+        }
+        self._classes = instruments["predicted_class_total"]
+        self._model = model
+        self.max_classes = max_classes
+        self._class_children: dict[str, Any] = {}
+        self._other = self._classes.labels(model, OTHER_CLASS)
+
+    def count_class(self, class_name: str, n: int = 1) -> None:
+        """Count ``n`` predictions of a class; from the ``max_classes``-th on, new ones are ``other``."""
+        child = self._class_children.get(class_name)
+        if child is None:
+            if class_name == OTHER_CLASS or len(self._class_children) >= self.max_classes:
+                child = self._other
+            else:
+                child = self._class_children[class_name] = self._classes.labels(self._model, class_name)
+        child.inc(n)
+
+    def refuse(self, field: str, reason: str) -> None:
+        """Count a value that was found but is not valid."""
+        child = self.invalid.get((field, reason))
+        if child is not None:
+            child.inc()
+
+
+class DetectorInstruments:
+    """The children of one (model, detector) pair."""
+
+    def __init__(self, instruments: Instruments, model: str, detector: str) -> None:
+        pair = (model, detector)
+        self._instruments = instruments
+        self._pair = pair
+        self.test_stat = instruments["drift_test_stat"].labels(*pair)
+        self.test_stat_last = instruments["drift_test_stat_last"].labels(*pair)
+        self.threshold = instruments["drift_threshold"].labels(*pair)
+        self.score_ratio = instruments["drift_score_ratio"].labels(*pair)
+        self.active = instruments["drift_active"].labels(*pair)
+        self.events = instruments["drift_events_total"].labels(*pair)
+        self.episodes = instruments["drift_episodes_total"].labels(*pair)
+        self.last_test_timestamp = instruments["drift_last_test_timestamp_seconds"].labels(*pair)
+        self.expected_run_length = instruments["drift_expected_run_length"].labels(*pair)
+        self.calibration_ok = instruments["drift_calibration_ok"].labels(*pair)
+        self.detect_seconds = instruments["inference_exporter_detect_seconds"].labels(*pair)
+        self._states = {
+            state: instruments["drift_detector_state"].labels(*pair, state) for state in DETECTOR_STATES
+        }
+
+    def remove(self) -> None:
+        """Take all of them off the scrape."""
+        for spec in (*DRIFT, *OPERATION):
+            if spec.labels[:2] != ("model", "detector"):
+                continue
+            for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
+                self._instruments[spec.name].remove(*self._pair, *rest)
+
+    def enter_state(self, state: str) -> None:
+        """Show one state as 1 and all others as 0."""
+        for name, child in self._states.items():
+            child.set(1 if name == state else 0)
+
+
+class LedgerInstruments:
+    """The children of one model's ledger."""
+
+    def __init__(self, instruments: Instruments, model: str) -> None:
+        self.observed = {
+            source: instruments["inference_exporter_observations_total"].labels(model, source)
+            for source in SOURCES
+        }
+        self.dropped = {
+            reason: instruments["inference_exporter_dropped_total"].labels(model, reason)
+            for reason in DROP_REASONS
+        }
+        self.processed = instruments["inference_exporter_processed_total"].labels(model)
+        self.sampled_out = instruments["inference_exporter_sampled_out_total"].labels(model)
+        self.queued = instruments["inference_exporter_queued"].labels(model)
+        self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(model)
+
+
+def _instrument(spec: Spec, buckets: tuple[float, ...]) -> Any:
+    if spec.kind == "counter":
+        return Counter(spec.name, spec.help, spec.labels, registry=None)
+    if spec.kind == "gauge":
+        return Gauge(spec.name, spec.help, spec.labels, registry=None, multiprocess_mode=spec.multiprocess)
+    if spec.kind == "summary":
+        return Summary(spec.name, spec.help, spec.labels, registry=None)
+    return Histogram(spec.name, spec.help, spec.labels, registry=None, buckets=buckets)

@@ -1,0 +1,236 @@
+"""The rules as files: for Prometheus, and for Grafana's own alerting."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.config import Config
+from exporter.mixin.alerts import Alert, alerts
+from exporter.mixin.dashboards import panel_ids
+from exporter.mixin.recording import recordings
+from exporter.mixin.terms import Terms, duration, number
+
+EVALUATION_SECONDS = 30.0
+GRAFANA_DATASOURCE = "prometheus"
+GRAFANA_RECEIVER = "Inference alerts"
+HEADER = "# Written by `inference-exporter rules`; change the configuration and write it again.\n"
+
+
+def write_rules(
+    config: Config | None,
+    out: Path,
+    *,
+    time_scale: float = 1.0,
+    min_window_seconds: float = 0.0,
+) -> list[Path]:
+    """Write the alert and recording rules for a configuration into a folder.
+
+    Parameters
+    ----------
+    config
+        Whose model, paths and ``alerts`` section count. None writes rules for every model that a
+        Prometheus finds, with the default thresholds.
+    out
+        Folder; ``prometheus/`` and ``grafana/`` are made below it.
+    time_scale
+        Factor on every window and pending period: 1 for production, 1/60 to try rules of hours in minutes.
+    min_window_seconds
+        No window gets shorter than this; at least four scrape intervals.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ConfigError
+        If the latency SLA is not a bound of the duration histogram.
+    """
+    terms = Terms.of(config, time_scale=time_scale, min_window_seconds=min_window_seconds)
+    files = {
+        "prometheus/inference-exporter.rules.yml": prometheus_rules(terms),
+        "grafana/alerting/rules.yml": grafana_rules(terms),
+        "grafana/alerting/contact-points.yml": grafana_contact_points(),
+        "grafana/alerting/policies.yml": grafana_policies(),
+    }
+    written = []
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEADER + dump(content), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def prometheus_rules(terms: Terms) -> dict[str, Any]:
+    """Give the content of a Prometheus rule file."""
+    interval = duration(terms.seconds(EVALUATION_SECONDS))
+    records = [{"record": rule.record, "expr": rule.expr} for rule in recordings(terms)]
+    groups: list[dict[str, Any]] = [
+        {"name": "inference-exporter-recording", "interval": interval, "rules": records}
+    ]
+    for name, members in _grouped(alerts(terms)):
+        rules = [
+            {
+                "alert": alert.name,
+                "expr": f"{_operand(alert.expr)} {alert.op} {number(alert.limit)}",
+                "for": duration(alert.for_seconds),
+                "labels": {"severity": alert.severity, "component": "inference-exporter"},
+                "annotations": _annotations(alert, terms),
+            }
+            for alert in members
+        ]
+        groups.append({"name": f"inference-exporter-{name}", "interval": interval, "rules": rules})
+    return {"groups": groups}
+
+
+def grafana_rules(terms: Terms) -> dict[str, Any]:
+    """Give the content of a Grafana file that provisions the same alerts.
+
+    Grafana evaluates them itself; the recording rules still belong into the Prometheus it asks.
+    Grafana replaces ``$name`` by environment variables in most fields of this file, but not in
+    annotations and not in queries, which is where ours stand.
+    """
+    ids = panel_ids()
+    groups = []
+    for name, members in _grouped(alerts(terms)):
+        groups.append(
+            {
+                "orgId": 1,
+                "name": f"inference-exporter-{name}",
+                "folder": "Inference",
+                "interval": duration(max(terms.seconds(EVALUATION_SECONDS), 10.0)),
+                "rules": [_grafana_rule(alert, terms, ids) for alert in members],
+            }
+        )
+    return {"apiVersion": 1, "groups": groups}
+
+
+def grafana_contact_points() -> dict[str, Any]:
+    """Give one webhook; Grafana takes its address from the environment."""
+    receiver = {
+        "uid": "inference-webhook",
+        "type": "webhook",
+        "settings": {"url": "$ALERT_WEBHOOK_URL", "httpMethod": "POST"},
+        "disableResolveMessage": False,
+    }
+    return {
+        "apiVersion": 1,
+        "contactPoints": [{"orgId": 1, "name": GRAFANA_RECEIVER, "receivers": [receiver]}],
+    }
+
+
+def grafana_policies() -> dict[str, Any]:
+    """Give the policy tree: everything to the webhook, critical alerts sooner and more often."""
+    return {
+        "apiVersion": 1,
+        "policies": [
+            {
+                "orgId": 1,
+                "receiver": GRAFANA_RECEIVER,
+                "group_by": ["grafana_folder", "alertname", "job", "model"],
+                "group_wait": "30s",
+                "group_interval": "5m",
+                "repeat_interval": "12h",
+                "routes": [
+                    {
+                        "receiver": GRAFANA_RECEIVER,
+                        "object_matchers": [["severity", "=", "critical"]],
+                        "group_wait": "10s",
+                        "group_interval": "1m",
+                        "repeat_interval": "1h",
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def dump(content: Any) -> str:
+    """Write YAML with keys in their given order and no line broken inside an expression."""
+    return yaml.safe_dump(content, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+def _grouped(rules: Iterable[Alert]) -> list[tuple[str, list[Alert]]]:
+    groups: dict[str, list[Alert]] = {}
+    for alert in rules:
+        groups.setdefault(alert.group, []).append(alert)
+    return list(groups.items())
+
+
+def _operand(expr: str) -> str:
+    """Put an expression of set operators in brackets, since comparison binds tighter."""
+    return f"({expr})" if " unless " in expr or " and " in expr else expr
+
+
+def _annotations(alert: Alert, terms: Terms) -> dict[str, str]:
+    return {
+        "summary": alert.summary,
+        "description": alert.description,
+        "runbook_url": terms.runbook(alert.page),
+    }
+
+
+def _grafana_rule(alert: Alert, terms: Terms, ids: dict[tuple[str, str], int]) -> dict[str, Any]:
+    dashboard, _ = alert.panel
+    annotations = {
+        key: text.replace("$value", "$values.A.Value") for key, text in _annotations(alert, terms).items()
+    }
+    uid = hashlib.sha256(f"{terms.model}/{alert.name}".encode()).hexdigest()[:12]
+    query = {
+        "refId": "A",
+        "datasource": {"type": "prometheus", "uid": GRAFANA_DATASOURCE},
+        "expr": alert.expr,
+        "instant": True,
+        "range": False,
+        "editorMode": "code",
+        "intervalMs": 1000,
+        "maxDataPoints": 43_200,
+    }
+    condition = {
+        "refId": "B",
+        "type": "threshold",
+        "datasource": {"type": "__expr__", "uid": "__expr__"},
+        "expression": "A",
+        "conditions": [{"evaluator": {"type": _EVALUATORS[alert.op], "params": [alert.limit]}}],
+    }
+    return {
+        "uid": f"inference-{uid}",
+        "title": alert.title if terms.model is None else f"{alert.title} ({terms.model})",
+        "condition": "B",
+        "data": [
+            {
+                "refId": "A",
+                "relativeTimeRange": {"from": 600, "to": 0},
+                "datasourceUid": GRAFANA_DATASOURCE,
+                "model": query,
+            },
+            {
+                "refId": "B",
+                "relativeTimeRange": {"from": 600, "to": 0},
+                "datasourceUid": "__expr__",
+                "model": condition,
+            },
+        ],
+        "dashboardUid": dashboard,
+        "panelId": ids[alert.panel],
+        "noDataState": "OK",
+        "execErrState": "Error",
+        "for": duration(alert.for_seconds),
+        "annotations": {
+            **annotations,
+            "__dashboardUid__": dashboard,
+            "__panelId__": str(ids[alert.panel]),
+        },
+        "labels": {"severity": alert.severity, "component": "inference-exporter"},
+        "isPaused": False,
+    }
+
+
+_EVALUATORS = {">": "gt", "<": "lt"}

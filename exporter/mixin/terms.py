@@ -1,0 +1,154 @@
+"""The words rules are written in: selectors and windows for one configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from exporter.config import AlertsConfig, Config
+from exporter.errors import ConfigError
+from exporter.metrics.contract import HTTP_DURATION_BUCKETS
+
+RUNBOOKS = "https://github.com/inference-exporter/inference-exporter/blob/main/docs/runbooks"
+_BUILD_INFO = "inference_exporter_build_info"
+
+
+def duration(seconds: float) -> str:
+    """Write ``seconds`` as a PromQL duration: ``5m``, ``1h``, ``90s``, ``1500ms``."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds >= size and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{max(1, milliseconds)}ms"
+
+
+def number(value: float) -> str:
+    """Write a number without a needless ``.0``."""
+    return f"{value:.6g}"
+
+
+def quoted(value: str) -> str:
+    """Write a label value as a PromQL string."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def bucket_matcher(bound: float) -> str:
+    """Match a histogram's bucket however its bound is written: ``1`` and ``1.0`` are the same."""
+    text = number(bound)
+    return f'le=~"{text}([.]0)?"' if float(bound).is_integer() else f'le="{text}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the rules of one configuration have in common.
+
+    Attributes
+    ----------
+    alerts
+        Thresholds.
+    model
+        Only this model's series, or every model's if None.
+    handlers
+        A matcher for the handlers whose latency counts.
+    time_scale
+        Every window and pending period is multiplied by it, so that rules of hours can be tried in
+        minutes. 1 for production.
+    min_window_seconds
+        No window gets shorter than this; a rate needs two scrapes or more.
+    """
+
+    alerts: AlertsConfig
+    model: str | None = None
+    handlers: str = 'handler!="/metrics"'
+    time_scale: float = 1.0
+    min_window_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, config: Config | None, *, time_scale: float = 1.0, min_window_seconds: float = 0.0) -> Terms:
+        """Take the terms from a configuration; None gives rules for every model with the defaults.
+
+        Raises
+        ------
+        ConfigError
+            If ``alerts.latency_sla`` is not a bound of the duration histogram.
+        """
+        settings = config or Config()
+        sla = settings.alerts.latency_sla
+        if sla not in HTTP_DURATION_BUCKETS:
+            bounds = ", ".join(number(bound) for bound in HTTP_DURATION_BUCKETS)
+            raise ConfigError(
+                f"alerts.latency_sla: {number(sla)} s is not a bucket of http_request_duration_seconds; "
+                f"requests within it cannot be counted. Give one of {bounds} (seconds)"
+            )
+        if not time_scale > 0:
+            raise ConfigError(f"time scale: received {time_scale}; it must be above 0 (1 for production)")
+        if config is None:
+            return cls(settings.alerts, time_scale=time_scale, min_window_seconds=min_window_seconds)
+        return cls(
+            settings.alerts,
+            model=settings.model,
+            handlers=_handlers(settings.capture.paths),
+            time_scale=time_scale,
+            min_window_seconds=min_window_seconds,
+        )
+
+    def seconds(self, seconds: float) -> float:
+        """Scale a period."""
+        return seconds * self.time_scale
+
+    def window(self, seconds: float) -> str:
+        """Scale a range selector's window, and write it."""
+        return duration(self.window_seconds(seconds))
+
+    def window_seconds(self, seconds: float) -> float:
+        """Scale a range selector's window."""
+        return max(self.seconds(seconds), self.min_window_seconds)
+
+    def of_model(self, metric: str, *matchers: str) -> str:
+        """Select a metric that has a ``model`` label."""
+        own = (f"model={quoted(self.model)}",) if self.model is not None else ()
+        return _select(metric, (*own, *self._job(), *matchers))
+
+    def of_exporter(self, metric: str, *matchers: str) -> str:
+        """Select a metric that only the exporter has, whatever the model."""
+        return _select(metric, (*self._job(), *matchers))
+
+    def http_rate(self, metric: str, window: str, *matchers: str) -> str:
+        """Take the rate of an HTTP metric of our targets.
+
+        The names are shared with other services. Without ``alerts.job`` the jobs that show our
+        build information are the ones meant.
+        """
+        rate = f"rate({_select(metric, (*self._job(), *matchers))}[{window}])"
+        return rate if self.alerts.job is not None else f"({rate} and on (job) {_BUILD_INFO})"
+
+    def up(self) -> str:
+        """Select ``up`` of our targets, and of those that were ours within the last day."""
+        if self.alerts.job is not None:
+            return _select("up", self._job())
+        return f"(up and on (job) last_over_time({_BUILD_INFO}[{self.window(86_400)}]))"
+
+    def runbook(self, page: str) -> str:
+        """Say where the page for an alert is."""
+        return f"{(self.alerts.runbook_url or RUNBOOKS).rstrip('/')}/{page}.md"
+
+    def _job(self) -> tuple[str, ...]:
+        return (f"job=~{quoted(self.alerts.job)}",) if self.alerts.job is not None else ()
+
+
+def _select(metric: str, matchers: tuple[str, ...]) -> str:
+    return f"{metric}{{{', '.join(matchers)}}}" if matchers else metric
+
+
+def _handlers(paths: tuple[str, ...]) -> str:
+    """Match the handlers of the captured paths; a pattern of the user's own cannot be translated."""
+    if any(path.startswith("regex:") for path in paths):
+        return 'handler!="/metrics"'
+    patterns = [
+        re.escape(path[:-1]).replace("\\-", "-") + ".*"
+        if path.endswith("/*")
+        else re.escape(path).replace("\\-", "-")
+        for path in paths
+    ]
+    return f"handler=~{quoted('|'.join(patterns))}"

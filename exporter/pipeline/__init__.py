@@ -1,0 +1,1 @@
+"""What waits, who accounts for it, and what becomes of it."""

@@ -1,0 +1,170 @@
+"""The account of every observation: ``observed = processed + dropped + sampled_out + queued``.
+
+Every movement is one call under one lock, so the equation holds whenever anybody looks: at a scrape,
+at shutdown, and after a detector has failed. An exchange counts as one observation until it is read;
+one that turns out to answer a batch of n then counts as n.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+import prometheus_client
+
+from exporter.metrics.instruments import LedgerInstruments
+from exporter.observation import Outcome, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The ledger at one instant. ``balanced`` is always true; tests hold it to that."""
+
+    observed: int
+    processed: int
+    dropped: dict[str, int]
+    sampled_out: int
+    queued: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether everything observed is accounted for."""
+        return self.observed == self.processed + sum(self.dropped.values()) + self.sampled_out + self.queued
+
+
+class Ledger:
+    """One model's account; :meth:`publish` carries them over to the metrics.
+
+    What waits is kept in an :class:`Account`, one for the life of each worker.
+    """
+
+    def __init__(self, instruments: LedgerInstruments) -> None:
+        self._instruments = instruments
+        self._metrics_are_the_parents = False
+        self._begin()
+
+    def open(self) -> Account:
+        """The account of a new worker."""
+        return Account(self)
+
+    def refused(self, source: Source, reason: str) -> None:
+        """One more observation was captured, and given up at once."""
+        with self.lock:
+            self.observed[source] += 1
+            self.drop(reason, 1)
+
+    def balance(self) -> Balance:
+        """The account as it stands."""
+        with self.lock:
+            return Balance(
+                observed=self.observed.total(),
+                processed=self.outcomes["processed"],
+                dropped=dict(self.dropped),
+                sampled_out=self.outcomes["sampled_out"],
+                queued=self.queued,
+            )
+
+    def publish(self, queue_bytes: int) -> None:
+        """Carry the account over to the metrics, all of it as of one instant."""
+        counters = self._instruments
+        with self.lock:
+            if self._metrics_are_the_parents:
+                self._metrics_are_the_parents = False
+                for counter in (*counters.observed.values(), *counters.dropped.values()):
+                    counter.reset()
+                counters.processed.reset()
+                counters.sampled_out.reset()
+            for source, n in self.observed.items():
+                self._advance(("observed", source), n, counters.observed[source])
+            for reason, n in self.dropped.items():
+                self._advance(("dropped", reason), n, counters.dropped[reason])
+            self._advance(("outcome", "processed"), self.outcomes["processed"], counters.processed)
+            self._advance(("outcome", "sampled_out"), self.outcomes["sampled_out"], counters.sampled_out)
+            counters.queued.set(self.queued)
+            counters.queue_bytes.set(queue_bytes)
+
+    def after_fork(self) -> None:
+        """In a child process: its account begins at zero, since the parent goes on with what it captured.
+
+        The metrics follow with the next :meth:`publish`: a child that never captures anything shall
+        leave no trace in a folder that processes share.
+        """
+        self._begin()
+        self._metrics_are_the_parents = True
+
+    def drop(self, reason: str, n: int) -> None:
+        """Book ``n`` as given up; the lock is held. A reason outside of the contract is ``failed``."""
+        self.dropped[reason if reason in self._instruments.dropped else "failed"] += n
+
+    def _begin(self) -> None:
+        self.lock = threading.Lock()
+        self.observed: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.queued = 0
+        self._published: Counter[tuple[str, str]] = Counter()
+
+    def _advance(self, key: tuple[str, str], total: int, counter: prometheus_client.Counter) -> None:
+        step = total - self._published[key]
+        if step:
+            counter.inc(step)
+            self._published[key] = total
+
+
+class Account:
+    """What waits for one worker.
+
+    Closing it gives up whatever still waits. A thread that hung then, and wakes up later, speaks to
+    a closed account, and changes nothing: not even after a restart, which opens another one.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._closed = False
+        self._waiting = 0
+
+    def admitted(self, source: Source) -> None:
+        """One more observation was captured and waits."""
+        ledger = self._ledger
+        with ledger.lock:
+            ledger.observed[source] += 1
+            if self._closed:
+                ledger.drop("stopped", 1)
+            else:
+                # On the request path: not worth a call.
+                self._waiting += 1
+                ledger.queued += 1
+
+    def unfolded(self, source: Source, n: int) -> None:
+        """A waiting exchange turned out to hold ``n`` observations."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._ledger.observed[source] += n - 1
+                self._wait(n - 1)
+
+    def settled(self, outcome: Outcome, n: int = 1) -> None:
+        """``n`` waiting observations came to an end."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._wait(-n)
+                self._ledger.outcomes[outcome] += n
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """``n`` waiting observations were given up."""
+        with self._ledger.lock:
+            if not self._closed:
+                self._wait(-n)
+                self._ledger.drop(reason, n)
+
+    def close(self) -> None:
+        """Give up what still waits."""
+        with self._ledger.lock:
+            self._closed = True
+            if self._waiting:
+                self._ledger.drop("stopped", self._waiting)
+                self._wait(-self._waiting)
+
+    def _wait(self, n: int) -> None:
+        self._waiting += n
+        self._ledger.queued += n

@@ -1,0 +1,1 @@
+"""The hook's receivers: middleware, context, torch hook."""

@@ -1,0 +1,64 @@
+"""The request that the running code belongs to, and :func:`observe`, which speaks to it."""
+
+from __future__ import annotations
+
+import itertools
+from contextvars import ContextVar
+from typing import Any
+
+from exporter.http.exchange import Exchange
+
+current_exchange: ContextVar[Exchange | None] = ContextVar("inference_exporter_exchange", default=None)
+
+_orphans = itertools.count(1)
+_last_orphan = 0
+
+
+def observe(
+    predicted_class: Any = None,
+    confidence: Any = None,
+    value: Any = None,
+    embedding: Any = None,
+    features: Any = None,
+    request_id: Any = None,
+) -> None:
+    """Add to the current request's observation, from inside its handler.
+
+    Call it as often as it is convenient; later calls add to earlier ones. What is named here wins
+    over what the request's and the answer's bodies say. Outside of a captured request nothing
+    happens but a count in ``inference_exporter_orphan_observes_total``; it never raises.
+
+    Parameters
+    ----------
+    predicted_class
+        The class that the model chose.
+    confidence
+        Its probability, 0 to 1.
+    value
+        The output of a regression model.
+    embedding
+        (d,) array of floats, numpy or torch.
+    features
+        (k,) floats or a mapping: what the model was asked.
+    request_id
+        The caller's identifier.
+    """
+    exchange = current_exchange.get()
+    if exchange is None:
+        global _last_orphan  # noqa: PLW0603 - observe() is a free function: its count is the process's
+        _last_orphan = next(_orphans)
+        return
+    given = {
+        "predicted_class": predicted_class,
+        "confidence": confidence,
+        "value": value,
+        "embedding": embedding,
+        "features": features,
+        "request_id": request_id,
+    }
+    exchange.annotate({name: item for name, item in given.items() if item is not None})
+
+
+def orphan_observes() -> int:
+    """How often :func:`observe` was called outside of a captured request, in this process."""
+    return _last_orphan

@@ -1,0 +1,172 @@
+"""The hook's middleware: pure ASGI, holding nothing between requests.
+
+Every message goes on as the very object it came as, and every piece of a body before it is looked at; of
+what passed, references are noted. Whatever fails on our side is handed to ``on_error`` and never reaches
+the application or the server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from exporter.http.exchange import Exchange
+from exporter.http.paths import PathMatcher
+from exporter.receivers.asgi.context import current_exchange
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class CaptureMiddleware:
+    """Records the exchanges of captured paths.
+
+    Parameters
+    ----------
+    app
+        The application inside.
+    matches
+        From a path to what captures it, or None.
+    submit
+        Takes each complete exchange; must not wait.
+    max_body_bytes
+        Bound of each kept body.
+    on_startup, on_shutdown
+        Called with the application's lifespan: before it starts, and after it has shut down.
+    on_error
+        Called inside the ``except`` block of any failure of ours.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        matches: PathMatcher,
+        submit: Callable[[Exchange], object],
+        max_body_bytes: int,
+        on_startup: Callable[[], Awaitable[None]],
+        on_shutdown: Callable[[], Awaitable[None]],
+        on_error: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.app = app
+        self._matches = matches
+        self._submit = submit
+        self._max_body_bytes = max_body_bytes
+        self._on_startup = on_startup
+        self._on_shutdown = on_shutdown
+        self._on_error = on_error
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        kind = scope["type"]
+        if kind == "http":
+            exchange = self._begin(scope)
+            if exchange is not None:
+                await self._http(exchange, scope, receive, send)
+                return
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _begin(self, scope: Scope) -> Exchange | None:
+        """The record of a request, or None for one that is not captured."""
+        try:
+            path = scope["path"]
+            if not self._matches(path):
+                return None
+            return Exchange(
+                scope["method"],
+                path,
+                scope.get("query_string", b""),
+                # A copy: the application may change its own.
+                tuple(scope["headers"]),
+                max_body_bytes=self._max_body_bytes,
+                started=self._clock(),
+            )
+        except Exception:
+            self._on_error()
+            return None
+
+    async def _http(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        done = False
+
+        async def recording_receive() -> Message:
+            message = await receive()
+            try:
+                if message["type"] == "http.request":
+                    body = message.get("body")
+                    if body:
+                        exchange.request_chunk(body)
+            except Exception:
+                self._on_error()
+            return message
+
+        def recording_send(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.body":
+                return send_body(message)
+            if message["type"] == "http.response.start":
+                try:
+                    exchange.response_start(message["status"], tuple(message.get("headers", ())))
+                except Exception:
+                    self._on_error()
+            # Its own awaitable: a coroutine of ours around it would cost the request more than the note.
+            return send(message)
+
+        async def send_body(message: Message) -> None:
+            nonlocal done
+            await send(message)
+            try:
+                body = message.get("body")
+                if body:
+                    exchange.response_chunk(body)
+                if not message.get("more_body") and not done:
+                    done = True
+                    self._finish(exchange, aborted=False)
+            except Exception:
+                self._on_error()
+
+        token = current_exchange.set(exchange)
+        try:
+            await self.app(scope, recording_receive, recording_send)
+        finally:
+            current_exchange.reset(token)
+            if not done:
+                try:
+                    self._finish(exchange, aborted=True)
+                except Exception:
+                    self._on_error()
+
+    def _finish(self, exchange: Exchange, *, aborted: bool) -> None:
+        """Hand over what counts as a prediction: a complete answer with a 2xx status."""
+        exchange.finish(self._clock(), aborted=aborted)
+        if not aborted and 200 <= exchange.status < 300:
+            self._submit(exchange)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_and_start() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._on_startup()
+                except Exception:
+                    self._on_error()
+            return message
+
+        async def stop_and_send(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                try:
+                    await self._on_shutdown()
+                except Exception:
+                    self._on_error()
+            await send(message)
+
+        await self.app(scope, receive_and_start, stop_and_send)

@@ -1,0 +1,125 @@
+"""Embeddings out of the live torch module: a forward hook, and no second forward pass.
+
+The hook runs inside the service's own forward pass. It takes a detached copy of a layer's input or
+output, on the device where it is, and puts one row for each sample into the request that the code
+runs for; nothing is converted, moved to the host, or waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exporter.errors import ConfigError
+from exporter.receivers.asgi.context import current_exchange
+
+Rows = list[Any]
+
+
+class ModuleWatch:
+    """A hook on a ``torch.nn.Module``; :meth:`remove` takes it off again.
+
+    Parameters
+    ----------
+    module
+        The live model.
+    layer
+        Name of a submodule (as in ``named_modules()``), whose output is the embedding. None takes
+        the input of the last linear layer, the classifier's head: what the model knows before it
+        decides.
+    without_request
+        Takes the rows of a forward pass that runs outside of any request (a batching thread, say).
+    on_error
+        Called inside the ``except`` block of any failure of ours.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such layer, or ``layer`` is None and there is no linear one.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        layer: str | None,
+        *,
+        without_request: Callable[[Rows], None],
+        on_error: Callable[[], None],
+    ) -> None:
+        self._without_request = without_request
+        self._on_error = on_error
+        if layer is None:
+            self._handle = _head(module).register_forward_pre_hook(self._before)
+        else:
+            self._handle = _submodule(module, layer).register_forward_hook(self._after)
+
+    def remove(self) -> None:
+        """Take the hook off; the module is then as it was."""
+        self._handle.remove()
+
+    def _before(self, module: Any, args: tuple[Any, ...]) -> None:  # noqa: ARG002 - torch's signature
+        self._take(args[0] if args else None)
+
+    def _after(self, module: Any, args: Any, output: Any) -> None:  # noqa: ARG002 - torch's signature
+        self._take(output)
+
+    def _take(self, tensor: Any) -> None:
+        try:
+            rows = list(embedding_rows(tensor))
+            exchange = current_exchange.get()
+            if exchange is not None:
+                exchange.add_embeddings(rows)
+            else:
+                self._without_request(rows)
+        except Exception:
+            self._on_error()
+
+
+def embedding_rows(tensor: Any) -> Any:
+    """(n, d) detached copy of a layer's activations, on their own device.
+
+    (n, d) stays as it is; (n, t, d), tokens, is averaged over t; (n, c, h, w) and (n, c, t, h, w),
+    feature maps, are averaged over space and time; (d,) is one sample. Model outputs give their
+    ``last_hidden_state`` or ``logits``, tuples their first item. The copy is needed because layers
+    that follow may work in place.
+    """
+    if hasattr(tensor, "last_hidden_state"):
+        tensor = tensor.last_hidden_state
+    elif hasattr(tensor, "logits"):
+        tensor = tensor.logits
+    elif isinstance(tensor, tuple | list):
+        tensor = tensor[0]
+    tensor = tensor.detach()
+    if tensor.ndim == 1:
+        tensor = tensor[None]
+    elif tensor.ndim == 3:
+        return tensor.mean(dim=1)
+    elif tensor.ndim > 3:
+        return tensor.flatten(2).mean(dim=2)
+    return tensor.clone()
+
+
+def _head(module: Any) -> Any:
+    """The last linear layer: not by its class, so that torch need not be imported here."""
+    linear = [
+        child
+        for child in module.modules()
+        if hasattr(child, "in_features") and hasattr(child, "out_features")
+    ]
+    if not linear:
+        raise ConfigError(
+            f"watch: {type(module).__name__} has no linear layer; "
+            f"name the layer whose output is the embedding, one of {_names(module)}"
+        )
+    return linear[-1]
+
+
+def _submodule(module: Any, layer: str) -> Any:
+    children = dict(module.named_modules())
+    if layer not in children:
+        raise ConfigError(f"watch: layer {layer!r} is not in the module; give one of {_names(module)}")
+    return children[layer]
+
+
+def _names(module: Any) -> str:
+    return ", ".join(repr(name) for name, _ in module.named_modules() if name)

@@ -1,0 +1,1 @@
+"""What others post: observations, late labels, reports of models."""

@@ -1,0 +1,60 @@
+"""Connecting to the upstream, and why it did not work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable
+
+from exporter.receivers.proxy.address import Address
+
+REASONS = {
+    "refused": "refused the connection",
+    "unreachable": "cannot be reached",
+    "unresolved": "has a name that does not resolve",
+}
+
+
+async def connect(
+    loop: asyncio.AbstractEventLoop, address: Address, factory: Callable[[], asyncio.BaseProtocol]
+) -> asyncio.BaseTransport:
+    """Connect to an address; a name is resolved now, and its addresses are tried in turn.
+
+    Raises
+    ------
+    OSError
+        The last address's error, or the resolver's.
+    """
+    if address.path:
+        return (await loop.create_unix_connection(factory, address.path))[0]
+    hosts = [address.host]
+    if not _is_literal(address.host):
+        found = await loop.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for host in hosts[:-1]:
+        with contextlib.suppress(OSError):
+            return (await loop.create_connection(factory, host, address.port))[0]
+    return (await loop.create_connection(factory, hosts[-1], address.port))[0]
+
+
+def failure_kind(error: Exception) -> str:
+    """Which of :data:`~exporter.receivers.proxy.limits.UPSTREAM_FAILURES` an error of :func:`connect` is."""
+    if isinstance(error, asyncio.TimeoutError):
+        return "connect_timeout"
+    if isinstance(error, socket.gaierror):
+        return "unresolved"
+    if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+        return "refused"
+    return "unreachable"
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""The data plane's plain counts, carried over to the metrics at each scrape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exporter.http.http1.follower import KINDS
+from exporter.metrics.instruments import Instruments
+from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
+from exporter.receivers.proxy.limits import UPSTREAM_FAILURES
+from exporter.sidecar.messages import Report
+
+
+class PlaneMetrics:
+    """Publishes what the proxy and the reader of its capture log have counted.
+
+    Parameters
+    ----------
+    reader
+        Whose counts, like those of a report, only ever grow, but for the connections open now.
+    """
+
+    def __init__(self, instruments: Instruments, reader: CaptureLogReader) -> None:
+        self._reader = reader
+        self._up = instruments["inference_exporter_upstream_up"]
+        self._open = instruments["inference_exporter_proxy_connections"]
+        self._opened = instruments["inference_exporter_proxy_connections_total"]
+        self._errors = instruments.errors["proxy"]
+        failures = instruments["inference_exporter_proxy_upstream_failures_total"]
+        self._failures = {kind: failures.labels(kind) for kind in UPSTREAM_FAILURES}
+        unobserved = instruments["inference_exporter_proxy_unobserved_total"]
+        self._unobserved = {kind: unobserved.labels(kind) for kind in KINDS}
+        self._published: dict[Any, int] = {}
+
+    def publish(self, report: Report | None) -> None:
+        """Advance each counter by what was added since the last scrape."""
+        reader = self._reader
+        unobserved = dict(reader.unfollowed)
+        errors = reader.failures
+        if report is not None:
+            stats = report.stats
+            self._up.set(1 if stats.upstream_up else 0)
+            self._open.set(stats.open)
+            self._advance(self._opened, stats.opened)
+            for kind, counter in self._failures.items():
+                self._advance(counter, stats.upstream_failures[kind])
+            errors += stats.tap_failures
+            unobserved["failed"] += report.abandoned
+        self._advance(self._errors, errors)
+        for kind, counter in self._unobserved.items():
+            self._advance(counter, unobserved[kind])
+
+    def _advance(self, counter: Any, total: int) -> None:
+        counter.inc(total - self._published.get(counter, 0))
+        self._published[counter] = total

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.detectors import OnlineMMD
+from exporter.detectors.mmd.calibration import calibrate
+from tests.detectors import direct
+
+Draw = Callable[[np.random.Generator, int], NDArray[np.floating]]
+
+
+def gaussian(rng: np.random.Generator, n: int) -> NDArray[np.floating]:
+    return rng.standard_normal((n, 16), dtype=np.float32)
+
+
+def skewed(rng: np.random.Generator, n: int) -> NDArray[np.floating]:
+    scale = np.exp(0.5 * rng.standard_normal((n, 1), dtype=np.float32))
+    return rng.standard_exponential((n, 16), dtype=np.float32) * scale
+
+
+def clusters(rng: np.random.Generator, n: int) -> NDArray[np.floating]:
+    centres = 3.0 * np.random.default_rng(10).standard_normal((10, 16), dtype=np.float32)
+    return centres[rng.integers(10, size=n)] + rng.standard_normal((n, 16), dtype=np.float32)
+
+
+def mean_run_length(detector: OnlineMMD, draw: Draw, rng: np.random.Generator, total: int) -> float:
+    """Tests made over false alarms seen; the window is taken as emptied after each alarm."""
+    drift = np.concatenate([detector.update(draw(rng, 2000)).is_drift for _ in range(total // 2000)])
+    full = detector.windows[-1]
+    above = np.flatnonzero(drift)
+    tests = alarms = 0
+    start = full - 1
+    while (at := np.searchsorted(above, start)) < above.size:
+        tests += int(above[at]) - start + 1
+        alarms += 1
+        start = int(above[at]) + full
+    return (tests + max(0, total - start)) / max(1, alarms)
+
+
+@pytest.mark.parametrize("draw", [gaussian, skewed, clusters])
+def test_false_alarms_are_as_rare_as_asked(draw: Draw) -> None:
+    """About 300 alarms for each population: 6 % standard error, besides that of 500 reference rows."""
+    ratios = []
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 5])
+        detector = OnlineMMD.fit(draw(rng, 500), window=20, expected_run_length=300, seed=seed)
+        ratios.append(mean_run_length(detector, draw, rng, 30_000) / 300)
+    assert 0.75 < float(np.exp(np.mean(np.log(ratios)))) < 1.3
+    assert 0.5 < min(ratios) < max(ratios) < 2.0
+
+
+def test_several_windows_together_alarm_as_rarely_as_asked() -> None:
+    ratios = []
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 6])
+        detector = OnlineMMD.fit(gaussian(rng, 500), window=[5, 15, 40], expected_run_length=300, seed=seed)
+        ratios.append(mean_run_length(detector, gaussian, rng, 30_000) / 300)
+    assert 0.75 < float(np.mean(ratios)) < 1.3
+
+
+def test_a_threshold_that_is_too_low_would_be_noticed() -> None:
+    """The negative control of the tests above."""
+    rng = np.random.default_rng(7)
+    detector = OnlineMMD.fit(gaussian(rng, 500), window=20, expected_run_length=100, seed=0)
+    assert mean_run_length(detector, gaussian, rng, 30_000) / 300 < 0.6
+
+
+def test_drift_is_seen_within_a_window() -> None:
+    rng = np.random.default_rng(8)
+    delays = []
+    detector = OnlineMMD.fit(gaussian(rng, 500), window=20, expected_run_length=10_000, seed=0)
+    for _ in range(30):
+        detector.reset()
+        detector.update(gaussian(rng, 40))
+        drift = detector.update(gaussian(rng, 100) + np.float32(0.5)).is_drift
+        delays.append(int(np.argmax(drift)) + 1 if drift.any() else 101)
+    assert np.mean(delays) < 20
+
+
+def test_thresholds_rise_with_the_run_length() -> None:
+    x = gaussian(np.random.default_rng(9), 300)
+    k = direct.kernel(x, x, 4.0).astype(np.float32)
+    thresholds = [
+        calibrate(k, (10,), length, np.random.default_rng(0))[0][0] for length in (30, 300, 3000, 3e5, 3e7)
+    ]
+    assert (np.diff(thresholds) > 0).all()
+
+
+def test_the_report_says_how_far_to_believe_the_threshold() -> None:
+    x = gaussian(np.random.default_rng(10), 400)
+    near = OnlineMMD.fit(x, window=10, expected_run_length=300, seed=0).report
+    assert near.trustworthy
+    assert not near.extrapolated
+    assert (near.runs >= 2000, near.run_length) == (True, 50)
+    assert 1.0 <= near.spread < 1.5
+    far = OnlineMMD.fit(x, window=10, expected_run_length=1e7, seed=0).report
+    assert far.extrapolated
+
+
+def test_a_reference_that_says_little_about_rare_windows_is_said_so() -> None:
+    """Twenty odd rows in 200 decide everything, and a stream may well have a quarter more of them."""
+    rng = np.random.default_rng(11)
+    x = 0.1 * rng.standard_normal((200, 4))
+    x[::10] += 5.0
+    detector = OnlineMMD.fit(x, window=10, expected_run_length=1000, seed=0)
+    assert not detector.report.trustworthy
+    assert "more reference rows narrow this" in detector.report.warnings[-1]
+
+
+@pytest.mark.parametrize("distinct", [10, 25])
+def test_few_distinct_rows_give_a_threshold_and_a_warning(distinct: int) -> None:
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(distinct, 3))[rng.integers(distinct, size=300)]
+    x[:distinct] = np.unique(x, axis=0)[np.arange(distinct) % np.unique(x, axis=0).shape[0]]
+    if np.unique(x, axis=0).shape[0] < 10:
+        x[:10] = rng.normal(size=(10, 3))
+    detector = OnlineMMD.fit(x, window=15, expected_run_length=500, seed=0)
+    assert "reference rows are distinct" in detector.report.warnings[0]
+    assert not detector.update(x[:60]).is_drift.any()
+    assert detector.update(x[:40] + 3.0).is_drift.any()
+
+
+def test_near_duplicates_and_a_far_outlier_are_no_trouble() -> None:
+    rng = np.random.default_rng(13)
+    x = np.repeat(rng.normal(size=(100, 3)), 2, axis=0) + 1e-9 * rng.normal(size=(200, 3))
+    x[0] = 1e6
+    detector = OnlineMMD.fit(x, window=15, expected_run_length=500, seed=0)
+    assert 0.0 < detector.threshold < 1.0
+    assert detector.update(rng.normal(size=(40, 3)) + 3.0).is_drift.any()
+
+
+def test_the_smallest_reference_works_and_warns_where_it_should() -> None:
+    x = gaussian(np.random.default_rng(14), 80)
+    detector = OnlineMMD.fit(x, window=20, expected_run_length=1000, seed=0)
+    assert detector.report.run_length == 40
+    assert 0.0 < detector.threshold < 1.0

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exporter.detectors import OnlineMMD, storage
+from exporter.errors import DetectorFileError
+
+
+def stream(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 4))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "detector.npz"
+    detector = OnlineMMD.fit(stream(120, 0), window=[5, 12], expected_run_length=100, seed=0)
+    detector.update(stream(40, 1))
+    detector.save(path)
+    return path
+
+
+@pytest.mark.parametrize("already", [0, 3, 12, 100])
+def test_after_a_load_the_verdicts_are_those_of_an_uninterrupted_run(tmp_path: Path, already: int) -> None:
+    detector = OnlineMMD.fit(stream(120, 0), window=[5, 12], expected_run_length=100, seed=0)
+    detector.update(stream(already, 2))
+    detector.save(tmp_path / "d.npz")
+    loaded = OnlineMMD.load(tmp_path / "d.npz", device="cpu")
+    expected, found = detector.update(stream(60, 3)), loaded.update(stream(60, 3))
+    np.testing.assert_array_equal(found.test_stat_by_window, expected.test_stat_by_window)
+    np.testing.assert_array_equal(loaded.thresholds, detector.thresholds)
+    assert loaded.n_seen == detector.n_seen
+    assert loaded.report == detector.report
+    assert (loaded.windows, loaded.bandwidth, loaded.expected_run_length) == (
+        (5, 12),
+        detector.bandwidth,
+        100.0,
+    )
+    np.testing.assert_array_equal(loaded.evidence().shifts, detector.evidence().shifts)
+
+
+def test_a_float64_reference_comes_back_exactly(saved: Path) -> None:
+    _, arrays = storage.read(saved, "online-mmd")
+    np.testing.assert_array_equal(arrays["reference"], stream(120, 0))
+
+
+def test_every_flipped_byte_is_noticed_or_harmless(saved: Path, tmp_path: Path) -> None:
+    data = saved.read_bytes()
+    expected = OnlineMMD.load(saved).update(stream(20, 4)).test_stat
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for at in rng.choice(len(data), 150, replace=False):
+        broken = bytearray(data)
+        broken[at] ^= 0x10
+        path = tmp_path / "broken.npz"
+        path.write_bytes(broken)
+        try:
+            detector = OnlineMMD.load(path)
+        except DetectorFileError:
+            noticed += 1
+        else:  # a time stamp or the like in the archive's own directory
+            np.testing.assert_array_equal(detector.update(stream(20, 4)).test_stat, expected)
+    assert noticed > 100
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_file_is_a_clear_error(saved: Path, tmp_path: Path, share: float) -> None:
+    data = saved.read_bytes()
+    (tmp_path / "short.npz").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DetectorFileError, match=r"short\.npz: not a detector file, or damaged"):
+        OnlineMMD.load(tmp_path / "short.npz")
+
+
+def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        OnlineMMD.load(tmp_path / "none.npz")
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_nothing_pickled_is_ever_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("bomb.npz", reference=np.array([Bomb()], dtype=object))
+    Path("raw.npz").write_bytes(pickle.dumps(Bomb()))
+    for name in ("bomb.npz", "raw.npz"):
+        with pytest.raises(DetectorFileError, match="damaged"):
+            OnlineMMD.load(name)
+    assert not Path("exploded").exists()
+    pickle.loads(Path("raw.npz").read_bytes())
+    assert Path("exploded").exists(), "the bomb must be live for this test to mean anything"
+
+
+def rewritten(saved: Path, path: Path, **changes: object) -> Path:
+    settings, arrays = storage.read(saved, "online-mmd")
+    del settings["kind"], settings["format"]
+    storage.write(path, "online-mmd", settings | changes, arrays)
+    return path
+
+
+def test_a_future_version_is_said_to_be_one(saved: Path, tmp_path: Path) -> None:
+    path = rewritten(saved, tmp_path / "future.npz", format=storage.FORMAT_VERSION + 1)
+    with pytest.raises(DetectorFileError, match="format version 2; this version reads up to 1: upgrade"):
+        OnlineMMD.load(path)
+
+
+def test_another_kind_of_file_is_said_to_be_one(saved: Path, tmp_path: Path) -> None:
+    path = rewritten(saved, tmp_path / "other.npz", kind="sketch")
+    with pytest.raises(DetectorFileError, match="holds 'sketch', not 'online-mmd'"):
+        OnlineMMD.load(path)
+
+
+@pytest.mark.parametrize("name", ["ring_rows", "ring_forward", "ring_count", "thresholds"])
+def test_arrays_that_do_not_belong_together_are_refused(saved: Path, tmp_path: Path, name: str) -> None:
+    settings, arrays = storage.read(saved, "online-mmd")
+    del settings["kind"], settings["format"]
+    arrays[name] = arrays[name][:-1]
+    storage.write(tmp_path / "odd.npz", "online-mmd", settings, arrays)
+    with pytest.raises(DetectorFileError, match="no usable detector"):
+        OnlineMMD.load(tmp_path / "odd.npz")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.npz"
+    path.write_bytes(saved.read_bytes())
+
+    def full(_descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        OnlineMMD.load(saved).save(path)
+    assert path.read_bytes() == saved.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_settings_are_plain_json(saved: Path) -> None:
+    with np.load(saved, allow_pickle=False) as archive:
+        settings = json.loads(archive["settings"].tobytes())
+    assert settings["kind"] == "online-mmd"
+    assert settings["windows"] == [5, 12]

@@ -1,0 +1,151 @@
+"""The alert rules under promtool: every alert in every situation, and what a broken rule does to them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.config import Config
+from exporter.errors import ConfigError
+from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.rules import write_rules
+from exporter.mixin.terms import Terms
+from tests.mixin.cases import CASES, SITUATIONS
+from tests.mixin.promtool import Case, suites
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+RULES = "prometheus/inference-exporter.rules.yml"
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def run_cases(folder: Path, cases: tuple[Case, ...]) -> subprocess.CompletedProcess[str]:
+    paths = []
+    for index, content in enumerate(suites(str(folder / RULES), cases)):
+        paths.append(folder / f"tests-{index}.yml")
+        paths[-1].write_text(yaml.safe_dump(content))
+    return promtool("test", "rules", *paths)
+
+
+def test_every_alert_has_every_situation() -> None:
+    for alert in alerts(Terms.of(None)):
+        assert {case.situation for case in CASES if case.alert == alert.name} >= SITUATIONS, alert.name
+
+
+@needs_promtool
+def test_alerts_in_every_situation(tmp_path: Path) -> None:
+    write_rules(None, tmp_path)
+    result = run_cases(tmp_path, CASES)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("alert", "good", "bad"),
+    [
+        ("ErrorResponses", "> 20", "> 200"),
+        ("ErrorResponses", "rate(http_requests_total[1m])", "http_requests_total"),
+        ("ErrorResponses", " and on (job) inference_exporter_build_info", ""),
+        ("LowPredictionConfidence", "(rate(prediction_confidence_count[5m])) > 0", "(rate(up[5m])) >= 0"),
+        ("PredictionsStopped", "unless on (job, model)", "and on (job, model)"),
+        ("DriftActive", "(increase(drift_test_stat_count[1h])) > 0", "(drift_test_stat_count) > 0"),
+        ("DriftScoreRising", "unless on (job, model, detector)", "and on (job, model, detector)"),
+        ("UpstreamDown", "(inference_exporter_upstream_up) < 1", "(inference_exporter_upstream_up) > 1"),
+    ],
+)
+def test_a_broken_rule_is_caught(tmp_path: Path, alert: str, good: str, bad: str) -> None:
+    write_rules(None, tmp_path)
+    path = tmp_path / RULES
+    text = path.read_text()
+    assert good in text
+    path.write_text(text.replace(good, bad))
+    result = run_cases(tmp_path, tuple(case for case in CASES if case.alert == alert))
+    assert result.returncode != 0
+    assert "FAILED" in result.stdout + result.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"model": 'qu"ote\\d'},
+        {"alerts": {"job": "food.*", "latency_sla": 1.0, "latency_objective": 0.5}},
+        {"capture": {"paths": ["/v2/models/*", "/predict"]}},
+    ],
+)
+def test_rules_of_a_configuration_are_valid(tmp_path: Path, overrides: dict[str, object]) -> None:
+    write_rules(Config.model_validate(overrides), tmp_path, time_scale=1 / 60, min_window_seconds=2)
+    result = promtool("check", "rules", tmp_path / RULES)
+    assert result.returncode == 0, result.stderr
+
+
+def test_rules_are_the_users_own(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {
+            "model": "food11",
+            "capture": {"paths": ["/predict", "/v2/*"]},
+            "alerts": {
+                "job": "food",
+                "latency_sla": 1,
+                "errors_per_second": 3,
+                "runbook_url": "https://wiki/x/",
+            },
+        }
+    )
+    write_rules(config, tmp_path)
+    text = (tmp_path / RULES).read_text()
+    groups = yaml.safe_load(text)["groups"]
+    rules = {rule.get("alert") or rule["record"]: rule for group in groups for rule in group["rules"]}
+    assert rules["ErrorResponses"]["expr"].endswith("> 3")
+    assert rules["ErrorResponses"]["annotations"]["runbook_url"] == "https://wiki/x/error-responses.md"
+    assert 'le=~"1([.]0)?"' in rules["job:http_requests_over_sla:ratio_rate5m"]["expr"]
+    assert 'handler=~"/predict|/v2/.*"' in rules["job:http_requests_over_sla:ratio_rate5m"]["expr"]
+    assert all('model="food11"' in rule["expr"] for name, rule in rules.items() if "drift" in name.lower())
+    assert all('job=~"food"' in rule["expr"] for rule in rules.values())
+
+
+def test_a_latency_sla_between_buckets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"alerts.latency_sla: 0.3 s is not a bucket .* Give one of 0.005, "
+    ):
+        write_rules(Config.model_validate({"alerts": {"latency_sla": "300ms"}}), tmp_path)
+
+
+def test_a_time_scale_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="time scale: received 0"):
+        write_rules(None, tmp_path, time_scale=0)
+
+
+def test_every_alert_says_what_a_person_needs() -> None:
+    rules = alerts(Terms.of(None))
+    assert len({alert.name for alert in rules}) == len(rules)
+    for alert in rules:
+        assert "$labels." in alert.summary, alert.name
+        assert "$value" in alert.description, alert.name
+        page = Path("docs/runbooks", f"{alert.page}.md")
+        assert page.is_file(), page
+        text = page.read_text()
+        assert alert.title in text.splitlines()[0], page
+        for heading in ("## What it means", "## What to look at", "## What to do"):
+            assert heading in text, (page, heading)
+
+
+def test_no_runbook_is_without_an_alert() -> None:
+    pages = {f"{alert.page}.md" for alert in alerts(Terms.of(None))}
+    assert {path.name for path in Path("docs/runbooks").glob("*.md")} == pages | {"README.md"}
+
+
+def test_threshold_colours_follow_the_limits() -> None:
+    rules = alerts(Terms.of(None))
+    over = threshold_steps(rules, ("inference-service", "Requests over the SLA"))
+    assert over == [("green", None), ("orange", 0.06), ("red", 0.144)]
+    unsure = threshold_steps(rules, ("inference-predictions", "Average Prediction Confidence"))
+    assert unsure == [("orange", None), ("green", 0.75)]
+    assert threshold_steps(rules, ("inference-service", "Body size")) == [("green", None)]

@@ -1,0 +1,374 @@
+"""One model's pipeline: whatever happens, everything is accounted for and the metrics are right."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+import exporter.drift.watch
+from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig, SampleConfig
+from exporter.errors import PayloadError
+from exporter.http.exchange import Exchange
+from exporter.metrics.instruments import Instruments
+from exporter.observation import DriftEvent, Observation
+from exporter.pipeline.batches import Pipeline
+from exporter.pipeline.monitor import Monitor
+from exporter.processes.helper_messages import Tally
+from tests.streams import D, PlainDetector, Samples, normal, observations
+
+WAIT = 20.0
+LEARN = LearnConfig(learn=100_000)
+
+
+class Bench:
+    def __init__(self, config: Config | None = None, on_event: Any = None) -> None:
+        registry = CollectorRegistry()
+        self.samples = Samples(registry)
+        self.events: list[DriftEvent] = []
+        self.instruments = Instruments(registry)
+        config = config or make_config()
+        self.pipeline = Pipeline(
+            config, self.instruments, on_event=on_event or self.events.append, clock=lambda: 50.0
+        )
+        self.monitor = Monitor(config, self.instruments, self.pipeline)
+
+    def send(self, *items: Any) -> list[bool]:
+        taken = [self.monitor.submit(item, "hook") for item in items]
+        if self.monitor.worker.running:
+            assert self.monitor.worker.drain(WAIT)
+        return taken
+
+    def errors(self, stage: str) -> float | None:
+        return self.samples.registry.get_sample_value("inference_exporter_errors_total", {"stage": stage})
+
+    def balance(self) -> tuple[int, int, dict[str, int], int, int]:
+        balance = self.monitor.ledger.balance()
+        assert balance.balanced
+        return balance.observed, balance.processed, balance.dropped, balance.sampled_out, balance.queued
+
+
+def make_config(drift: tuple[DriftConfig, ...] = (), **queue: Any) -> Config:
+    return Config(
+        model="m",
+        drift=drift,
+        queue=QueueConfig(**{"flush_interval_seconds": 0.001, "drain_seconds": 5.0} | queue),
+    )
+
+
+@pytest.fixture
+def bench():
+    made: list[Bench] = []
+
+    def make(*args: Any, **kwargs: Any) -> Bench:
+        made.append(Bench(*args, **kwargs))
+        made[-1].monitor.start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.monitor.stop()
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch):
+    """Detectors that the entries of ``drift`` get, in order."""
+    detectors: list[PlainDetector] = []
+    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detectors.pop(0))
+    return detectors
+
+
+def exchange(answer: Any, *, ended: float = 49.0, status: int = 200) -> Exchange:
+    made = Exchange("POST", "/predict", max_body_bytes=4096, started=ended - 0.5)
+    made.response_start(status, ((b"content-type", b"application/json"),))
+    made.response_chunk(answer if isinstance(answer, bytes) else orjson.dumps(answer))
+    made.finish(ended)
+    return made
+
+
+def test_an_exchange_becomes_metrics(bench: Any):
+    b = bench()
+    b.send(exchange({"prediction": "cat", "probability": 0.85}))
+    assert b.samples("predicted_class_total", class_name="cat") == 1
+    assert b.samples("prediction_confidence_bucket", le="0.9") == 1
+    assert b.samples("prediction_confidence_bucket", le="0.8") == 0
+    assert b.samples("inference_exporter_lag_seconds_sum") == 1.0
+    assert b.balance() == (1, 1, {}, 0, 0)
+
+
+def test_classes_beyond_the_bound_are_other(bench: Any):
+    b = bench(Config(model="m", capture=CaptureConfig(max_classes=2)))
+    b.send(*(Observation("m", "hook", predicted_class=name) for name in ["a", "b", "c", "d", "a", "other"]))
+    counts = {name: b.samples("predicted_class_total", class_name=name) for name in ["a", "b", "c", "other"]}
+    assert counts == {"a": 2, "b": 1, "c": None, "other": 3}
+
+
+def test_values_that_are_not_valid_are_counted_and_not_observed(bench: Any):
+    b = bench()
+    b.send(exchange({"prediction": "cat", "probability": 1.5}))
+    assert b.samples("prediction_confidence_count") == 0
+    refused = b.samples("inference_exporter_invalid_values_total", field="confidence", reason="out_of_range")
+    assert refused == 1
+
+
+def test_what_cannot_be_read_is_dropped_by_reason(bench: Any):
+    b = bench()
+    b.send(exchange(b"{"), exchange({"nothing": "here"}), exchange(b"x" * 5000))
+    assert b.balance() == (3, 0, {"unreadable": 1, "no_prediction": 1, "body_too_large": 1}, 0, 0)
+    assert b.errors("extract") == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_an_answer_to_n_instances_counts_as_n(bench: Any, n: int):
+    b = bench()
+    b.pipeline.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+    b.send(exchange({}))
+    assert b.balance() == ((n, n, {}, 0, 0) if n else (1, 0, {"no_prediction": 1}, 0, 0))
+
+
+def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDetector]):
+    plain.append(detector := PlainDetector((2,)))
+    b = bench(make_config((DriftConfig(window=2, reference=LEARN),)))
+    made = exchange({"prediction": "cat", "probability": 0.9})
+    made.add_embeddings(np.arange(3 * D, dtype=float).reshape(3, D))
+    made.annotate({"predicted_class": "dog"})
+    b.send(made)
+    assert detector.seen == [0.0, 4.0, 8.0]
+    assert b.samples("predicted_class_total", class_name="dog") == 1
+    assert b.balance() == (3, 3, {}, 0, 0)
+
+
+def test_notes_speak_where_the_bodies_do_not(bench: Any):
+    b = bench()
+    made = exchange(b"<html>")
+    made.annotate({"predicted_class": "dog"})
+    b.send(made)
+    assert b.samples("predicted_class_total", class_name="dog") == 1
+    assert b.balance() == (1, 1, {}, 0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothing(bench: Any, n: int):
+    b = bench()
+    b.pipeline.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
+
+    def boom(_: Any) -> None:
+        raise RuntimeError("no")
+
+    b.pipeline._record = boom
+    b.send(exchange({}))
+    assert b.balance() == (n, n, {}, 0, 0)
+    b.pipeline.extractor.read = boom
+    b.send(exchange({}))
+    assert b.balance() == (n + 1, n, {"failed": 1}, 0, 0)
+    assert b.errors("extract") == 2
+
+
+@pytest.mark.parametrize(("apart", "items"), [(True, 1), (False, 32)])
+def test_within_a_batch_others_get_a_chance(monkeypatch: pytest.MonkeyPatch, apart: bool, items: int):
+    seen: list[str] = []
+    monkeypatch.setattr("os.sched_yield", lambda: seen.append("core"))
+    monkeypatch.setattr("exporter.pipeline.batches.time.sleep", lambda _: seen.append("lock"))
+    pipeline = Pipeline(make_config(), Instruments(CollectorRegistry()), apart=apart)
+    outcomes = Tally()
+    pipeline.handle(outcomes, [("hook", exchange({"label": "cat"})) for _ in range(64)])
+    assert outcomes.outcomes["processed"] == 64
+    assert set(seen) == {"core" if apart else "lock"}
+    # After so many items, and before the detectors run.
+    assert len(seen) == 1 + 64 // items
+
+
+def test_a_detector_that_fails_takes_nothing_with_it(bench: Any, plain: list[PlainDetector]):
+    def boom() -> None:
+        raise RuntimeError("broken")
+
+    plain += [PlainDetector((2,), before_update=boom), healthy := PlainDetector((2,))]
+    b = bench(
+        make_config(
+            (
+                DriftConfig(name="a", window=2, reference=LEARN),
+                DriftConfig(name="b", window=2, reference=LEARN),
+            )
+        )
+    )
+    b.send(*observations(normal(10)))
+    assert len(healthy.seen) == 10
+    assert (b.samples.state("a"), b.samples.state("b")) == ("failed", "ready")
+    assert b.balance() == (10, 10, {}, 0, 0)
+
+
+def test_sampled_out_is_what_no_detector_tested(bench: Any, plain: list[PlainDetector]):
+    plain += [slow := PlainDetector((2,)), slower := PlainDetector((2,))]
+    b = bench(
+        make_config(
+            (
+                DriftConfig(name="a", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.5)),
+                DriftConfig(name="b", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.2)),
+            )
+        )
+    )
+    b.send(*observations(normal(20)), Observation("m", "hook", 20.0, predicted_class="no embedding"))
+    tested = {0, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19} | {0, 3, 8, 13, 18}
+    assert (len(slow.seen), len(slower.seen)) == (11, 5)
+    assert b.balance() == (21, 1 + len(tested), {}, 20 - len(tested), 0)
+
+
+def test_without_detectors_nothing_is_sampled_out(bench: Any):
+    b = bench()
+    b.send(*observations(normal(3)))
+    assert b.balance() == (3, 3, {}, 0, 0)
+
+
+def test_an_event_handler_that_raises_is_counted(bench: Any, plain: list[PlainDetector]):
+    def boom(_: DriftEvent) -> None:
+        raise RuntimeError("pager is down")
+
+    plain.append(PlainDetector((2,)))
+    b = bench(make_config((DriftConfig(window=2, reference=LEARN),)), on_event=boom)
+    b.send(*observations(np.full((3, D), 9.0)))
+    assert b.errors("notify") == 1
+    assert b.samples("drift_episodes_total", detector="mmd") == 1
+    assert b.balance() == (3, 3, {}, 0, 0)
+
+
+def test_what_finds_no_place_is_dropped(bench: Any):
+    b = Bench(make_config(max_items=2))
+    assert b.send(*observations(normal(3))) == [True, True, False]
+    assert b.balance() == (3, 0, {"queue_full": 1}, 0, 2)
+    b.monitor.start()
+    assert b.monitor.worker.drain(WAIT)
+    assert b.balance() == (3, 2, {"queue_full": 1}, 0, 0)
+    b.monitor.stop()
+
+
+def test_an_item_whose_size_cannot_be_told_leaves_no_trace():
+    b = Bench()
+
+    class Odd:
+        @property
+        def n_bytes(self) -> int:
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        b.monitor.submit(Odd(), "hook")  # type: ignore[arg-type]
+    assert b.balance() == (0, 0, {}, 0, 0)
+
+
+def test_stop_handles_what_waits_and_refuses_what_comes_later():
+    b = Bench(make_config(flush_interval_seconds=3600.0))
+    b.monitor.start()
+    for item in observations(normal(5)):
+        assert b.monitor.submit(item, "hook")
+    b.monitor.stop()
+    assert b.balance() == (5, 5, {}, 0, 0)
+    assert b.send(*observations(normal(2))) == [False, False]
+    assert b.balance() == (7, 5, {"stopped": 2}, 0, 0)
+    b.monitor.start()
+    assert all(b.monitor.submit(item, "hook") for item in observations(normal(2)))
+    b.monitor.stop()
+    assert b.balance() == (9, 7, {"stopped": 2}, 0, 0)
+    b.monitor.stop()
+    assert b.balance() == (9, 7, {"stopped": 2}, 0, 0)
+
+
+def test_a_thread_that_hangs_over_a_stop_and_a_restart_corrupts_nothing(plain: list[PlainDetector]):
+    entered, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        entered.set()
+        assert release.wait(WAIT)
+
+    plain.append(detector := PlainDetector((2,), before_update=hang))
+    b = Bench(make_config((DriftConfig(window=2, reference=LEARN),), drain_seconds=0.05, max_batch=2))
+    b.monitor.start()
+    hung = b.monitor.worker._thread
+    assert hung is not None
+    for item in observations(normal(5)):
+        b.monitor.submit(item, "hook")
+    assert entered.wait(WAIT)
+    b.monitor.stop()
+    assert b.balance() == (5, 0, {"stopped": 5}, 0, 0)
+    b.monitor.start()
+    detector.before_update = None
+    b.send(*observations(normal(3)))
+    assert b.balance() == (8, 3, {"stopped": 5}, 0, 0)
+    release.set()
+    hung.join(WAIT)
+    assert not hung.is_alive()
+    assert b.balance() == (8, 3, {"stopped": 5}, 0, 0)
+    b.send(*observations(normal(4)))
+    assert b.balance() == (12, 7, {"stopped": 5}, 0, 0)
+    assert b.samples.state() == "ready"
+    b.monitor.stop()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 30), st.booleans())
+def test_the_ledger_is_exact_over_submitters_stops_and_scrapes(
+    threads: int, each: int, bound: int, restart: bool
+):
+    b = Bench(make_config(max_items=bound, max_batch=3, flush_interval_seconds=0.0001))
+
+    def read(made: Exchange) -> list[dict[str, Any]]:
+        if made.status:
+            raise PayloadError("unreadable", "no")
+        return [{"predicted_class": "x"}, {"predicted_class": "y"}]
+
+    b.pipeline.extractor.read = read
+    b.monitor.start()
+
+    def submit(seed: int) -> None:
+        for n in range(each):
+            b.monitor.submit(exchange({}, status=200 if (seed + n) % 3 else 0), "hook")
+
+    submitting = [threading.Thread(target=submit, args=(n,)) for n in range(threads)]
+    for thread in submitting:
+        thread.start()
+    if restart:
+        b.monitor.stop()
+        b.monitor.start()
+    b.instruments.refresh()
+    b.balance()
+    for thread in submitting:
+        thread.join(WAIT)
+    b.monitor.stop()
+    observed, processed, dropped, _, queued = b.balance()
+    assert queued == 0
+    assert observed == processed + sum(dropped.values())
+    assert observed - processed // 2 == threads * each
+
+
+def test_reconfiguring_keeps_what_did_not_change(plain: list[PlainDetector]):
+    first = DriftConfig(name="first", window=2, reference=LEARN)
+    second = DriftConfig(name="second", window=2, reference=LEARN)
+    plain += [PlainDetector((2,)), PlainDetector((2,)), PlainDetector((3,))]
+    b = Bench(make_config((first, second)))
+    b.monitor.start()
+    b.send(*observations(np.full((3, D), 9.0)))
+    assert b.samples("drift_active", detector="second") == 1
+    kept = b.pipeline.watches[0]
+    third = DriftConfig(name="third", window=3, reference=LEARN)
+    b.pipeline.reconfigure(make_config((first, third)))
+    assert b.pipeline.watches[0] is kept
+    assert b.samples("drift_active", detector="second") is None
+    assert b.samples("drift_active", detector="first") == 1
+    assert b.samples.state("third") == "filling"
+    b.monitor.stop()
+
+
+def test_a_changed_entry_does_not_inherit_an_alarm(plain: list[PlainDetector]):
+    plain += [PlainDetector((2,)), PlainDetector((3,))]
+    b = Bench(make_config((DriftConfig(window=2, reference=LEARN),)))
+    b.monitor.start()
+    b.send(*observations(np.full((3, D), 9.0)))
+    assert b.samples("drift_active", detector="mmd") == 1
+    b.pipeline.reconfigure(make_config((DriftConfig(window=3, reference=LEARN),)))
+    assert b.samples("drift_active", detector="mmd") == 0
+    assert b.samples("drift_events_total", detector="mmd") == 2
+    b.monitor.stop()

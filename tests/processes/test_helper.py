@@ -1,0 +1,314 @@
+"""A helper process does what a thread would do, and its death costs a batch and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+import exporter.processes.helper
+from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
+from exporter.detectors import OnlineMMD
+from exporter.http.exchange import Exchange
+from exporter.observation import DriftEvent, Observation
+from exporter.processes.helper import HelperProcess
+from exporter.runtime import Runtime
+from tests.streams import Samples, normal, observations
+
+WAIT = 30.0
+# What depends on the clock.
+TIMED = ("inference_exporter_detect_seconds", "inference_exporter_lag_seconds", "drift_last_test_timestamp")
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reference") / "detector.npz"
+    OnlineMMD.fit(normal(200), window=5, expected_run_length=1000, seed=0).save(path)
+    return path
+
+
+def config(*drift: DriftConfig, **queue: Any) -> Config:
+    return Config(
+        model="m",
+        drift=drift,
+        queue=QueueConfig(**{"flush_interval_seconds": 0.001, "drain_seconds": 5.0} | queue),
+    )
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Runtime]]:
+    made: list[Runtime] = []
+
+    def new(*args: Any, isolated: bool = True, **settings: Any) -> Runtime:
+        made.append(Runtime(*args, isolated=isolated, **settings))
+        made[-1].start()
+        return made[-1]
+
+    yield new
+    for runtime in made:
+        runtime.stop()
+
+
+def helper(runtime: Runtime) -> HelperProcess:
+    assert isinstance(runtime.monitor.handler, HelperProcess)
+    return runtime.monitor.handler
+
+
+def send(runtime: Runtime, items: list[Any]) -> None:
+    for item in items:
+        assert runtime.submit(item, "hook")
+    assert runtime.monitor.worker.drain(WAIT)
+
+
+def until(what: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def balance(runtime: Runtime) -> tuple[int, int, dict[str, int], int, int]:
+    outcomes = runtime.monitor.ledger.balance()
+    assert outcomes.balanced
+    return outcomes.observed, outcomes.processed, outcomes.dropped, outcomes.sampled_out, outcomes.queued
+
+
+def exchange(answer: Any) -> Exchange:
+    made = Exchange("POST", "/predict", max_body_bytes=4096, started=1.0)
+    made.response_start(200, ((b"content-type", b"application/json"),))
+    made.response_chunk(answer if isinstance(answer, bytes) else orjson.dumps(answer))
+    made.finish(2.0)
+    return made
+
+
+def mixed() -> list[Any]:
+    rng = np.random.default_rng(3)
+    items: list[Any] = []
+    for n in range(60):
+        row = (rng.standard_normal(4) + (4 if n > 40 else 0)).tolist()
+        items.append(exchange({"prediction": f"c{n % 3}", "probability": n / 60, "embedding": row}).packed())
+    items += [exchange(b"{").packed(), exchange({"nothing": 1}).packed(), exchange(b"x" * 5000).packed()]
+    items.append(exchange({"predictions": [{"label": "a", "score": 0.5}, {"label": "b", "score": 1.5}]}))
+    said = exchange({"prediction": "cat"})
+    said.annotate({"predicted_class": object(), "confidence": 0.9})
+    said.add_embeddings(np.ones((2, 4)))
+    items.append(said.packed())
+    return items + observations(normal(3))
+
+
+def shown(runtime: Runtime) -> dict[Any, Any]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): pytest.approx(sample.value)
+        for metric in runtime.registry.collect()
+        for sample in metric.samples
+        if not sample.name.startswith(TIMED)
+    }
+
+
+def test_everything_shows_as_if_a_thread_had_done_it(make: Callable[..., Runtime], detector: Path):
+    events: dict[bool, list[DriftEvent]] = {True: [], False: []}
+    runtimes = {}
+    for isolated in (True, False):
+        runtime = runtimes[isolated] = make(
+            config(DriftConfig(reference=detector, window=5)),
+            isolated=isolated,
+            on_event=events[isolated].append,
+        )
+        send(runtime, mixed())
+    assert shown(runtimes[True]) == shown(runtimes[False])
+    assert balance(runtimes[True]) == balance(runtimes[False])
+    assert balance(runtimes[True])[0] == 70
+    assert len(events[True]) == len(events[False]) > 0
+    assert [(e.test_stat, e.window) for e in events[True]] == [(e.test_stat, e.window) for e in events[False]]
+
+
+def test_it_is_another_process_and_ends_with_the_runtime(make: Callable[..., Runtime]):
+    runtime = make(config())
+    send(runtime, observations(normal(1)))
+    pid = helper(runtime).pid
+    assert pid not in (None, os.getpid())
+    assert Path(f"/proc/{pid}").exists()
+    runtime.stop()
+    assert not Path(f"/proc/{pid}").exists()
+    assert helper(runtime).pid is None
+
+
+def test_what_a_calibration_comes_to_shows_without_traffic(make: Callable[..., Runtime]):
+    runtime = make(config(DriftConfig(reference=LearnConfig(learn=60), window=5, expected_run_length=100)))
+    samples = Samples(runtime.registry)
+    assert samples.state() == "learning"
+    send(runtime, observations(normal(60)))
+    until(lambda: samples.state() == "filling")
+    assert samples("drift_threshold", detector="mmd") > 0
+
+
+def test_its_log_is_the_services(
+    make: Callable[..., Runtime], detector: Path, caplog: pytest.LogCaptureFixture
+):
+    runtime = make(config(DriftConfig(reference=detector, window=5)))
+    with caplog.at_level(logging.WARNING):
+        send(runtime, observations(normal(20, shift=5.0)))
+    assert [record.name for record in caplog.records if "drift: model m" in record.message] == [
+        "exporter.pipeline.batches"
+    ]
+
+
+def test_its_death_costs_a_batch(make: Callable[..., Runtime], caplog: pytest.LogCaptureFixture):
+    runtime = make(config())
+    samples = Samples(runtime.registry)
+    send(runtime, [Observation("m", "hook", predicted_class="cat")] * 3)
+    first = helper(runtime).pid
+    os.kill(first, signal.SIGSTOP)  # so that it has the next batch in hand
+    for _ in range(4):
+        assert runtime.submit(Observation("m", "hook", predicted_class="cat"), "hook")
+    until(lambda: not len(runtime.monitor.worker._items))
+    os.kill(first, signal.SIGKILL)
+    assert runtime.monitor.worker.drain(WAIT)
+    assert balance(runtime) == (7, 3, {"failed": 4}, 0, 0)
+    send(runtime, [Observation("m", "hook", predicted_class="cat")] * 2)
+    assert helper(runtime).pid not in (None, first)
+    assert balance(runtime) == (9, 5, {"failed": 4}, 0, 0)
+    assert samples("predicted_class_total", class_name="cat") == 5
+    assert runtime.registry.get_sample_value("inference_exporter_errors_total", {"stage": "detect"}) == 1
+    assert "helper process died" in caplog.text
+
+
+def test_an_item_that_cannot_be_sent_costs_itself(make: Callable[..., Runtime]):
+    class Ours:
+        """Of a class that another process cannot find, and pickle cannot name."""
+
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    runtime = make(config())
+    cat = Observation("m", "hook", predicted_class="cat")
+    send(runtime, [cat, Observation("m", "hook", request_id=Ours()), cat])  # type: ignore[arg-type]
+    assert balance(runtime) == (3, 2, {"failed": 1}, 0, 0)
+    assert runtime.registry.get_sample_value("inference_exporter_errors_total", {"stage": "detect"}) == 1
+
+
+def test_while_it_hangs_the_queue_fills_and_everything_is_counted(make: Callable[..., Runtime]):
+    runtime = make(config(max_items=10, drain_seconds=0.2))
+    send(runtime, observations(normal(1)))
+    os.kill(helper(runtime).pid, signal.SIGSTOP)
+    taken = [runtime.submit(item, "hook") for item in observations(normal(50))]
+    assert taken.count(True) <= 20
+    observed, processed, dropped, _, queued = balance(runtime)
+    assert (observed, processed) == (51, 1)
+    assert dropped["queue_full"] + queued == 50
+    assert runtime.render()[1]  # a scrape does not wait for it
+    runtime.stop()
+    observed, processed, dropped, _, queued = balance(runtime)
+    assert (observed, processed, queued) == (51, 1, 0)
+    assert dropped["stopped"] > 0
+
+
+def test_an_idle_helper_that_dies_is_noticed_and_replaced(make: Callable[..., Runtime]):
+    runtime = make(config())
+    send(runtime, observations(normal(1)))
+    first = helper(runtime).pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: runtime.render() and helper(runtime).pid is None)
+    send(runtime, observations(normal(2)))
+    assert balance(runtime) == (3, 3, {}, 0, 0)
+
+
+def test_where_none_can_be_started_a_thread_does_the_work(
+    make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(sys, "executable", "/does/not/exist")
+    runtime = make(config())
+    send(runtime, observations(normal(3)))
+    assert helper(runtime).pid is None
+    assert balance(runtime) == (3, 3, {}, 0, 0)
+    assert "a thread of this process does its work" in caplog.text
+
+
+def test_one_that_never_gets_ready_is_given_up(make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exporter.processes.helper, "_PROGRAM", "no.such.module")
+    runtime = make(config())
+    for item in observations(normal(5)):
+        send(runtime, [item])
+    observed, processed, dropped, _, queued = balance(runtime)
+    assert observed == 5
+    assert processed == 5 - dropped.get("failed", 0) >= 2
+    assert queued == 0
+
+
+def test_its_settings_stay(make: Callable[..., Runtime]):
+    runtime = make(config())
+    with pytest.raises(ValueError, match="start the service anew"):
+        runtime.reconfigure(config(max_items=5))
+    assert runtime.config == config()
+
+
+def test_a_checkpoint_is_written_at_the_end(make: Callable[..., Runtime], detector: Path, tmp_path: Path):
+    path = tmp_path / "checkpoint.npz"
+    runtime = make(config(DriftConfig(reference=detector, window=5, checkpoint=path)))
+    send(runtime, observations(normal(7)))
+    runtime.stop()
+    assert path.exists()
+
+
+def test_a_service_that_is_killed_leaves_none_behind(tmp_path: Path):
+    program = (
+        "import time\n"
+        "from exporter.config import Config\nfrom exporter.observation import Observation\n"
+        "from exporter.runtime import Runtime\n"
+        "runtime = Runtime(Config(model='m'), isolated=True)\n"
+        "runtime.submit(Observation('m', 'hook'), 'hook')\nassert runtime.monitor.worker.drain(30)\n"
+        "print(runtime.monitor.handler.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert service.stdout is not None
+    pid = int(service.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    service.kill()
+    service.wait()
+    service.stdout.close()
+
+    def gone() -> bool:
+        status = Path(f"/proc/{pid}/stat")
+        try:
+            return status.read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    until(gone)
+
+
+def test_a_forked_process_gets_one_of_its_own(make: Callable[..., Runtime]):
+    runtime = make(config())
+    send(runtime, observations(normal(1)))
+    parents = helper(runtime).pid
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            send(runtime, observations(normal(2)))
+            own = helper(runtime).pid
+            good = own not in (None, parents) and balance(runtime) == (2, 2, {}, 0, 0)
+            runtime.stop()
+            os.write(write, b"good" if good else b"bad")
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        assert answer.read() == "good"
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    send(runtime, observations(normal(1)))
+    assert helper(runtime).pid == parents
+    assert balance(runtime) == (2, 2, {}, 0, 0)

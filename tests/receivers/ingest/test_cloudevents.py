@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import base64
+import gzip
+
+import orjson
+import pytest
+
+from exporter.decoders.auto import read_auto
+from exporter.errors import IngestError
+from exporter.receivers.ingest.cloudevents import EventJoiner, is_cloudevent, parse_events
+
+LIMIT = 1 << 20
+
+
+def binary(kind: str, identifier: str = "e1", **attributes: str):
+    values = {
+        "specversion": "1.0",
+        "id": identifier,
+        "type": f"org.kubeflow.serving.inference.{kind}",
+        "source": "http://logger",
+        "inferenceservicename": "wine",
+        "time": "2026-01-31T12:00:00Z" if kind == "request" else "2026-01-31T12:00:00.250Z",
+        **attributes,
+    }
+    pairs = tuple((f"ce-{name}".encode(), value.encode()) for name, value in values.items())
+    return (*pairs, (b"content-type", b"application/json"))
+
+
+def joiner(**bounds: float) -> EventJoiner:
+    defaults = {"max_items": 10, "max_bytes": LIMIT, "window_seconds": 60.0, "max_body_bytes": LIMIT}
+    return EventJoiner(**{**defaults, **bounds})
+
+
+REQUEST = orjson.dumps({"instances": [[1.0, 2.0]]})
+ANSWER = orjson.dumps({"predictions": [3]})
+
+
+@pytest.mark.parametrize("answer_first", [False, True])
+def test_request_and_answer_become_an_exchange(answer_first):
+    join = joiner()
+    halves = [("request", REQUEST), ("response", ANSWER)]
+    joined = []
+    for kind, body in reversed(halves) if answer_first else halves:
+        (event,) = parse_events(body, binary(kind), LIMIT)
+        joined += join.add(event, 0.0)
+    (pair,) = joined
+    assert (pair.id, pair.model) == ("e1", "wine")
+    assert read_auto(pair.exchange)[0]["embedding"] == [1.0, 2.0]
+    assert pair.exchange.ended - pair.exchange.started == pytest.approx(0.25)
+    assert len(join) == join.waiting_bytes == 0
+
+
+def test_structured_and_batched_modes():
+    event = {
+        "specversion": "1.0",
+        "id": "s1",
+        "type": "org.kubeflow.serving.inference.response",
+        "data": {"predictions": [1]},
+    }
+    encoded = {**event, "id": "s2", "data_base64": base64.b64encode(ANSWER).decode()}
+    headers = ((b"content-type", b"application/cloudevents+json"), (b"content-encoding", b"gzip"))
+    (single,) = parse_events(gzip.compress(orjson.dumps(event)), headers, LIMIT)
+    assert single.body == b'{"predictions":[1]}'
+    batch = parse_events(
+        orjson.dumps([event, encoded]), ((b"content-type", b"application/cloudevents-batch+json"),), LIMIT
+    )
+    assert [item.id for item in batch] == ["s1", "s2"]
+    assert batch[1].body == ANSWER
+
+
+def test_what_is_a_cloudevent():
+    assert is_cloudevent(binary("request"))
+    assert is_cloudevent(((b"content-type", b"application/cloudevents+json; charset=utf-8"),))
+    assert not is_cloudevent(((b"content-type", b"application/json"),))
+
+
+def test_an_answer_that_waited_too_long_is_read_alone():
+    join = joiner(window_seconds=5.0)
+    (lonely,) = parse_events(ANSWER, binary("response", "a"), LIMIT)
+    (other,) = parse_events(REQUEST, binary("request", "b"), LIMIT)
+    assert join.add(lonely, 0.0) == []
+    (joined,) = join.add(other, 6.0)
+    assert joined.id == "a"
+    assert joined.exchange.request_body == b""
+    assert join.flush() == []
+
+
+@pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 4000}])
+def test_what_waits_is_bounded(bounds):
+    join = joiner(**bounds)
+    alone = []
+    for index in range(100):
+        (event,) = parse_events(ANSWER, binary("response", f"a{index}"), LIMIT)
+        alone += join.add(event, 0.0)
+    assert len(join) <= 3
+    assert join.waiting_bytes <= 4000
+    assert len(alone) + len(join.flush()) == 100
+    assert join.waiting_bytes == 0
+
+
+def test_the_same_event_again_changes_nothing():
+    join = joiner()
+    (event,) = parse_events(ANSWER, binary("response"), LIMIT)
+    assert join.add(event, 0.0) == join.add(event, 0.0) == []
+    assert len(join) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"specversion": "0.3"}, "ce-specversion"),
+        ({"type": "com.example.other"}, "ce-type"),
+        ({"id": ""}, "ce-id"),
+        ({"id": "x" * 257}, "ce-id"),
+        ({"inferenceservicename": "x" * 129}, "ce-inferenceservicename"),
+        ({"time": "yesterday"}, "ce-time"),
+    ],
+)
+def test_a_wrong_attribute_is_named(changed, field):
+    with pytest.raises(IngestError) as caught:
+        parse_events(b"{}", binary("request", **changed), LIMIT)
+    assert (caught.value.status, caught.value.field) == (422, field)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[]",
+        b"3",
+        orjson.dumps({"specversion": "1.0", "id": "x", "type": "a.request", "data_base64": "%"}),
+        b'{"specversion":"1.0","id":"x","type":"a.request","data":' + b"[" * 400 + b"]" * 400 + b"}",
+    ],
+)
+def test_a_wrong_structured_event_is_refused(document):
+    with pytest.raises(IngestError) as caught:
+        parse_events(document, ((b"content-type", b"application/cloudevents+json"),), LIMIT)
+    assert caught.value.status == 422
