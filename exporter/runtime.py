@@ -15,9 +15,12 @@ from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline.batches import Item, Pipeline
 from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.packing import Item
+from exporter.pipeline.pipeline import Pipeline
 from exporter.processes.helper import HelperProcess
+from exporter.processors.assembly import make_pipeline
+from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
 
 log = logging.getLogger(__name__)
@@ -70,10 +73,11 @@ class Runtime:
             sidecar=sidecar,
             forward=config.collector is not None,
         )
-        self.pipeline = Pipeline(config, self.instruments, on_event=on_event, clock=clock)
+        notify = Notifier(self.instruments, on_event)
+        self.pipeline = make_pipeline(config, self.instruments, notify=notify, clock=clock)
         self._way: HelperProcess | Pipeline = self.pipeline
         if isolated:
-            self._way = HelperProcess(config, self.instruments, self.pipeline)
+            self._way = HelperProcess(config, self.instruments, self.pipeline, notify)
         self.monitor = Monitor(config, self.instruments, self._way)
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
@@ -81,11 +85,6 @@ class Runtime:
         self._stopped = False
         self._starting = threading.Lock()
         _alive.add(self)
-
-    def use_thread(self) -> None:
-        """Read, count and test on a thread of this process after all; to be called before it starts."""
-        if self._pid is None:
-            self._way = self.monitor.handler = self.pipeline
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
