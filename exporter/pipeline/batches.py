@@ -20,7 +20,6 @@ from exporter.drift.watch import DriftWatch
 from exporter.errors import PayloadError
 from exporter.http.exchange import AnnotatedExchange, Exchange, Packed, unpacked
 from exporter.metrics.bulk import observe_all
-from exporter.metrics.exposition import multiprocess_folder
 from exporter.metrics.instruments import Instruments, ModelInstruments
 from exporter.observation import DriftEvent, Observation, Outcome, Source
 from exporter.pipeline.extraction import Extractor
@@ -147,7 +146,7 @@ class Pipeline:
             watch.close()
         labels = {label for watch in self.watches for label in watch.labels}
         for watch in gone:
-            if multiprocess_folder() is None:
+            if self._instruments.shared_folder is None:
                 watch.forget(watch.labels - labels)
         if self._running:
             for watch in added:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Protocol
 
 from exporter.config import Config, QueueConfig
-from exporter.metrics.exposition import multiprocess_folder
 from exporter.metrics.instruments import Instruments, LedgerInstruments
 from exporter.observation import Source
 from exporter.pipeline.batches import Captured, Item, Outcomes
@@ -63,7 +62,7 @@ class Monitor:
         self.ledger = Ledger(LedgerInstruments(instruments, config.model))
         self._instruments = instruments
         self._queue: QueueConfig = config.queue
-        self._shared = multiprocess_folder() is not None
+        self._shared = instruments.shared_folder is not None
         self._shift = self._new_shift()
         instruments.before_collect(self.publish)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from exporter.config import Config
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.totals import Totals
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 
@@ -29,7 +28,7 @@ class Collector:
         self._queued = instruments["inference_exporter_forward_queued"]
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
-        self._published: Counter[str] = Counter()
+        self._totals = Totals()
         self._instruments = instruments
         self._shown = False
 
@@ -45,7 +44,7 @@ class Collector:
 
     def begin_ledger(self) -> None:
         """Begin the account at zero, as the client does after a stop and in a child process."""
-        self._published.clear()
+        self._totals.begin_anew()
 
     def submit(self, observation: Observation) -> bool:
         """Queue an observation for the collector; False if it was dropped, which is counted."""
@@ -61,11 +60,9 @@ class Collector:
         """Carry the client's account over to the metrics."""
         account = self._client.account
         self._queued.set(account.queued)
-        self._sent.inc(account.sent - self._published["sent"])
-        self._published["sent"] = account.sent
+        self._totals.carry(self._sent, account.sent)
         for reason, n in account.dropped.items():
-            self._dropped[reason].inc(n - self._published[reason])
-            self._published[reason] = n
+            self._totals.carry(self._dropped[reason], n)
 
     def _new_client(self) -> CollectorClient:
         config = self._config
