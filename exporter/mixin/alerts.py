@@ -14,6 +14,8 @@ _DETECTOR = "job, model, detector"
 # The usual pair: two hours at this pace use up a tenth of a month's budget, or six hours do half of that.
 FAST_BURN = 14.4
 SLOW_BURN = 6.0
+# An exchange given up for one of these was looked at: the worker is alive.
+UNREAD_REASONS = ("unreadable", "no_prediction", "body_too_large")
 _MAX_RATIO = 0.9  # a low objective must not put the limit out of reach
 
 
@@ -131,9 +133,9 @@ def _service(terms: Terms) -> list[Alert]:
 
 def _predictions(terms: Terms) -> list[Alert]:
     settings = terms.alerts
-    observed = terms.of_model("inference_exporter_observations_total")
     hour, silence = terms.window(3600), terms.window(600)
-    total = "sum by (job, model) (increase"
+    before = _recorded(terms, "increase", f"[{hour}] offset {silence}")
+    lately = _recorded(terms, "increase", f"[{silence}]")
     return [
         Alert(
             name="LowPredictionConfidence",
@@ -175,16 +177,16 @@ def _predictions(terms: Terms) -> list[Alert]:
             group="predictions",
             severity="warning",
             expr=(
-                f"{total}({observed}[{hour}] offset {silence})) "
-                f"unless on (job, model) ({total}({observed}[{silence}])) > 0)"
+                f"{before} unless on (job, model) ({lately} > 0) "
+                f"unless on (job, model) ({_standing(terms)})"
             ),
             op=">",
             limit=60,
             for_seconds=terms.seconds(300),
             summary="Model {{ $labels.model }} makes no predictions any more",
             description=(
-                f"Nothing came from model {{{{ $labels.model }}}} ({{{{ $labels.job }}}}) for {silence}; "
-                f"in the {hour} before it made {{{{ $value | humanize }}}} predictions."
+                f"No prediction of model {{{{ $labels.model }}}} ({{{{ $labels.job }}}}) was read for "
+                f"{silence}; in the {hour} before it made {{{{ $value | humanize }}}}."
             ),
             panel=("inference-predictions", "Predictions per second"),
         ),
@@ -281,8 +283,6 @@ def _drift(terms: Terms) -> list[Alert]:
 
 def _exporter(terms: Terms) -> list[Alert]:
     window = terms.window(600)
-    observed = terms.of_model("inference_exporter_observations_total")
-    processed = terms.of_model("inference_exporter_processed_total")
     return [
         Alert(
             name="ExporterDown",
@@ -305,17 +305,14 @@ def _exporter(terms: Terms) -> list[Alert]:
             title="Exporter stale",
             group="exporter",
             severity="critical",
-            expr=(
-                f"sum by (job, model) (rate({observed}[{window}])) "
-                f"unless on (job, model) (sum by (job, model) (rate({processed}[{window}])) > 0)"
-            ),
+            expr=_standing(terms),
             op=">",
             limit=0,
             for_seconds=terms.seconds(300),
             summary="Observations of model {{ $labels.model }} are taken but not processed",
             description=(
                 "{{ $value | humanize }} observations a second of model {{ $labels.model }} "
-                f"({{{{ $labels.job }}}}) came in over {window}, and none was processed."
+                f"({{{{ $labels.job }}}}) came in over {window}, and none came to an end."
             ),
             panel=("inference-drift", "Ledger"),
         ),
@@ -336,6 +333,31 @@ def _exporter(terms: Terms) -> list[Alert]:
             panel=("inference-drift", "Dropped by reason"),
         ),
     ]
+
+
+def _recorded(terms: Terms, function: str, window: str) -> str:
+    """Sum over the predictions that were read and recorded, tested for drift or not.
+
+    What was observed is no measure of them: an exchange counts as observed before anybody has read it.
+    ``label_replace`` keeps the two metrics apart, which have the same labels.
+    """
+    tested, untested = (
+        f"{function}({terms.of_model(f'inference_exporter_{name}_total')}{window})"
+        for name in ("processed", "sampled_out")
+    )
+    return f'sum by (job, model) (label_replace({tested}, "tested", "yes", "", "") or {untested})'
+
+
+def _standing(terms: Terms) -> str:
+    """Select the observations a second of models whose worker brings none of them to an end."""
+    window = terms.window(600)
+    observed = terms.of_model("inference_exporter_observations_total")
+    unread = terms.of_model("inference_exporter_dropped_total", f'reason=~"{"|".join(UNREAD_REASONS)}"')
+    return (
+        f"sum by (job, model) (rate({observed}[{window}])) > 0 "
+        f"unless on (job, model) ({_recorded(terms, 'rate', f'[{window}]')} > 0) "
+        f"unless on (job, model) (sum by (job, model) (rate({unread}[{window}])) > 0)"
+    )
 
 
 def threshold_steps(rules: tuple[Alert, ...], panel: tuple[str, str]) -> list[tuple[str, float | None]]:
