@@ -10,7 +10,7 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from dashboards.queries import Period, Series
+from tools.pictures.queries import Period, Series
 
 TEXT, FAINT = "#d8d9da", "#6e7280"
 COLORS = {
