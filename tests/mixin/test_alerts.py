@@ -11,7 +11,8 @@ import yaml
 
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.alert import threshold_steps
+from exporter.mixin.alerts import alerts
 from exporter.mixin.rules import write_rules
 from exporter.mixin.terms import Terms
 from tests.mixin.cases import CASES, SITUATIONS
