@@ -1,7 +1,12 @@
-"""Writes docs/metrics.md from the contract in exporter/metrics/contract.py: ``python docs/build.py``."""
+"""Writes docs/metrics.md from the contract in exporter/metrics/contract.py.
+
+python docs/build.py [--check]
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 from exporter.metrics import contract as metrics
@@ -58,5 +63,19 @@ def _values() -> str:
     )
 
 
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if the page disagrees")
+    page = Path(__file__).with_name("metrics.md")
+    if parser.parse_args().check:
+        if page.read_text(encoding="utf-8") == render():
+            return 0
+        print(f"{page}: differs from exporter/metrics/contract.py; run python docs/build.py", file=sys.stderr)
+        return 1
+    page.write_text(render(), encoding="utf-8")
+    return 0
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("metrics.md").write_text(render(), encoding="utf-8")
+    sys.exit(main())

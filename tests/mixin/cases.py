@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.mixin.promtool import Case, Phases, counter, gauge
 
 TARGET = 'job="digits", instance="a:9109"'
@@ -25,7 +27,7 @@ def errors(client: Phases, server: Phases, *, restart_at: float | None = None) -
 
 
 def latency(
-    phases: list[tuple[float, float, float]], *, restart_at: float | None = None, step: int = 15
+    phases: Sequence[tuple[float, float, float]], *, restart_at: float | None = None, step: int = 15
 ) -> dict[str, str]:
     """Each phase: requests a second, share of slow ones, minutes."""
     prefix = f'http_request_duration_seconds_{{}}{{{TARGET}, handler="/predict", method="POST"{{}}}}'
