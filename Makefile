@@ -70,7 +70,7 @@ mutants: $(READY)
 	$(BIN)/python -m tools.mutants $(MUTANTS)
 
 docs: $(READY)
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
