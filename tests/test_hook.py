@@ -521,16 +521,15 @@ async def test_the_95th_percentile_of_the_handler_s_histogram_is_right_within_a_
 def test_a_scrape_waits_for_a_process_that_has_just_made_its_files(
     ready: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     fresh = tmp_path / "counter_999.db"
     fresh.touch()
     if ready:
         monkeypatch.setattr("exporter.metrics.exposition.time.sleep", lambda _: fresh.unlink(missing_ok=True))
-        assert render(CollectorRegistry())[1] == b""
+        assert render(CollectorRegistry(), shared_folder=tmp_path)[1] == b""
     else:
         monkeypatch.setattr("exporter.metrics.exposition.time.sleep", lambda _: None)
         with pytest.raises(struct.error):
-            render(CollectorRegistry())
+            render(CollectorRegistry(), shared_folder=tmp_path)
 
 
 def test_instrumenting_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

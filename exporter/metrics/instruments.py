@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
@@ -31,6 +32,7 @@ from exporter.metrics.contract import (
     SOURCES,
     Spec,
 )
+from exporter.metrics.private import series_of
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ class Instruments(Collector):
         prometheus-fastapi-instrumentator, in the sidecar from :mod:`exporter.metrics.http`.)
     forward
         Whether to carry the metrics of a client that sends to a collector.
+    shared_folder
+        The folder through which the processes of a pre-fork server share their values; None if there is
+        one process. Decided once, by the composition root; whoever has to know asks here.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class Instruments(Collector):
         value_buckets: Sequence[float] = (),
         sidecar: bool = False,
         forward: bool = False,
+        shared_folder: Path | None = None,
     ) -> None:
         self.registry = registry
+        self.shared_folder = shared_folder
         specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION]
         if sidecar:
             specs += [*SIDECAR, *INGEST]
@@ -83,11 +90,7 @@ class Instruments(Collector):
     def children(self) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         """Every series there is: its instrument's name, the values of its labels, and the instrument."""
         for name, instrument in self._by_name.items():
-            if not instrument._labelnames:
-                yield name, (), instrument
-                continue
-            # A copy: another thread may add one.
-            for labels, child in instrument._metrics.copy().items():
+            for labels, child in series_of(instrument):
                 yield name, labels, child
 
     def before_collect(self, refresh: Callable[[], None]) -> None:

@@ -11,9 +11,8 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-import prometheus_client
-
 from exporter.metrics.instruments import LedgerInstruments
+from exporter.metrics.totals import Totals
 from exporter.observation import Source
 
 
@@ -67,6 +66,7 @@ class Ledger:
     def __init__(self, instruments: LedgerInstruments) -> None:
         self._instruments = instruments
         self._metrics_are_the_parents = False
+        self._totals = Totals()
         self._begin()
 
     def open(self) -> Account:
@@ -96,16 +96,13 @@ class Ledger:
         with self.lock:
             if self._metrics_are_the_parents:
                 self._metrics_are_the_parents = False
-                for counter in (*counters.observed.values(), *counters.dropped.values()):
-                    counter.reset()
-                counters.processed.reset()
-                counters.sampled_out.reset()
+                self._totals.reset()
             for source, n in self.observed.items():
-                self._advance(("observed", source), n, counters.observed[source])
+                self._totals.carry(counters.observed[source], n)
             for reason, n in self.dropped.items():
-                self._advance(("dropped", reason), n, counters.dropped[reason])
-            self._advance(("outcome", "processed"), self.outcomes["processed"], counters.processed)
-            self._advance(("outcome", "sampled_out"), self.outcomes["sampled_out"], counters.sampled_out)
+                self._totals.carry(counters.dropped[reason], n)
+            self._totals.carry(counters.processed, self.outcomes["processed"])
+            self._totals.carry(counters.sampled_out, self.outcomes["sampled_out"])
             counters.queued.set(self.queued)
             counters.queue_bytes.set(queue_bytes)
 
@@ -128,13 +125,6 @@ class Ledger:
         self.dropped: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.queued = 0
-        self._published: Counter[tuple[str, str]] = Counter()
-
-    def _advance(self, key: tuple[str, str], total: int, counter: prometheus_client.Counter) -> None:
-        step = total - self._published[key]
-        if step > 0:
-            counter.inc(step)
-            self._published[key] = total
 
 
 class Account:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Protocol
 
 from exporter.config import Config, QueueConfig
-from exporter.metrics.exposition import multiprocess_folder
 from exporter.metrics.instruments import Instruments, InvalidValues, LedgerInstruments
 from exporter.observation import Source
 from exporter.pipeline.ledger import Account, Ledger, Tally
@@ -67,7 +66,7 @@ class Monitor:
         self._instruments = instruments
         self._refuse = InvalidValues(instruments, config.model)
         self._queue: QueueConfig = config.queue
-        self._shared = multiprocess_folder() is not None
+        self._shared = instruments.shared_folder is not None
         self._session = self._new_session()
         instruments.before_collect(self.publish)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from exporter.config import Config, DriftConfig
 from exporter.drift.sampling import RateSampler
 from exporter.drift.watch import DriftWatch
-from exporter.metrics.exposition import multiprocess_folder
 from exporter.metrics.instruments import Instruments, InvalidValues
 from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.processor import Outcomes, Processor
@@ -126,7 +125,7 @@ class Drift(Processor):
             labels = {label for watch in self.watches for label in watch.labels}
             for watch in gone:
                 watch.close()
-                if multiprocess_folder() is None:
+                if self._instruments.shared_folder is None:
                     watch.forget(watch.labels - labels)
             if self._running:
                 for watch in added:

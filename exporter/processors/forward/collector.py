@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from exporter.config import Config
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.totals import Totals
 from exporter.observation import Observation
 from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.forward.client import CollectorClient
@@ -31,7 +31,7 @@ class Collector(Processor):
         self._queued = instruments["inference_exporter_forward_queued"]
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
-        self._published: Counter[str] = Counter()
+        self._totals = Totals()
         self._instruments = instruments
         self._shown = False
 
@@ -42,12 +42,12 @@ class Collector(Processor):
             self._instruments.before_collect(self.publish)
         if self._stopped:
             self._client = self._new_client()
-            self._published.clear()
+            self._totals.begin_anew()
             self._stopped = False
 
     def after_fork(self) -> None:
         """Begin the account at zero, as the client does in a child process."""
-        self._published.clear()
+        self._totals.begin_anew()
 
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
         """Queue observations for the collector; what finds no place there is dropped."""
@@ -65,11 +65,9 @@ class Collector(Processor):
         """Carry the client's account over to the metrics."""
         account = self._client.account
         self._queued.set(account.queued)
-        self._sent.inc(account.sent - self._published["sent"])
-        self._published["sent"] = account.sent
+        self._totals.carry(self._sent, account.sent)
         for reason, n in account.dropped.items():
-            self._dropped[reason].inc(n - self._published[reason])
-            self._published[reason] = n
+            self._totals.carry(self._dropped[reason], n)
 
     def _new_client(self) -> CollectorClient:
         config = self._config
