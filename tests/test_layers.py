@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,3 +54,38 @@ def test_a_break_of_any_contract_is_seen(tmp_path: Path):
     assert result.returncode == 1
     broken = {text.removesuffix(" BROKEN") for text in result.stdout.splitlines() if text.endswith(" BROKEN")}
     assert broken == set(BREAKS)
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a module imports, be it when it is imported itself or within a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & modules
+
+
+def check_no_circle(folder: Path) -> None:
+    paths = {
+        ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (folder / "exporter").rglob("*.py")
+    }
+    assert len(paths) > 100
+    TopologicalSorter({name: imported(path, set(paths)) for name, path in paths.items()}).prepare()
+
+
+def test_no_module_is_in_a_circle():
+    check_no_circle(ROOT)
+
+
+@pytest.mark.parametrize("indent", ["", "def later() -> None:\n    "])
+def test_a_circle_is_seen(tmp_path: Path, indent: str):
+    shutil.copytree(ROOT / "exporter", tmp_path / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / "exporter" / "decoders" / "base.py"
+    path.write_text(f"{path.read_text()}\n\n{indent}from exporter.decoders import auto\n")
+    with pytest.raises(CycleError, match=r"exporter\.decoders\.base"):
+        check_no_circle(tmp_path)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from exporter.config import ImageConfig
 from exporter.decoders.addresses import parse_path, walk
-from exporter.decoders.registry import parse_json, request_bytes
+from exporter.decoders.base import parse_json, request_bytes
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange, header
 

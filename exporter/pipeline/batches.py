@@ -203,7 +203,7 @@ class Pipeline:
         chosen: list[Exchange] = []
         passed_over: set[int] = set()
         for _, item in batch:
-            if isinstance(item, Exchange):
+            if isinstance(item, Exchange) and self.extractor.needs_embedding(item):
                 if self._embedding_sampler.admits(item.ended):
                     chosen.append(item)
                 else:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.config import CaptureConfig
-from exporter.decoders.registry import Reader, Reading, make_reader
+from exporter.decoders.base import Decoder, Reading
+from exporter.decoders.features import Columns, from_request
+from exporter.decoders.registry import make_reader
 from exporter.decoders.values import Refuse, clean
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -34,7 +36,8 @@ class Extractor:
     def __init__(self, model: str, config: CaptureConfig, refuse: Refuse) -> None:
         self._model = model
         self._refuse = refuse
-        self.read: Reader = make_reader(config)
+        self.read: Decoder = make_reader(config)
+        self._columns = Columns()
         self._embedder = None
         if config.embedder is not None:
             from exporter.embedders.embedder import Embedder
@@ -47,11 +50,21 @@ class Extractor:
         return self._embedder is not None
 
     def embed(self, exchanges: Sequence[Exchange]) -> int:
-        """Add embeddings to exchanges that have none; gives how many hold an image that has none now."""
+        """Add embeddings to exchanges that need one; gives how many hold an image that has none now."""
         return 0 if self._embedder is None else self._embedder.attach(exchanges)
 
+    def needs_embedding(self, exchange: Exchange) -> bool:
+        """Whether :meth:`embed` is to be asked: the service itself gave no embedding, in any way."""
+        if self._embedder is None or self._embedder.has_embedding(exchange):
+            return False
+        try:
+            readings = self.read(exchange)
+        except Exception:  # observations() meets it again, for whoever counts such
+            return bool(exchange.notes)
+        return not any("embedding" in reading and not from_request(reading) for reading in readings)
+
     def observations(self, source: Source, exchange: Exchange) -> list[Observation]:
-        """One observation for each instance that the exchange answered, at least one.
+        """One observation for each instance that the exchange holds, at least one.
 
         Embeddings out of the live module belong to the instances in their order; more embeddings than
         instances make further observations. What the service said with ``observe()`` wins.
@@ -66,13 +79,27 @@ class Extractor:
         else:
             readings = self.read(exchange)
         if not readings:
-            raise PayloadError("no_prediction", "the answer holds no instance")
+            raise PayloadError("no_prediction", "the response holds no instance")
+        for reading in readings:
+            embedding = reading.get("embedding")
+            if embedding is not None and (type(embedding) is dict or self._embedder is not None):
+                self._settle_embedding(reading)
         model, refuse, ended = self._model, self._refuse, exchange.ended
         latency = ended - exchange.started
         return [observation_of(model, source, ended, latency, clean(reading, refuse)) for reading in readings]
 
+    def _settle_embedding(self, reading: Reading) -> None:
+        """Put named features in order; drop what the request says where an embedder makes embeddings."""
+        embedding = reading["embedding"]
+        if self._embedder is not None and from_request(reading):
+            del reading["embedding"]
+        elif type(embedding) is dict:
+            reading["embedding"] = self._columns.vector(embedding)
+            if reading["embedding"] is None:
+                self._refuse("embedding", "wrong_shape")
+
     def _joined(self, exchange: Exchange, notes: Reading, rows: list[Any]) -> list[Reading]:
-        """What the answer says, joined with what the service noted and with embeddings of the live model."""
+        """What the response says, joined with what the service noted and the live model computed."""
         try:
             readings = self.read(exchange)
         except PayloadError:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from exporter.decoders.auto import read_auto
+from exporter.decoders.features import Columns
 from exporter.decoders.open_inference_v2 import read_open_inference_v2
 from exporter.errors import PayloadError
 
@@ -114,7 +115,10 @@ def test_columns_of_a_table_become_features(exchange):
     first, second = read_auto(exchange(answer, request))
     assert first["predicted_class"] is True
     assert second["features"] == {"age": 45, "city": "Riga", "income": 2.5}
-    np.testing.assert_array_equal(second["embedding"], [45, 2.5])
+    assert Columns().vector(second["embedding"]).tolist() == [45, 2.5]
+    request["inputs"].reverse()
+    other = read_auto(exchange(answer, request))[1]
+    assert Columns().vector(other["embedding"]).tolist() == [45, 2.5]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.decoders.registry import request_json, response_json
+from exporter.decoders.base import request_json, response_json
 from exporter.errors import PayloadError
 from exporter.http.encodings import MAX_MEMBERS, decode
 from exporter.http.exchange import Exchange
@@ -156,7 +156,7 @@ def test_a_truncated_body_is_too_large_and_says_which():
     exchange.request_chunk(b"[1,2]")
     exchange.response_start(200, ())
     exchange.response_chunk(b"[1,2]")
-    for read, which in ((request_json, "request"), (response_json, "answer")):
+    for read, which in ((request_json, "request"), (response_json, "response")):
         with pytest.raises(PayloadError, match=f"{which} is longer than max_body_bytes .3.") as caught:
             read(exchange)
         assert caught.value.reason == "body_too_large"
