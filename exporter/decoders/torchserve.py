@@ -52,6 +52,8 @@ def _items(document: Any) -> list[Any]:
 
 
 def _readings(item: Any) -> list[Reading]:
+    if isinstance(item, dict) and (found := instances(item)):
+        return found  # also what is wrapped, which says more than a vector beside it
     reading = item_reading(item)
     if not reading and isinstance(item, dict):
         reading = class_probabilities(item)  # of the best classes only, mostly

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.config import CaptureConfig
-from exporter.decoders.base import Decoder, Reading
+from exporter.decoders.base import Decoder, Reading, identified
 from exporter.decoders.features import Columns, from_request
 from exporter.decoders.registry import make_reader
 from exporter.decoders.values import Refuse, clean
@@ -67,7 +67,8 @@ class Extractor:
         """One observation for each instance that the exchange holds, at least one.
 
         Embeddings out of the live module belong to the instances in their order; more embeddings than
-        instances make further observations. What the service said with ``observe()`` wins.
+        instances make further observations. What was noted with ``observe()``, or by who sent the exchange,
+        wins; of several instances all take the identifier, and the first one the rest.
 
         Raises
         ------
@@ -85,7 +86,7 @@ class Extractor:
             if embedding is not None and (type(embedding) is dict or self._embedder is not None):
                 self._settle_embedding(reading)
         model, refuse, ended = self._model, self._refuse, exchange.ended
-        latency = ended - exchange.started
+        latency = ended - exchange.started if ended > exchange.started else None
         return [observation_of(model, source, ended, latency, clean(reading, refuse)) for reading in readings]
 
     def _settle_embedding(self, reading: Reading) -> None:
@@ -103,6 +104,8 @@ class Extractor:
         try:
             readings = self.read(exchange)
         except PayloadError:
+            if not rows and notes.keys() <= {"request_id"}:
+                raise  # an identifier alone is no prediction
             readings = [{}]
         if not readings:
             return []
@@ -110,6 +113,8 @@ class Extractor:
             readings = [{**readings[0], **notes}, *readings[1:]]
         if len(rows) > len(readings):
             readings = [*readings, *({} for _ in range(len(rows) - len(readings)))]
+        if notes.get("request_id") is not None:
+            identified(readings, notes["request_id"])
         if "embedding" not in notes:
             for reading, row in zip(readings, rows, strict=False):
                 reading["embedding"] = row

@@ -26,6 +26,11 @@ from exporter.errors import PayloadError
             {"predicted_class": 5},
         ),
         ({"prediction": "cat", "score": 0.5}, {"predicted_class": "cat", "confidence": 0.5}),
+        (
+            {"prediction": {"label": "cat", "score": 0.5}, "box": [9.0, 2.0]},
+            {"predicted_class": "cat", "confidence": 0.5},
+        ),
+        ({"pooled": [9.0, 2.0]}, {"embedding": [9.0, 2.0]}),
     ],
 )
 def test_an_answer(exchange, answer, expected):

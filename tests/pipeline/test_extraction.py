@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from exporter.config import CaptureConfig
+from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation
 from exporter.pipeline.extraction import Extractor
@@ -104,3 +105,28 @@ def test_where_an_embedder_makes_embeddings_features_are_none(embedding):
     made = picture({"prediction": 1})
     assert embedding.embed([made]) == 0
     assert read(embedding, made).embedding.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_the_identifier_of_who_sent_the_exchange_holds_for_all_instances():
+    made = exchange({"id": "own", "predictions": [1, 2]})
+    made.annotate({"request_id": "sent"})
+    observed = extractor([]).observations("ingest", made)
+    assert [item.request_id for item in observed] == ["sent:0", "sent:1"]
+    assert [item.predicted_class for item in observed] == ["1", "2"]
+
+
+def test_an_identifier_alone_is_no_prediction():
+    made = exchange(b"<html>")
+    made.annotate({"request_id": "sent"})
+    with pytest.raises(PayloadError) as caught:
+        extractor([]).observations("ingest", made)
+    assert caught.value.reason == "unreadable"
+    made.add_embeddings([np.ones(2, np.float32)])
+    assert read(extractor([]), made).request_id == "sent"
+
+
+@pytest.mark.parametrize(("ended", "latency"), [(101.0, 1.0), (100.0, None), (90.0, None)])
+def test_a_duration_is_never_negative_and_unknown_where_the_clock_says_none(ended, latency):
+    made = exchange({"prediction": 1})
+    made.finish(ended)
+    assert read(extractor([]), made).latency_seconds == latency
