@@ -25,8 +25,8 @@ Payload = Literal["auto", "open-inference-v2", "kserve-v1", "torchserve", "opena
 class FieldsConfig(Section):
     """Where each field of an observation stands.
 
-    A value is a dotted path into the JSON answer (``result.label``, ``scores[0]``), the same into the
-    request with the prefix ``request.``, a header with ``header:NAME`` (answer) or
+    A value is a dotted path into the JSON response (``result.label``, ``scores[0]``), the same into the
+    request with the prefix ``request.``, a header with ``header:NAME`` (of the response) or
     ``request-header:NAME``, or a JMESPath expression with ``jmespath:``.
     """
 

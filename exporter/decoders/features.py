@@ -144,10 +144,10 @@ def _own_row(document: dict[str, Any]) -> list[Any]:
 
 def _is_row(values: Collection[Any]) -> bool:
     """Whether values are scalars, and a number among them says that they are not mere text."""
-    kinds = set(map(type, values))
-    if not kinds <= _SCALARS or kinds.isdisjoint((float, int)):
+    types = set(map(type, values))
+    if not types <= _SCALARS or types.isdisjoint((float, int)):
         return False
-    return str not in kinds or max(len(value) for value in values if type(value) is str) <= _MAX_TEXT
+    return str not in types or max(len(value) for value in values if type(value) is str) <= _MAX_TEXT
 
 
 def _number_names(row: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ def class_name(value: Any) -> str | None:
 
 
 def as_vector(value: Any) -> Any:
-    """A one-dimensional numeric array, numpy or the kind it came as; None where it is not one."""
+    """A one-dimensional numeric array, of numpy or of the library it came from; None where it is not one."""
     if type(value) is list and 0 < (n := len(value)) <= _MAX_PACKED:
         # Three times as fast as numpy, for a list of plain numbers. What is none of that is left to numpy.
         vector = np.empty(n, np.float32)

@@ -105,7 +105,7 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
         shorter = config.crop
     if shorter is not None:
         scale = shorter / min(width, height)
-        # A segment of a few thousand to one would become a giant: only its middle is of use.
+        # A picture a thousand times as wide as high would become a giant: only its middle is of use.
         longest = 8 * shorter
         size = (
             min(longest, max(shorter, int(width * scale))),

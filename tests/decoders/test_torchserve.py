@@ -7,7 +7,7 @@ from exporter.errors import PayloadError
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         ({"tabby": 0.4, "lynx": 0.3, "tiger": 0.1}, {"predicted_class": "tabby", "confidence": 0.4}),
         ([{"tabby": 0.4, "lynx": 0.3}], {"predicted_class": "tabby", "confidence": 0.4}),
@@ -33,8 +33,8 @@ from exporter.errors import PayloadError
         ({"pooled": [9.0, 2.0]}, {"embedding": [9.0, 2.0]}),
     ],
 )
-def test_an_answer(exchange, answer, expected):
-    assert read_torchserve(exchange(answer)) == [expected]
+def test_an_response(exchange, response, expected):
+    assert read_torchserve(exchange(response)) == [expected]
 
 
 def test_features_and_id(exchange):
@@ -49,7 +49,7 @@ def test_features_and_id(exchange):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"<html>\x00</html>",
@@ -61,6 +61,6 @@ def test_features_and_id(exchange):
         {"code": 404, "type": "x", "message": "y"},
     ],
 )
-def test_what_no_handler_answers_is_refused(exchange, answer):
+def test_what_no_handler_responses_is_refused(exchange, response):
     with pytest.raises(PayloadError):
-        read_torchserve(exchange(answer))
+        read_torchserve(exchange(response))

@@ -35,8 +35,8 @@ def embedding(tmp_path: Path) -> Extractor:
     return extractor([], embedder=settings)
 
 
-def picture(answer: Any) -> Exchange:
-    return exchange(answer, png(color=(255, 0, 0)), request_headers=((b"content-type", b"image/png"),))
+def picture(response: Any) -> Exchange:
+    return exchange(response, png(color=(255, 0, 0)), request_headers=((b"content-type", b"image/png"),))
 
 
 def test_named_features_become_one_vector_in_whatever_order_they_come():
@@ -71,7 +71,7 @@ def test_an_address_may_point_at_named_features():
 
 
 @pytest.mark.parametrize(
-    ("answer", "note", "needed"),
+    ("response", "note", "needed"),
     [
         ({"prediction": 1}, None, True),
         ({"prediction": 1, "embedding": [1.0]}, None, False),
@@ -81,8 +81,8 @@ def test_an_address_may_point_at_named_features():
         ({}, None, False),  # no observation, and nothing to embed for
     ],
 )
-def test_the_embedder_is_asked_only_where_the_service_gave_no_embedding(embedding, answer, note, needed):
-    made = picture(answer)
+def test_the_embedder_is_asked_only_where_the_service_gave_no_embedding(embedding, response, note, needed):
+    made = picture(response)
     if note:
         made.annotate(note)
     assert embedding.needs_embedding(made) is needed
