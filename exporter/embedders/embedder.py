@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,43 +61,38 @@ class Embedder:
         int
             How many exchanges have an image that could not be found, decoded or embedded.
         """
-        rows: list[list[npt.NDArray[np.float32]]] = [[] for _ in exchanges]
+        rows: dict[int, list[npt.NDArray[np.float32]]] = {}
         failed: set[int] = set()
-        inputs: list[npt.NDArray[np.float32]] = []
-        owners: list[int] = []
-
-        def embed() -> None:
+        prepared = self._prepared(exchanges, failed)
+        while batch := list(islice(prepared, self._config.max_batch)):
             try:
-                for owner, row in zip(owners, self.embed(np.stack(inputs)), strict=True):
-                    rows[owner].append(row)
+                embedded = self.embed(np.stack([image for _, image in batch]))
+                for (owner, _), row in zip(batch, embedded, strict=True):
+                    rows.setdefault(owner, []).append(row)
             except Exception:
-                log.exception("%d images could not be embedded", len(inputs))
-                failed.update(owners)
-            inputs.clear()
-            owners.clear()
+                log.exception("%d images could not be embedded", len(batch))
+                failed.update([owner for owner, _ in batch])
+            batch.clear()  # before the next ones are unpacked
+        for owner, own in rows.items():
+            if owner not in failed and np.isfinite(own).all():
+                exchanges[owner].add_embeddings(own)
+            else:
+                failed.add(owner)
+        return len(failed)
 
+    def _prepared(
+        self, exchanges: Sequence[Exchange], failed: set[int]
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Images that are to be embedded, each with the position of its exchange, unpacked one by one."""
         for index, exchange in enumerate(exchanges):
             if self.has_embedding(exchange):
                 continue
             try:
                 for image in self._find(exchange):
-                    inputs.append(prepare(image, self._config.image))
-                    owners.append(index)
-                    if len(inputs) == self._config.max_batch:
-                        embed()
+                    yield index, prepare(image, self._config.image)
             except PayloadError as error:
                 log.debug("no embedding for a request: %s", error)
                 failed.add(index)
-        if inputs:
-            embed()
-        for index, own in enumerate(rows):
-            if not own or index in failed:
-                continue
-            if np.isfinite(own).all():
-                exchanges[index].add_embeddings(own)
-            else:
-                failed.add(index)
-        return len(failed)
 
     def has_embedding(self, exchange: Exchange) -> bool:
         """Whether the live model or the service's own word gave an exchange its embedding."""
