@@ -60,7 +60,7 @@ class Extractor:
         try:
             readings = self.read(exchange)
         except Exception:  # observations() meets it again, for whoever counts such
-            return bool(exchange.notes)
+            return bool((exchange.notes or {}).keys() - {"request_id"})
         return not any("embedding" in reading and not from_request(reading) for reading in readings)
 
     def observations(self, source: Source, exchange: Exchange) -> list[Observation]:

@@ -78,6 +78,7 @@ def test_an_address_may_point_at_named_features():
         ({"prediction": 1}, {"embedding": [1.0]}, False),
         ({"prediction": 1}, {"predicted_class": "a"}, True),
         ({}, {"predicted_class": "a"}, True),
+        ({}, {"request_id": "7"}, False),
         ({}, None, False),  # no observation, and nothing to embed for
     ],
 )
