@@ -44,11 +44,11 @@ CASES = {
 }
 
 
-def exchange(request: object, answer: object) -> Exchange:
+def exchange(request: object, response: object) -> Exchange:
     made = Exchange("POST", "/predict", b"", HEADERS, max_body_bytes=1 << 20, started=0.0)
     made.request_chunk(orjson.dumps(request))
     made.response_start(200, HEADERS)
-    made.response_chunk(orjson.dumps(answer))
+    made.response_chunk(orjson.dumps(response))
     made.finish(0.01)
     return made
 
@@ -66,8 +66,8 @@ def main() -> None:
 
     print("| exchange | JSON alone, us | read, us | read and cleaned, us |")
     print("|---|---:|---:|---:|")
-    for name, (request, answer) in CASES.items():
-        made = exchange(request, answer)
+    for name, (request, response) in CASES.items():
+        made = exchange(request, response)
         ways: tuple[Callable[[], object], ...] = (
             lambda made=made: (orjson.loads(made.request_body), orjson.loads(made.response_body)),
             lambda made=made: read(made),

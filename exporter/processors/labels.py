@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from exporter.decoders.values import class_name
 from exporter.observation import Label, LabelOutcome, Observation
 
 
@@ -94,7 +95,8 @@ class LabelJoiner:
         with self._lock:
             entry = self._entry((label.model, label.request_id))
             if entry.label is not None:
-                return ("duplicate" if entry.label == label.label else "conflict"), None
+                same = class_name(entry.label) == class_name(label.label)
+                return ("duplicate" if same else "conflict"), None
             entry.label = label.label
             pair = _pair(entry)
             return ("waiting" if pair is None else "joined"), pair

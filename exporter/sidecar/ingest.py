@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.decoders.registry import make_reader
+from exporter.decoders.values import class_name
 from exporter.errors import PayloadError
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
@@ -82,7 +83,7 @@ class Ingest(Processor):
 
     def _count(self, pair: LabelledPrediction | None) -> None:
         if pair is not None and pair.predicted_class is not None:
-            self._agreement["right" if pair.predicted_class == str(pair.label) else "wrong"].inc()
+            self._agreement["right" if pair.predicted_class == class_name(pair.label) else "wrong"].inc()
 
     def _embedding_length(self, _model: str) -> int | None:
         drift = self._runtime.pipeline.find(Drift)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from exporter.config import IngestConfig
-from exporter.decoders.registry import Reader, identified
+from exporter.decoders.base import Decoder, identified
 from exporter.decoders.values import Refuse, clean
 from exporter.errors import IngestError, PayloadError
 from exporter.http.exchange import Headers, header
@@ -92,7 +92,7 @@ class IngestApp:
         *,
         model: str,
         sink: IngestSink,
-        read: Reader,
+        read: Decoder,
         max_exchange_bytes: int = 1024 * 1024,
         token: str | None = None,
         embedding_length: Callable[[str], int | None] = lambda _: None,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from exporter.decoders.registry import decoded
+from exporter.decoders.base import decoded
 from exporter.errors import IngestError, PayloadError
 from exporter.http.exchange import Exchange, Headers, header
 from exporter.receivers.ingest.documents import MAX_ITEMS, MAX_MODEL_CHARACTERS, parse_body, parse_time

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from exporter.decoders.registry import decoded
+from exporter.decoders.base import decoded
 from exporter.decoders.values import MAX_CLASS_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, class_name
 from exporter.errors import IngestError, PayloadError
 from exporter.http.exchange import Headers
