@@ -126,12 +126,10 @@ def _found(document: dict[str, Any]) -> Any:
 def _split(table: dict[str, Any]) -> list[Any]:
     """A table as ``DataFrame.to_dict(orient="split")`` writes it."""
     names, rows = table.get("columns"), table.get("data")
-    if not isinstance(names, list) or not isinstance(rows, list):
+    if not isinstance(names, list) or not isinstance(rows, list) or not {str} >= set(map(type, names)):
         return []
     return [
-        dict(zip(map(str, names), row, strict=True))
-        if isinstance(row, list) and len(row) == len(names)
-        else None
+        dict(zip(names, row, strict=True)) if isinstance(row, list) and len(row) == len(names) else None
         for row in rows
     ]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+from typing import get_args
 
 import orjson
 import pytest
@@ -10,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import CaptureConfig
-from exporter.decoders.registry import make_reader
+from exporter.config.capture import Payload
+from exporter.decoders.registry import DECODERS, make_reader
 from exporter.errors import PayloadError
 from exporter.pipeline.extraction import Extractor
 from tests.decoders.conftest import exchange
 
-PRESETS = ("auto", "open-inference-v2", "kserve-v1", "torchserve", "openai", "headers")
 read_auto = make_reader(CaptureConfig())
+
+
+def test_every_decoder_can_be_configured():
+    assert {*get_args(Payload)} == {*DECODERS, "fields"}
 
 
 @pytest.mark.parametrize(
@@ -232,7 +237,7 @@ def check(preset, made) -> None:
         assert extractor.observations("hook", made)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DECODERS)
 @settings(max_examples=80, deadline=None)
 @given(response=RESPONSES, request=REQUESTS, headers=HEADERS, streamed=st.booleans())
 def test_any_document_gives_readings_or_a_payload_error(preset, response, request, headers, streamed):
@@ -243,7 +248,7 @@ def test_any_document_gives_readings_or_a_payload_error(preset, response, reques
     check(preset, made)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DECODERS)
 @settings(max_examples=40, deadline=None)
 @given(response=st.binary(max_size=200), request=st.binary(max_size=100), headers=HEADERS)
 def test_any_bytes_give_readings_or_a_payload_error(preset, response, request, headers):

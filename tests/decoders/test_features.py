@@ -94,6 +94,7 @@ def test_an_encoded_request_is_read_too():
         {"instances": ["one", "two"]},
         {"inputs": {"a": [1, 2], "b": [3]}},
         {"dataframe_split": {"columns": "a", "data": [[1], [2]]}},
+        {"dataframe_split": {"columns": ["a", [1]], "data": [[1, 2], [3, 4]]}},
         {"dataframe_split": 3},
         {"features": "red"},
         ["one"],
