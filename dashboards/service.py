@@ -90,7 +90,7 @@ def _latency(board: Board) -> None:
     board.add(
         lines([(mean, "Mean")], "ms", low=0),
         "$job average request duration (ms)",
-        "Mean time from request to the end of the answer.",
+        "Mean time from request to the end of the response.",
         w=12,
     )
     board.add(
@@ -174,9 +174,9 @@ def _traffic(board: Board) -> None:
     )
     sizes = [
         (f"sum(rate({name}_sum{{{HTTP}}}{RATE})) / (sum(rate({name}_count{{{HTTP}}}{RATE})) > 0)", legend)
-        for name, legend in (("http_request_size_bytes", "Request"), ("http_response_size_bytes", "Answer"))
+        for name, legend in (("http_request_size_bytes", "Request"), ("http_response_size_bytes", "Response"))
     ]
-    board.add(lines(sizes, "bytes", low=0), "Body size", "Mean size of request and answer bodies.", w=8)
+    board.add(lines(sizes, "bytes", low=0), "Body size", "Mean size of request and response bodies.", w=8)
 
 
 def _sidecar(board: Board) -> None:
