@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from exporter.cli.check_config import problems_at_start
 from exporter.config.loading import load_config
+from exporter.errors import ConfigError
 
 _OPTIONS = {
     ("sidecar", "upstream"): "--upstream",
@@ -39,6 +41,10 @@ def sidecar(
         if value is not None:
             overrides.setdefault(section, {})[key] = value
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loaded = load_config(config, overrides=overrides, option_names=_OPTIONS)
+    problems = list(problems_at_start(loaded))
+    if problems:
+        raise ConfigError("\n".join(problems))
     from exporter.sidecar.sidecar import run
 
-    run(load_config(config, overrides=overrides, option_names=_OPTIONS), config)
+    run(loaded, config)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from exporter.config.base import Section
 from exporter.config.schema import Config
@@ -70,9 +70,9 @@ def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
     for part in path:
-        section = _section(annotation)
-        if section is not None and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
+        owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
+        if owner is not None:
+            annotation = owner.model_fields[part].annotation
         elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
             annotation = _item(annotation)
         else:
@@ -82,7 +82,7 @@ def annotation_at(path: Path) -> Any:
 
 def section_at(path: Path) -> type[Section] | None:
     """The section at a path, or None where a single value stands."""
-    return _section(annotation_at(path))
+    return next((each for each in _sections(annotation_at(path)) if issubclass(each, Section)), None)
 
 
 def is_text(annotation: Any) -> bool:
@@ -124,7 +124,7 @@ def _rule(item: Any, path: Path) -> str:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"it must be a section; give it keys of its own, such as {', '.join(_known_keys(path))}"
     if kind == "path_type":
-        learn = section_at(path) is not None
+        learn = bool(_sections(annotation_at(path)))
         return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
     rule = _RULES.get(kind)
     return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
@@ -169,17 +169,16 @@ def _origin(path: Path, origins: Origins, *, within: bool) -> str | None:
 
 
 def _known_keys(path: Path) -> list[str]:
-    section = section_at(path)
-    return sorted(section.model_fields) if section is not None else []
+    return sorted({key for section in _sections(annotation_at(path)) for key in section.model_fields})
 
 
-def _section(annotation: Any) -> type[Section] | None:
-    """The section among the alternatives of a type; not one inside of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among the alternatives of a type; not those inside of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
     if getattr(annotation, "__origin__", None) is tuple:
-        return None
-    return next(filter(None, map(_section, get_args(annotation))), None)
+        return []
+    return [section for alternative in get_args(annotation) for section in _sections(alternative)]
 
 
 def _item(annotation: Any) -> Any:
