@@ -49,7 +49,10 @@ class ImageConfig(Section):
         "base64 text in a JSON request.",
     )
     resize: Whole | None = Field(
-        default=256, ge=1, le=8192, description="The shorter side becomes so many pixels; `null` leaves it."
+        default=256,
+        ge=1,
+        le=8192,
+        description="The shorter side becomes so many pixels; with `null`, only what is below `crop` grows.",
     )
     crop: Whole = Field(default=224, ge=1, le=8192, description="Side of the square cut out of the middle.")
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(

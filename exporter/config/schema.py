@@ -50,9 +50,11 @@ class SidecarConfig(Section):
     listen: Address = Field(
         default="0.0.0.0:8080", description="Where clients connect: `HOST:PORT` or `unix:/path`."
     )
-    connect_timeout: Duration = Field(default=5.0, description="For a connection to the upstream.")
+    connect_timeout: Duration = Field(
+        default=5.0, description="For resolving the upstream's name and connecting; a 502 or 504 then."
+    )
     first_byte_timeout: Duration = Field(
-        default=300.0, description="How long the upstream may take to begin its response."
+        default=300.0, description="How long the upstream may take to begin its response; a 504 then."
     )
     idle_timeout: Duration = Field(
         default=3600.0, description="A connection on which nothing moves for so long is closed."
@@ -99,7 +101,8 @@ class IngestConfig(Section):
     )
     retry_after: Duration = Field(default=1.0, description="What `Retry-After` says when the queue is full.")
     event_window: Duration = Field(
-        default=60.0, description="CloudEvents: how long a request waits for its response, and the reverse."
+        default=60.0,
+        description="CloudEvents: how long a request waits for its response, or a response for it.",
     )
     max_events: Whole = Field(default=10_000, ge=1, description="CloudEvents that wait for the other half.")
     max_event_bytes: Bytes = Field(
@@ -117,7 +120,8 @@ class LabelsConfig(Section):
     """How long and for how many predictions a late label is waited for."""
 
     window: Duration = Field(
-        default=86_400.0, description="How long a prediction waits for its label, and the reverse."
+        default=86_400.0,
+        description="How long a prediction waits for its label, and a label for its prediction.",
     )
     max_items: Whole = Field(
         default=100_000, ge=1, le=10_000_000, description="How many wait; the oldest then give way."
@@ -128,7 +132,9 @@ class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
     errors_per_second: Number = Field(
-        default=20.0, gt=0, description="Responses with status 5xx a second that raise an alert."
+        default=20.0,
+        gt=0,
+        description="Responses a second with a status of 400 or above; more raise an alert.",
     )
     min_confidence: Number = Field(
         default=0.75, gt=0, lt=1, description="An average confidence below it raises an alert."
@@ -144,10 +150,13 @@ class AlertsConfig(Section):
         default=0.5,
         gt=0,
         lt=1,
-        description="From which share of its threshold a rising statistic is told of.",
+        description="From which share of its threshold a rising statistic raises an alert.",
     )
     class_shift: Number = Field(
-        default=0.2, gt=0, lt=1, description="By how much a class's share may move from last week's."
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of predictions that may go to other classes than the day before.",
     )
     job: str | None = Field(
         default=None,

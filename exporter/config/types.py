@@ -44,6 +44,12 @@ class Rule(ValueError):
         self.value = value
 
 
+class Shown(str):
+    """What the documentation calls a type, beside its validators in ``Annotated``."""
+
+    __slots__ = ()
+
+
 def parse_duration(value: Any) -> Any:
     """Turn ``7d``, ``1h30m`` or ``500ms`` into seconds; numbers are seconds already."""
     if not isinstance(value, str):
@@ -196,29 +202,33 @@ Number = Annotated[float, BeforeValidator(_not_a_truth_value)]
 Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
 Duration = Annotated[
     float,
+    Shown("duration"),
     BeforeValidator(_not_a_truth_value),
     BeforeValidator(parse_duration),
     Field(gt=0),
     AfterValidator(_not_for_ever),
 ]
-Address = Annotated[str, BeforeValidator(_address)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
-CollectorUrl = Annotated[str, AfterValidator(_collector)]
-PathPattern = Annotated[str, AfterValidator(_path_pattern)]
-Bytes = Annotated[ByteSize, BeforeValidator(_not_a_truth_value), Field(gt=0)]
+Address = Annotated[str, Shown("address"), BeforeValidator(_address)]
+Upstream = Annotated[str, Shown("URL"), AfterValidator(_upstream)]
+CollectorUrl = Annotated[str, Shown("URL"), AfterValidator(_collector)]
+PathPattern = Annotated[str, Shown("path pattern"), AfterValidator(_path_pattern)]
+Bytes = Annotated[ByteSize, Shown("size"), BeforeValidator(_not_a_truth_value), Field(gt=0)]
 LabelText = Annotated[str, AfterValidator(_label)]
 Device = Annotated[
     str,
+    Shown("device"),
     AfterValidator(
         _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1")
     ),
 ]
 Digest = Annotated[
     str,
+    Shown("SHA-256"),
     AfterValidator(_matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it")),
 ]
 Link = Annotated[
     str,
+    Shown("URL"),
     AfterValidator(
         _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it")
     ),
