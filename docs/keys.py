@@ -22,8 +22,8 @@ _BOUNDS = {Ge: ("from", "ge"), Gt: ("above", "gt"), Le: ("to", "le"), Lt: ("and 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def keys() -> Iterator[tuple[str, FieldInfo, list[str]]]:
-    """Each key with its dotted path, its field, and the detectors that have it where not all do."""
+def keys() -> Iterator[tuple[str, list[FieldInfo], list[str]]]:
+    """Each key: its dotted path, its field in each section that has it, the detectors that do if not all."""
     yield from _keys("", [Config])
 
 
@@ -37,14 +37,15 @@ def sections(annotation: Any) -> list[type[BaseModel]]:
 def render() -> str:
     """The tables, one for each section."""
     groups: dict[str, list[str]] = {}
-    for path, field, owners in keys():
-        if not (sections(field.annotation) and not field.description):
-            section = path.rpartition(".")[0]
+    for path, fields, owners in keys():
+        field = fields[0]
+        if field.description or not sections(field.annotation):
             meaning = field.description or ""
             if owners:
                 meaning = f"`{'`, `'.join(owners)}` only: {meaning[0].lower()}{meaning[1:]}"
-            cells = (f"`{path}`", _type(field.annotation, field.metadata), _default(field), meaning)
-            groups.setdefault(section, []).append(f"| {' | '.join(cells)} |")
+            kinds = dict.fromkeys(_type(each.annotation, each.metadata) for each in fields)
+            cells = (f"`{path}`", ", ".join(kinds), _default(field), meaning)
+            groups.setdefault(path.rpartition(".")[0], []).append(f"| {' | '.join(cells)} |")
     docs = dict(_docs("", Config))
     parts = []
     for section, rows in groups.items():
@@ -63,19 +64,14 @@ def write(text: str) -> str:
     return f"{before}{BEGIN}\n{render()}\n{END}{after}"
 
 
-def _keys(prefix: str, models: list[type[BaseModel]]) -> Iterator[tuple[str, FieldInfo, list[str]]]:
-    seen: set[str] = set()
-    for model in models:
-        for name, field in model.model_fields.items():
-            if name in seen:
-                continue
-            seen.add(name)
-            having = [other for other in models if name in other.model_fields]
-            owners = [_kind(other) for other in having] if len(having) < len(models) else []
-            yield f"{prefix}{name}", field, owners
-            inner = sections(field.annotation)
-            if inner:
-                yield from _keys(f"{prefix}{name}{_item(field.annotation)}.", inner)
+def _keys(prefix: str, models: list[type[BaseModel]]) -> Iterator[tuple[str, list[FieldInfo], list[str]]]:
+    for name in dict.fromkeys(name for model in models for name in model.model_fields):
+        having = [model for model in models if name in model.model_fields]
+        fields = [model.model_fields[name] for model in having]
+        yield f"{prefix}{name}", fields, [_kind(each) for each in having] if having != models else []
+        inner = sections(fields[0].annotation)
+        if inner:
+            yield from _keys(f"{prefix}{name}{_item(fields[0].annotation)}.", inner)
 
 
 def _docs(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
@@ -111,12 +107,16 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if sections(annotation):
         return "section"
     bounds = [
-        f"{word} {getattr(mark, attribute):,}"
+        f"{word} {_number(getattr(mark, attribute))}"
         for mark in metadata
         for kind, (word, attribute) in _BOUNDS.items()
         if isinstance(mark, kind)
     ]
     return " ".join([shown or _NAMES[annotation], *(bounds if shown is None else [])])
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,16 +1,13 @@
 """YAML to a tree of plain values and the line of each: nothing else comes out, but for :class:`ConfigError`.
 
-Values are text, numbers, truth values, None, lists and mappings with text for keys. The tree is built from
-the parser's events, without recursion and without PyYAML's constructors, so that depth, size and types
-have one bound and one place. A date is text: no key takes one.
+Values are text, numbers, truth values, None, lists and mappings with text for keys. A date is text: no
+key takes one.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,20 +21,11 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_DEPTH = 50
 MAX_VALUES = 20_000
 _MAX_NUMBER_CHARACTERS = 64
+_TOO_MANY = f"with aliases written out it holds more than {MAX_VALUES} values; no configuration does"
 _TAG = "tag:yaml.org,2002:"
-_NO_KEY, _MERGE = object(), object()
-_CONSTRUCTOR = yaml.constructor.SafeConstructor()
-_SCALARS: dict[str, Callable[[yaml.ScalarNode], Any]] = {
-    "null": lambda _: None,
-    "bool": _CONSTRUCTOR.construct_yaml_bool,
-    "int": _CONSTRUCTOR.construct_yaml_int,
-    "float": _CONSTRUCTOR.construct_yaml_float,
-}
-
-
 _RESOLVERS = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
-    for first, resolvers in yaml.resolver.Resolver.yaml_implicit_resolvers.items()
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
@@ -88,12 +76,11 @@ def read_text(text: str, source: str) -> Tree:
     ConfigError
         If it is not valid, or deeper or larger than any configuration is.
     """
-    builder = _Builder()
-    parser: Any = None  # PyYAML has no types of its own for events
+    loader = None
     try:
-        parser = _Parser(text)
-        while parser.check_event():
-            builder.take(parser.get_event(), parser)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        data = None if node is None else loader.plain(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = str(error.problem)
@@ -105,8 +92,8 @@ def read_text(text: str, source: str) -> Tree:
         raise ConfigError(f"{source}, line {line}: not valid YAML: {problem}; remove it") from None
     except Exception as error:  # the scanner lets others out as well, such as for "\UFFFFFFFF"
         problem = "an escape or a directive there means nothing"
-        raise ConfigError(f"{_at(source, parser)}: not valid YAML: {problem}; correct it") from error
-    return Tree(builder.data, builder.lines)
+        raise ConfigError(f"{_at(source, loader)}: not valid YAML: {problem}; correct it") from error
+    return Tree(data, loader.lines)
 
 
 def _at(source: str, place: Any) -> str:
@@ -129,160 +116,90 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-class _Parser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.resolver.Resolver):
-    """Events, and the types that plain text stands for."""
+class _Loader(yaml.SafeLoader):
+    """Nodes within bounds, and the plain values that they stand for."""
 
     def __init__(self, text: str) -> None:
-        yaml.reader.Reader.__init__(self, text)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-        yaml.resolver.Resolver.__init__(self)
+        super().__init__(text)
         self.yaml_implicit_resolvers = _RESOLVERS
-
-
-class _Value(NamedTuple):
-    data: Any
-    # With everything in it, and as often as an alias repeats it.
-    size: int
-
-
-@dataclass(slots=True)
-class _Open:
-    """A list or a mapping whose end has not come yet."""
-
-    data: Any
-    path: KeyPath
-    anchor: str | None
-    key: Any = _NO_KEY
-    size: int = 1
-    merged: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _Builder:
-    def __init__(self) -> None:
-        self.data: Any = None
         self.lines: dict[KeyPath, int] = {}
-        self._open: list[_Open] = []
-        self._anchors: dict[str, _Value] = {}
-        self._documents = 0
+        self._depth = self._nodes = self._values = 0
 
-    def take(self, event: Any, parser: Any) -> None:
-        if isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                raise _problem("a second document begins here; keep one", event)
-        elif isinstance(event, yaml.ScalarEvent):
-            value = _scalar(event, parser)
-            self._put(_Value(value, 1), event, event.anchor)
-        elif isinstance(event, yaml.AliasEvent):
-            anchored = self._anchors.get(str(event.anchor))
-            if anchored is None:
-                raise _problem(f"there is no anchor {event.anchor} before this alias", event)
-            self._put(anchored, event, None)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self._begin(event)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            self._end(event)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, if it is not too deep and not one too many."""
+        self._nodes += 1
+        self._depth += 1
+        events: Any = self  # PyYAML's own types leave them out
+        if self._depth > MAX_DEPTH:
+            raise _problem(f"it is nested deeper than {MAX_DEPTH} levels; no setting is", events.peek_event())
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes as well
+            raise _problem(_TOO_MANY, events.peek_event())
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
-    def _begin(self, event: Any) -> None:
-        top = self._open[-1] if self._open else None
-        if top is not None and isinstance(top.data, dict) and top.key is _NO_KEY:
-            raise _problem(
-                "a list or section stands where a key has to be; "
-                "render the template if it is one, or put the text in quotes",
-                event,
-            )
-        if len(self._open) >= MAX_DEPTH:
-            raise _problem(f"it is nested deeper than {MAX_DEPTH} levels; no setting is", event)
-        is_list = isinstance(event, yaml.SequenceStartEvent)
-        if event.tag not in (None, "!", f"{_TAG}seq" if is_list else f"{_TAG}map"):
-            raise _problem(f"the tag {event.tag} means nothing here; leave it out", event)
-        self._open.append(_Open([] if is_list else {}, self._place(event), event.anchor))
+    def plain(self, node: yaml.Node, path: KeyPath) -> Any:
+        """What a node stands for; an alias is followed as often as it stands."""
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _problem(_TOO_MANY, node)
+        if len(path) >= MAX_DEPTH:
+            raise _problem("an alias repeats what it stands in; write it out", node)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in (f"{_TAG}seq", f"{_TAG}map"):
+            raise _problem(f"the tag {node.tag} means nothing here; leave it out", node)
+        if isinstance(node, yaml.MappingNode):
+            return self._section(node, path)
+        return [self._at(item, item, (*path, index)) for index, item in enumerate(node.value)]
 
-    def _end(self, event: Any) -> None:
-        done = self._open.pop()
-        for section in done.merged:
-            done.data.update({key: section[key] for key in section if key not in done.data})
-        self._put(_Value(done.data, done.size), event, done.anchor, placed=True)
+    def _section(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        section: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _problem(
+                    "a list or section stands where a key has to be; "
+                    "render the template if it is one, or put the text in quotes",
+                    key_node,
+                )
+            if key_node.tag == f"{_TAG}merge":
+                for other in self._merged(value_node, path):
+                    merged = {**other, **merged}
+                continue
+            key = self._scalar(key_node)
+            if not isinstance(key, str):
+                raise _problem(f"the key {key_node.value} is not text; put it in quotes", key_node)
+            if key in section:
+                raise _problem(f"the key {key} is given twice in one section", key_node)
+            section[key] = self._at(key_node, value_node, (*path, key))
+        return {**merged, **section}
 
-    def _put(self, value: _Value, event: Any, anchor: str | None, *, placed: bool = False) -> None:
-        if anchor is not None:
-            self._anchors[anchor] = value
-        top = self._open[-1] if self._open else None
-        is_key = top is not None and isinstance(top.data, dict) and top.key is _NO_KEY
-        data = "<<" if value.data is _MERGE and not is_key else value.data
-        if top is None:
-            self.data = data
-            return
-        top.size += value.size
-        if top.size > MAX_VALUES:
-            raise _problem(
-                f"with aliases written out it holds more than {MAX_VALUES} values; no configuration does",
-                event,
-            )
-        if isinstance(top.data, list):
-            if not placed:
-                self._place(event)
-            top.data.append(data)
-        elif is_key:
-            top.key = self._key(top, data, event)
-        else:
-            if top.key is _MERGE:
-                top.merged += _sections(data, event)
-            else:
-                top.data[top.key] = data
-            top.key = _NO_KEY
+    def _merged(self, node: yaml.Node, path: KeyPath) -> list[dict[str, Any]]:
+        """What a merge key (``<<``) takes in, the first to win first."""
+        value = self.plain(node, (*path, "<<"))
+        sections = value if isinstance(value, list) else [value]
+        if not all(isinstance(section, dict) for section in sections):
+            raise _problem("<< takes a section or a list of them", node)
+        return sections
 
-    def _key(self, top: _Open, key: Any, event: Any) -> Any:
-        if key is _MERGE:
-            return key
-        if not isinstance(key, str):
-            shown = getattr(event, "value", key)
-            raise _problem(f"the key {shown} is not text; put it in quotes", event)
-        if key in top.data:
-            raise _problem(f"the key {key} is given twice in one section", event)
-        path = (*top.path, key)
-        self.lines[path] = event.start_mark.line + 1
-        return key
+    def _at(self, place: yaml.Node, node: yaml.Node, path: KeyPath) -> Any:
+        self.lines[path] = place.start_mark.line + 1
+        return self.plain(node, path)
 
-    def _place(self, event: Any) -> KeyPath:
-        """The path of the value that begins; an item's line is noted, a key's is known from the key."""
-        if not self._open:
-            return ()
-        top = self._open[-1]
-        if isinstance(top.data, dict):
-            return (*top.path, top.key)
-        path = (*top.path, len(top.data))
-        self.lines[path] = event.start_mark.line + 1
-        return path
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        if kind in ("str", "merge"):
+            return node.value
+        if kind not in ("null", "bool", "int", "float"):
+            raise _problem(f"the tag {node.tag} means nothing here; leave it out", node)
+        if len(node.value) > _MAX_NUMBER_CHARACTERS:
+            raise _problem(f"a number of {len(node.value)} characters; no setting takes one", node)
+        try:
+            return self.construct_object(node)
+        except (ValueError, LookupError):
+            raise _problem(f"what follows the tag {kind} is none; leave the tag out", node) from None
 
 
-def _scalar(event: Any, parser: Any) -> Any:
-    tag = event.tag
-    if tag is None or tag == "!":
-        tag = parser.resolve(yaml.ScalarNode, event.value, event.implicit)
-    name = tag.removeprefix(_TAG)
-    if name == "merge":
-        return _MERGE
-    if name == "str":
-        return event.value
-    if name not in _SCALARS:
-        raise _problem(f"the tag {tag} means nothing here; leave it out", event)
-    if len(event.value) > _MAX_NUMBER_CHARACTERS:
-        raise _problem(f"a number of {len(event.value)} characters; no setting takes one", event)
-    try:
-        return _SCALARS[name](yaml.ScalarNode(tag, event.value))
-    except (ValueError, LookupError):
-        raise _problem(f"what follows the tag {name} is none; leave the tag out", event) from None
-
-
-def _sections(value: Any, event: Any) -> list[dict[str, Any]]:
-    """What a merge key (``<<``) takes in, the first to win first."""
-    sections = value if isinstance(value, list) else [value]
-    if not all(isinstance(section, dict) for section in sections):
-        raise _problem("<< takes a section or a list of them", event)
-    return sections
-
-
-def _problem(problem: str, event: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+def _problem(problem: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)

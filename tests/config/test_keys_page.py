@@ -22,7 +22,8 @@ def test_the_tables_agree_with_the_models():
 def test_every_key_says_what_it_means():
     silent = [
         path
-        for path, field, _ in KEYS["keys"]()
+        for path, fields, _ in KEYS["keys"]()
+        for field in fields
         if not field.description and not KEYS["sections"](field.annotation)
     ]
     assert not silent
@@ -30,13 +31,13 @@ def test_every_key_says_what_it_means():
 
 def test_every_key_that_is_no_section_stands_in_the_tables():
     text = PAGE.read_text(encoding="utf-8").partition(KEYS["BEGIN"])[2]
-    for path, field, _ in KEYS["keys"]():
-        if field.description:
+    for path, fields, _ in KEYS["keys"]():
+        if fields[0].description:
             assert text.count(f"\n| `{path}` |") == 1, path
 
 
 def test_the_defaults_in_the_tables_can_be_written_as_they_stand(tmp_path: Path):
-    for path, field, _ in KEYS["keys"]():
+    for path, (field, *_), _ in KEYS["keys"]():
         default = KEYS["_default"](field).strip("`")
         section, _, key = path.rpartition(".")
         is_section = KEYS["sections"](field.annotation) and not field.description
