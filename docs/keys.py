@@ -38,7 +38,7 @@ def render() -> str:
     """The tables, one for each section."""
     groups: dict[str, list[str]] = {}
     for path, fields, owners in keys():
-        field = fields[0]
+        field = next((each for each in fields if each.description), fields[0])
         if field.description or not sections(field.annotation):
             meaning = field.description or ""
             if owners:
