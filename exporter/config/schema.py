@@ -75,7 +75,7 @@ class AdminConfig(Section):
         default=None,
         min_length=8,
         repr=False,
-        description="Bearer token that the ingest API asks for; none by default.",
+        description="Bearer token that is asked for; none by default.",
     )
 
 
