@@ -21,7 +21,7 @@ _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
 _ADDRESS = re.compile(r"upstream|listen|url|collector")
 # Greedy up to the last @: a password may hold a /, a quote or another @.
 _USER_INFO = re.compile(r"(?<=//)\S*@")
-_USER_INFO_IN_ADDRESS = re.compile(r"(?<=')((?:https?://)?)\S*@")
+_USER_INFO_IN_ADDRESS = re.compile(r"(?<=['\"])((?:https?://)?)\S*@")
 _SHOWN_CHARACTERS = 80
 
 _WHOLE = "it must be a whole number; write one such as 50"

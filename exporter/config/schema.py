@@ -80,7 +80,7 @@ class AdminConfig(Section):
 
 
 class CollectorConfig(Section):
-    """Where observations are sent: to the ingest API of a sidecar, in place of detectors here."""
+    """Where observations are sent: the ingest API of a sidecar. A plain text stands for the `url` alone."""
 
     plain_key: ClassVar[str | None] = "url"
 

@@ -290,8 +290,8 @@ def test_no_message_shows_the_password_in_an_address(text: str):
             with contextlib.suppress(ConfigError):
                 load_config({section: {name: url} if name else url}, environment={})
                 continue
-            assert password not in mistake({section: {name: url} if name else url})
-            assert "ter2" not in mistake({section: {name: url} if name else url})
+            message = mistake({section: {name: url} if name else url})
+            assert not any(part in message for part in (password, "someone", "hun", "ter2"))
 
 
 def test_a_whole_and_a_part_of_it_cannot_both_be_set():
