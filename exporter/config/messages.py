@@ -21,6 +21,7 @@ _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
 _ADDRESS = re.compile(r"upstream|listen|url|collector")
 # Greedy up to the last @: a password may hold a /, a quote or another @.
 _USER_INFO = re.compile(r"(?<=//)\S*@")
+_NAMES_A_KEY = ("extra_forbidden", "invalid_key")
 _USER_INFO_IN_ADDRESS = re.compile(r"(?<=['\"])((?:https?://)?)\S*@")
 _SHOWN_CHARACTERS = 80
 
@@ -92,7 +93,13 @@ def is_text(annotation: Any) -> bool:
 
 
 def _explain(item: Any, origins: Origins) -> str:
-    path: Path = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("<")))
+    place = item["loc"]
+    path: Path = tuple(
+        part
+        for number, part in enumerate(place, 1)
+        # An alternative's tag, such as <path>; the last part of an unknown key is the user's own.
+        if not str(part).startswith("<") or (number == len(place) and item["type"] in _NAMES_A_KEY)
+    )
     value = item.get("input")
     broken = item.get("ctx", {}).get("error")
     if item["type"] == "invalid_key":

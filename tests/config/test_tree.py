@@ -101,6 +101,8 @@ def test_any_text_gives_a_tree_or_a_configuration_error(text: str):
 )
 @example(b"\xff\xfe")
 @example(b"\xef\xbb\xbfmodel: a")
+@example(b"<learn>: 1")
+@example(b"drift: [{<path>: 1}]")
 def test_any_file_gives_a_configuration_or_a_configuration_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ):
