@@ -87,8 +87,8 @@ def section_at(path: Path) -> type[Section] | None:
 
 def is_text(annotation: Any) -> bool:
     """Whether a setting is text, or nothing."""
-    alternatives = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
-    return all(kind is str or str in get_args(kind)[:1] for kind in alternatives)
+    alternatives = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
+    return all(each is str or str in get_args(each)[:1] for each in alternatives)
 
 
 def _explain(item: Any, origins: Origins) -> str:
