@@ -66,6 +66,18 @@ def key_text(path: Path) -> str:
     return text
 
 
+def key_path(text: str) -> Path:
+    """The path that :func:`key_text` wrote."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
+
+
+def placed(line: str, origins: Origins) -> str:
+    """A message that begins with a key, and where that was set."""
+    key, separator, rest = line.partition(": ")
+    origin = _origin(key_path(key), origins, within=False)
+    return f"{key} ({origin}){separator}{rest}" if origin else line
+
+
 def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
@@ -101,7 +113,7 @@ def _explain(item: Any, origins: Origins) -> str:
     if isinstance(broken, Rule):
         key = f"{key}.{broken.key}" if path else broken.key
         value = _given(value, broken)
-        path = (*path, *(int(p) if p.isdecimal() else p for p in re.findall(r"\w+", broken.key)))
+        path = (*path, *key_path(broken.key))
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
     where = f"{key} ({origin})" if origin else key
