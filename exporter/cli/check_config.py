@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exporter.config import Config
-from exporter.config.loading import load_config
+from exporter.config.loading import load_with_origins
+from exporter.config.messages import Origins, placed
 from exporter.errors import ConfigError, InferenceExporterError
 
 
@@ -23,13 +24,19 @@ def check_config(
 
     What `sidecar`, a hook, `rules` or `dashboards` would refuse is refused here.
     """
-    loaded = load_config(config)
+    loaded, origins = load_with_origins(config)
     problems = [*problems_at_start(loaded), *_problems_of_rules(loaded)]
     if files:
         problems += _problems_of_files(loaded)
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems, origins)
     typer.echo(f"{config}: ok, model {loaded.model}, {len(loaded.drift)} detector(s)")
+
+
+def refuse(problems: Iterable[str], origins: Origins) -> None:
+    """Raise a :class:`ConfigError` of one line for each problem, if there are any."""
+    lines = [placed(problem, origins) for problem in problems]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def problems_at_start(config: Config) -> Iterator[str]:

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from exporter.cli.check_config import problems_at_start
-from exporter.config.loading import load_config
-from exporter.errors import ConfigError
+from exporter.cli.check_config import problems_at_start, refuse
+from exporter.config.loading import load_with_origins
 
 _OPTIONS = {
     ("sidecar", "upstream"): "--upstream",
@@ -41,10 +40,8 @@ def sidecar(
         if value is not None:
             overrides.setdefault(section, {})[key] = value
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    loaded = load_config(config, overrides=overrides, option_names=_OPTIONS)
-    problems = list(problems_at_start(loaded))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    loaded, origins = load_with_origins(config, overrides=overrides, option_names=_OPTIONS)
+    refuse(problems_at_start(loaded), origins)
     from exporter.sidecar.sidecar import run
 
     run(loaded, config)

@@ -27,7 +27,6 @@ def load_config(
     *,
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    option_names: Mapping[KeyPath, str] | None = None,
 ) -> Config:
     """Read the configuration from a YAML file (or a mapping) and the environment.
 
@@ -39,14 +38,26 @@ def load_config(
         Variables to read instead of the process's own.
     overrides
         Keys that win over both.
-    option_names
-        What messages call an override, by the path of its key: ``("sidecar", "listen")`` is ``--listen``.
 
     Raises
     ------
     ConfigError
-        With one line for each mistake: key, where it was set (line of the file, variable or option),
-        value received, rule and fix.
+        With one line for each mistake: key, where it was set (line of the file or variable), value
+        received, rule and fix.
+    """
+    return load_with_origins(source, environment=environment, overrides=overrides)[0]
+
+
+def load_with_origins(
+    source: str | Path | Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    option_names: Mapping[KeyPath, str] | None = None,
+) -> tuple[Config, Origins]:
+    """As :func:`load_config`, with where each value was set.
+
+    ``option_names`` says what an override is called: ``("sidecar", "listen")`` is ``--listen``.
     """
     origins: Origins = {}
     if source is None:
@@ -60,7 +71,7 @@ def load_config(
     data = _merge(data, tree, (), origins, variables)
     data = _merge(data, dict(overrides or {}), (), origins, dict(option_names or {}))
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data), origins
     except ValidationError as error:
         raise ConfigError(explain(error, origins)) from None
 

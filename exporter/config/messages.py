@@ -67,6 +67,18 @@ def key_text(path: Path) -> str:
     return text
 
 
+def key_path(text: str) -> Path:
+    """The path that :func:`key_text` wrote."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
+
+
+def placed(line: str, origins: Origins) -> str:
+    """A message that begins with a key, and where that was set."""
+    key, separator, rest = line.partition(": ")
+    origin = _origin(key_path(key), origins, within=False)
+    return f"{key} ({origin}){separator}{rest}" if origin else line
+
+
 def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
@@ -88,8 +100,8 @@ def section_at(path: Path) -> type[Section] | None:
 
 def is_text(annotation: Any) -> bool:
     """Whether a setting is text, or nothing."""
-    alternatives = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
-    return all(kind is str or str in get_args(kind)[:1] for kind in alternatives)
+    alternatives = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
+    return all(each is str or str in get_args(each)[:1] for each in alternatives)
 
 
 def _explain(item: Any, origins: Origins) -> str:
@@ -108,7 +120,7 @@ def _explain(item: Any, origins: Origins) -> str:
     if isinstance(broken, Rule):
         key = f"{key}.{broken.key}" if path else broken.key
         value = _given(value, broken)
-        path = (*path, *(int(p) if p.isdecimal() else p for p in re.findall(r"\w+", broken.key)))
+        path = (*path, *key_path(broken.key))
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
     where = f"{key} ({origin})" if origin else key

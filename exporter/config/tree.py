@@ -188,17 +188,17 @@ class _Loader(yaml.SafeLoader):
         return self.plain(node, path)
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
-        kind = node.tag.removeprefix(_TAG)
-        if kind in ("str", "merge"):
+        name = node.tag.removeprefix(_TAG)
+        if name in ("str", "merge"):
             return node.value
-        if kind not in ("null", "bool", "int", "float"):
+        if name not in ("null", "bool", "int", "float"):
             raise _problem(f"the tag {node.tag} means nothing here; leave it out", node)
         if len(node.value) > _MAX_NUMBER_CHARACTERS:
             raise _problem(f"a number of {len(node.value)} characters; no setting takes one", node)
         try:
             return self.construct_object(node)
         except (ValueError, LookupError):
-            raise _problem(f"what follows the tag {kind} is none; leave the tag out", node) from None
+            raise _problem(f"what follows the tag {name} is none; leave the tag out", node) from None
 
 
 def _problem(problem: str, place: Any) -> yaml.MarkedYAMLError:

@@ -49,7 +49,8 @@ def test_what_a_later_command_refuses_is_refused(check, text: str, key: str, mon
     code, _, lines = check(text)
     assert code == 2
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: {key}: ")
+    place = "" if key == "admin.listen" else " (line 1)"  # the default is at fault
+    assert lines[0].startswith(f"error: {key}{place}: ")
 
 
 def test_all_mistakes_are_told_at_once(check):
@@ -87,4 +88,4 @@ def test_the_sidecar_refuses_what_it_could_not_keep(run, tmp_path: Path):
     path.write_text("sidecar: {upstream: 'http://127.0.0.1:1'}\ndrift: [{checkpoint: nowhere/kept.npz}]\n")
     code, _, err = run("sidecar", "--config", path)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("error: drift[0].checkpoint: 'nowhere/kept.npz' is not valid: ")
+    assert err.startswith("error: drift[0].checkpoint (line 2): 'nowhere/kept.npz' is not valid: ")

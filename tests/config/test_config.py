@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import AdminConfig, CollectorConfig, Config, DriftConfig, SampleConfig
-from exporter.config.loading import load_config
+from exporter.config.loading import load_config, load_with_origins
 from exporter.config.types import parse_duration
 from exporter.errors import ConfigError
 from exporter.receivers.proxy.address import Address
@@ -224,7 +224,7 @@ def test_a_mistake_names_the_place_that_won(tmp_path: Path):
     path = tmp_path / "c.yaml"
     path.write_text("queue:\n  max_items: 0\n  max_batch: 0\n  max_bytes: 0\n")
     with pytest.raises(ConfigError) as caught:
-        load_config(
+        load_with_origins(
             path,
             environment={P + "QUEUE": "{max_items: 0}", P + "QUEUE__MAX_BYTES": "0"},
             overrides={"queue": {"max_bytes": 0}},
