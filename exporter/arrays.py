@@ -1,5 +1,6 @@
 """Where arrays live: NumPy in main memory, or torch on one of its devices.
 
+No other file takes an array from one to the other.
 Devices are named as in :meth:`OnlineMMD.fit`: ``"cpu"`` is NumPy, anything else torch, with
 ``"torch:cpu"`` for torch in main memory.
 """
@@ -70,14 +71,24 @@ def place(batch: Any, device: str) -> Any:
             batch = torch.as_tensor(np.asarray(batch))
     except (TypeError, ValueError) as error:
         raise InvalidEmbedding(f"embedding: {error}; give real numbers of equal length") from error
-    return batch.detach().to(device.removeprefix("torch:"))
+    return detached(batch).to(device.removeprefix("torch:"))
 
 
 def on_host(array: Any) -> NDArray[Any]:
-    """Any array as a NumPy array; torch's narrow floats, which NumPy lacks, become float64."""
+    """Any array as a NumPy array, without a copy where possible.
+
+    Torch's narrow floats, of which NumPy lacks one, become float32.
+    """
+    if type(array) is np.ndarray:
+        return array
     if not is_torch_array(array):
         return np.asarray(array)
-    array = array.detach().cpu()
+    array = detached(array).cpu()
     if array.is_floating_point() and array.element_size() < 4:
-        array = array.double()
+        array = array.float()
     return np.asarray(array.numpy())
+
+
+def detached(tensor: Any) -> Any:
+    """A torch tensor without the graph that made it, on its own device; it shares the tensor's memory."""
+    return tensor.detach()

@@ -1,7 +1,8 @@
 """The kinds of model that can embed: ONNX, TorchScript, and torchvision's architectures.
 
-None of them runs code out of a file: ONNX and TorchScript have their own closed formats, and weights
-are read with ``weights_only`` (or as safetensors), which refuses any other pickled object.
+None of them runs Python code out of a file. ONNX is a graph of known operators, and weights are read with
+``weights_only`` (or as safetensors), which refuses any other pickled object. A TorchScript file is a program,
+in a language of its own that torch interprets: take one only from whom you would take code.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.arrays import on_host
 from exporter.config import EmbedderConfig
 from exporter.errors import ConfigError
 
@@ -83,7 +85,7 @@ def load_torchscript(config: EmbedderConfig) -> Run:
             output = module(torch.from_numpy(batch).to(device))
         if not isinstance(output, torch.Tensor):
             raise TypeError(f"the output is a {type(output).__name__}, not a tensor")
-        return output.float().cpu().numpy()
+        return on_host(output.float())
 
     return run
 
@@ -133,7 +135,7 @@ def load_torchvision(config: EmbedderConfig) -> Run:
             model(torch.from_numpy(batch).to(device))
         output = captured[-1]
         captured.clear()
-        return output.float().cpu().numpy()
+        return on_host(output.float())
 
     return run
 
