@@ -67,9 +67,9 @@ def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
     for part in path:
-        section = _section(annotation)
-        if section is not None and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
+        owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
+        if owner is not None:
+            annotation = owner.model_fields[part].annotation
         elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
             annotation = _item(annotation)
         else:
@@ -117,7 +117,7 @@ def _rule(item: Any, path: Path) -> str:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"it must be a section; give it keys of its own, such as {', '.join(_known_keys(path))}"
     if kind == "path_type":
-        learn = _section(annotation_at(path)) is not None
+        learn = bool(_sections(annotation_at(path)))
         return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
     rule = _RULES.get(kind)
     return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
@@ -156,17 +156,16 @@ def _covers(set_at: Path, path: Path) -> bool:
 
 
 def _known_keys(path: Path) -> list[str]:
-    section = _section(annotation_at(path))
-    return sorted(section.model_fields) if section is not None else []
+    return sorted({key for section in _sections(annotation_at(path)) for key in section.model_fields})
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section among the alternatives of a type; not one inside of a list."""
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among the alternatives of a type; not those inside of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        return [annotation]
     if getattr(annotation, "__origin__", None) is tuple:
-        return None
-    return next(filter(None, map(_section, get_args(annotation))), None)
+        return []
+    return [section for alternative in get_args(annotation) for section in _sections(alternative)]
 
 
 def _item(annotation: Any) -> Any:

@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
 from exporter.config.capture import CaptureConfig
-from exporter.config.drift import DriftConfig
+from exporter.config.drift import DetectorEntry
 from exporter.config.types import (
     Address,
     Bytes,
@@ -88,7 +88,7 @@ class Config(Section):
 
     model: LabelText = Field(default="model", min_length=1, max_length=128)
     capture: CaptureConfig = CaptureConfig()
-    drift: tuple[DriftConfig, ...] = ()
+    drift: tuple[DetectorEntry, ...] = ()
     collector: str | None = None
     isolation: Literal["auto", "process", "thread"] = "auto"
     queue: QueueConfig = QueueConfig()

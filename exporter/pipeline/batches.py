@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from exporter.config import Config, DriftConfig
+from exporter.config import Config, DetectorConfig
 from exporter.drift.sampling import RateSampler
 from exporter.drift.watch import DriftWatch
 from exporter.errors import PayloadError
@@ -185,7 +185,7 @@ class Pipeline:
             self._give_way()
             self._detect(outcomes, pending, sampled_out)
 
-    def _new_watch(self, entry: DriftConfig) -> DriftWatch:
+    def _new_watch(self, entry: DetectorConfig) -> DriftWatch:
         return DriftWatch(
             self.model,
             entry,
