@@ -28,13 +28,17 @@ _SHORTEST_RUN = 10.0
 class LearnConfig(Section):
     """Learn the reference from the first embeddings of the stream."""
 
-    learn: Whole = Field(ge=40, le=100_000)
+    learn: Whole = Field(
+        ge=40, le=100_000, description="Embeddings to learn from: four times the longest window at least."
+    )
 
 
 class SampleConfig(Section):
     """Thin the stream in time before it is tested."""
 
-    max_per_second: Number = Field(gt=0)
+    max_per_second: Number = Field(
+        gt=0, description="Tests a second at most; what comes beyond is counted as sampled out."
+    )
 
 
 Reference = Annotated[
@@ -48,17 +52,27 @@ Window = Annotated[
 
 
 class DetectorConfig(Section):
-    """What the entries of all detectors have in common: name, reference, windows, sampling, checkpoint."""
+    """One detector: what is normal, and how often it is asked. Each kind has keys of its own besides."""
 
     detector: str
-    name: LabelText = Field(default="", max_length=64)
+    name: LabelText = Field(
+        default="", max_length=64, description="Value of the `detector` label; that of `detector` by default."
+    )
     reference: Reference
-    window: Window = 50
+    window: Window = Field(
+        default=50, description="Observations in a test: one length, or several calibrated together."
+    )
     sample: SampleConfig | None = None
-    device: Device = "auto"
-    seed: Whole | None = Field(default=None, ge=0)
-    checkpoint: Path | None = None
-    checkpoint_interval: Duration = 60.0
+    device: Device = Field(
+        default="auto", description="Where it computes: `auto`, `cpu`, `cuda` or `cuda:N`."
+    )
+    seed: Whole | None = Field(default=None, ge=0, description="Makes the calibration repeatable.")
+    checkpoint: Path | None = Field(
+        default=None,
+        description="File that keeps the running detector, so that a restart goes on from there; "
+        "one for each process.",
+    )
+    checkpoint_interval: Duration = Field(default=60.0, description="Least time between two writes of it.")
 
     @model_validator(mode="after")
     def _windows_are_lengths(self) -> DetectorConfig:
@@ -108,11 +122,25 @@ class DetectorConfig(Section):
 class MMDConfig(DetectorConfig):
     """The online MMD test: its windows, and how often it may raise a false alarm."""
 
-    detector: Literal["mmd"] = "mmd"
-    reference: Reference = LearnConfig(learn=1000)
-    expected_run_length: Number | None = Field(default=None, ge=_SHORTEST_RUN)
-    false_alarm_interval: Duration | None = None
-    bandwidth: Number | None = Field(default=None, gt=0)
+    detector: Literal["mmd"] = Field(
+        default="mmd", description="`mmd` is our own; `alibi` is one that alibi-detect saved."
+    )
+    reference: Reference = Field(
+        default=LearnConfig(learn=1000),
+        description="What is normal: `.npz`, `.npy`, `.csv` or `.parquet`, the output of `fit`, what "
+        "alibi-detect saved, or `{learn: N}`.",
+    )
+    expected_run_length: Number | None = Field(
+        default=None,
+        ge=_SHORTEST_RUN,
+        description="Mean number of tests between false alarms; by default what `fit` was told, or 10,000.",
+    )
+    false_alarm_interval: Duration | None = Field(
+        default=None, description="The same in time; needs `sample.max_per_second`."
+    )
+    bandwidth: Number | None = Field(
+        default=None, gt=0, description="Sigma of the kernel; by default from the median distance."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_how_often(self) -> MMDConfig:
@@ -197,8 +225,12 @@ class AlibiConfig(DetectorConfig):
 
     detector: Literal["alibi"]
     reference: Path
-    trust_pickles: bool = False
-    sha256: Digest | None = None
+    trust_pickles: bool = Field(
+        default=False, description="Whether a pinned directory may be unpickled, which can run code."
+    )
+    sha256: Digest | None = Field(
+        default=None, description="Digest of the directory, as `inference-exporter digest` prints it."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -267,3 +299,4 @@ DetectorEntry = Annotated[
 """An entry of ``drift``, told apart by its ``detector``."""
 
 DriftConfig = MMDConfig
+"""The former name of the settings of ``mmd``, from when they were those of all detectors."""
