@@ -1,4 +1,4 @@
-"""The section ``drift``: one entry for each detector, with the keys that detectors of its kind have."""
+"""The section ``drift``: one entry for each detector, with the keys that this detector has."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Window = Annotated[
 
 
 class DetectorConfig(Section):
-    """One detector: what is normal, and how often it is asked. Each kind has keys of its own besides."""
+    """One detector: what is normal, and how often it is asked. Each detector has keys of its own besides."""
 
     detector: str
     name: LabelText = Field(
@@ -92,7 +92,7 @@ class DetectorConfig(Section):
 
     @property
     def label(self) -> str:
-        """What the entry is called: its own name, or the kind of detector."""
+        """What the entry is called: its own name, or that of its detector."""
         return self.name or self.detector
 
     def labels(self, windows: Sequence[int]) -> list[str]:
@@ -271,30 +271,27 @@ DETECTOR_CONFIGS: dict[str, type[DetectorConfig]] = {
 """The settings of each detector in :data:`exporter.detectors.registry.DETECTORS`, by the same key."""
 
 
-def _kind(entry: Any) -> Any:
+def _detector(entry: Any) -> Any:
     return entry.get("detector", "mmd") if isinstance(entry, Mapping) else getattr(entry, "detector", "mmd")
 
 
-def _of_one_kind(entry: Any) -> Any:
+def _has_its_own_keys(entry: Any) -> Any:
     """Refuse detectors that there are not, and keys that belong to another one than the entry's."""
-    kind = _kind(entry)
-    if not isinstance(kind, str) or kind not in DETECTOR_CONFIGS:
-        near = difflib.get_close_matches(str(kind), DETECTOR_CONFIGS, n=1, cutoff=0.5)
+    given = _detector(entry)
+    if not isinstance(given, str) or given not in DETECTOR_CONFIGS:
+        near = difflib.get_close_matches(str(given), DETECTOR_CONFIGS, n=1, cutoff=0.5)
         fix = f"did you mean {near[0]}?" if near else "write one of them"
-        raise Rule("detector", kind, f"it must be one of {', '.join(DETECTOR_CONFIGS)}; {fix}")
+        raise Rule("detector", given, f"it must be one of {', '.join(DETECTOR_CONFIGS)}; {fix}")
     for key in entry if isinstance(entry, Mapping) else ():
         owners = [name for name, section in DETECTOR_CONFIGS.items() if key in section.model_fields]
-        if owners and kind not in owners:
-            raise Rule(
-                key,
-                entry[key],
-                f"detector: {kind} has no such key, only {', '.join(owners)}; remove it, or change detector",
-            )
+        if owners and given not in owners:
+            rule = f"detector: {given} has no such key, only {', '.join(owners)} has"
+            raise Rule(key, entry[key], f"{rule}; remove it, or change detector")
     return entry
 
 
 DetectorEntry = Annotated[
-    _Entries, Discriminator(lambda entry: f"<{_kind(entry)}>"), BeforeValidator(_of_one_kind)
+    _Entries, Discriminator(lambda entry: f"<{_detector(entry)}>"), BeforeValidator(_has_its_own_keys)
 ]
 """An entry of ``drift``, told apart by its ``detector``."""
 

@@ -15,7 +15,7 @@ from exporter.detectors.mmd.online import OnlineMMD
 
 @dataclass(frozen=True, slots=True)
 class DetectorType:
-    """How a detector of one kind comes to be.
+    """How a detector of one type comes to be.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ _CHECKSUM = "sha256"
 
 def write(
     path: str | os.PathLike[str],
-    kind: str,
+    engine: str,
     settings: dict[str, Any],
     arrays: dict[str, Any],
     *,
@@ -37,7 +37,7 @@ def write(
 ) -> None:
     """Write ``settings`` (JSON values) and ``arrays`` (NumPy, no objects) to ``path``, with that mode."""
     target = Path(path)
-    text = json.dumps({"kind": kind, "format": FORMAT_VERSION, **settings}, sort_keys=True)
+    text = json.dumps({"kind": engine, "format": FORMAT_VERSION, **settings}, sort_keys=True)
     content: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content[_SETTINGS] = np.frombuffer(text.encode(), dtype=np.uint8)
     content[_CHECKSUM] = _digest(content)
@@ -81,13 +81,13 @@ def is_detector_file(path: str | os.PathLike[str]) -> bool:
     return len(names & {_SETTINGS, _CHECKSUM, "thresholds", "ring_count"}) > 1
 
 
-def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read(path: str | os.PathLike[str], engine: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Settings and arrays of a file that :func:`write` made.
 
     Raises
     ------
     DetectorFileError
-        If the file is corrupt, truncated, of another kind or from a newer version.
+        If the file is corrupt, truncated, of another engine or from a newer version.
     FileNotFoundError
         If there is none.
     """
@@ -106,8 +106,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
             f"{path}: format version {version!r}; this version reads up to {FORMAT_VERSION}: "
             "upgrade inference-exporter or fit again"
         )
-    if found != kind:
-        raise DetectorFileError(f"{path}: holds {found!r}, not {kind!r}; give the right file")
+    if found != engine:
+        raise DetectorFileError(f"{path}: holds {found!r}, not {engine!r}; give the right file")
     stored = content.pop(_CHECKSUM, np.zeros(0, dtype=np.uint8))
     if not np.array_equal(stored, _digest(content)):
         raise DetectorFileError(f"{path}: checksum does not match; the file is damaged, fit it again")

@@ -101,14 +101,14 @@ def check_detector(config: DetectorConfig) -> None:
 
 def _saved(config: DetectorConfig) -> Detector | None:
     """The detector that the reference is; None where it is embeddings, or still to be learned."""
-    kind = DETECTORS[config.detector]
+    made = DETECTORS[config.detector]
     if isinstance(config.reference, LearnConfig):
         return None
-    if kind.open is not None:
-        return kind.open(config.reference, **config.load_settings)
+    if made.open is not None:
+        return made.open(config.reference, **config.load_settings)
     if not is_detector_file(config.reference):
         return None
-    fitted = kind.load(config.reference, **config.load_settings)
+    fitted = made.load(config.reference, **config.load_settings)
     if "window" in config.model_fields_set and fitted.windows != config.windows:
         raise ConfigError(
             f"drift.window: {list(config.windows)} differs from {list(fitted.windows)}, which "

@@ -24,8 +24,8 @@ def entry(request: pytest.FixtureRequest) -> DetectorConfig:
 
 
 def test_settings_are_arguments_of_what_makes_the_detector(entry: DetectorConfig) -> None:
-    kind = DETECTORS[entry.detector]
-    calls = [(kind.fit, entry.fit_settings), (kind.open or kind.load, entry.load_settings)]
+    made = DETECTORS[entry.detector]
+    calls = [(made.fit, entry.fit_settings), (made.open or made.load, entry.load_settings)]
     for make, settings in calls:
         assert (make is None) == (not settings)
         if make is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints: written in time, never torn, taken up where they were left, or passed over with a warning."""
+"""Checkpoints: written in time, never torn, taken up where they were left, or skipped with a warning."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def test_a_failure_is_counted_and_the_next_one_comes_an_interval_later(
 def test_a_service_goes_on_where_it_was(fitted: Path, tmp_path: Path):
     config = MMDConfig(reference=fitted, checkpoint=tmp_path / "kept.npz")
     stream = observations(np.concatenate([normal(70, seed=5), normal(60, seed=6, shift=2.0)]))
-    whole, whole_samples, whole_events = watch(config)
-    whole.take(stream[:80])
-    whole.take(stream[80:])
+    uninterrupted, all_samples, all_events = watch(config)
+    uninterrupted.take(stream[:80])
+    uninterrupted.take(stream[80:])
 
     first, _, _ = watch(config)
     first.take(stream[:80])
@@ -114,9 +114,9 @@ def test_a_service_goes_on_where_it_was(fitted: Path, tmp_path: Path):
     second.take(stream[80:])
     assert second.state == "ready"
     for name in ("drift_test_stat_last", "drift_threshold", "drift_score_ratio"):
-        assert samples(name, detector="mmd") == whole_samples(name, detector="mmd")
+        assert samples(name, detector="mmd") == all_samples(name, detector="mmd")
     assert samples("drift_test_stat_count", detector="mmd") == 50
-    assert len(whole_events) == 1
+    assert len(all_events) == 1
     assert len(events) == 1
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 0
 
