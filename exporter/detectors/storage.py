@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +71,15 @@ def remove_half_written(path: str | os.PathLike[str]) -> None:
 
 
 def is_detector_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one that :func:`write` made, be it damaged, and not just some arrays."""
+    """Whether a file is one that :func:`write` made, be it damaged, and not just some arrays.
+
+    It is looked for the names themselves: the directory of a damaged archive may list some of its arrays.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except Exception:  # zipfile raises what it pleases at damaged bytes
+        data = Path(path).read_bytes()
+    except OSError:
         return False
-    return len(names & {_SETTINGS, _CHECKSUM, "thresholds", "ring_count"}) > 1
+    return all(f"{name}.npy".encode() in data for name in (_SETTINGS, _CHECKSUM))
 
 
 def read(path: str | os.PathLike[str], engine: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -106,7 +106,7 @@ def _saved(config: DetectorConfig) -> Detector | None:
         return None
     if made.open is not None:
         return made.open(config.reference, **config.load_settings)
-    if not is_detector_file(config.reference):
+    if config.reference.suffix != ".npz" or not is_detector_file(config.reference):
         return None
     fitted = made.load(config.reference, **config.load_settings)
     if "window" in config.model_fields_set and fitted.windows != config.windows:

@@ -58,15 +58,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_damaged_byte_is_noticed_or_harmless(small: Path, tmp_path: Path) -> None:
+def test_any_damaged_byte_is_noticed_or_harmless(small: Path, tmp_path: Path) -> None:
     """Whatever zipfile, NumPy and JSON make of it: DetectorFileError, or the very detector."""
     data = small.read_bytes()
     after = stream(5, 4)[:, :1]
     expected = OnlineMMD.load(small).update(after).test_stat
     path = tmp_path / "broken.npz"
     noticed = 0
-    for at in range(len(data)):
-        damaged = data[at] ^ (0xFF, 0x10, 0x01)[at % 3]
+    # All of the archive's directory, at the end, and a third of what stands before it.
+    positions = [*range(0, len(data) - 1000, 3), *range(len(data) - 1000, len(data))]
+    for at in positions:
+        damaged = data[at] ^ (0xFF, 0x10, 0x01)[at % 4 % 3]
         path.write_bytes(data[:at] + bytes([damaged]) + data[at + 1 :])
         try:
             detector = OnlineMMD.load(path)
@@ -74,7 +76,7 @@ def test_every_damaged_byte_is_noticed_or_harmless(small: Path, tmp_path: Path) 
             noticed += 1
         else:  # a time stamp or the like in the archive's own directory
             np.testing.assert_array_equal(detector.update(after).test_stat, expected)
-    assert noticed > 0.7 * len(data)
+    assert noticed > 0.6 * len(positions)
 
 
 def test_wherever_a_file_is_cut_off_the_error_is_clear(small: Path, tmp_path: Path) -> None:
