@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -97,6 +96,10 @@ class Checkpoint:
     def _is_ours(self) -> bool:
         """Whether this checkpoint may write the file; from the first time on it keeps the right to."""
         if self._lock is not None:
+            return True
+        try:
+            import fcntl
+        except ImportError:  # Windows, where processes do not fork either
             return True
         # The file itself is replaced by each write, and a lock on it with it.
         lock = os.open(self._path.with_name(f".{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)

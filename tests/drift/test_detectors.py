@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.config import MMDConfig
+from exporter.config import AlibiConfig, MMDConfig
 from exporter.detectors import OnlineMMD
 from exporter.drift.detectors import check_detector, load_detector
 from exporter.errors import InferenceExporterError
@@ -48,3 +48,42 @@ def test_a_reference_that_was_cut_off_is_an_error_of_ours(fitted: Path, tmp_path
     (tmp_path / "fitted.npz").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(InferenceExporterError, match=r"fitted\.npz.*cannot be read|damaged"):
         check_detector(MMDConfig(reference=tmp_path / "fitted.npz"))
+
+
+@pytest.fixture
+def saved_by_alibi_detect(tmp_path: Path) -> Path:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    np.save(folder / "x_ref.npy", normal(60).astype(np.float32))
+    write_settings(folder, ert=60.0)
+    return folder
+
+
+def write_settings(folder: Path, *, ert: float) -> None:
+    lines = [
+        'name = "MMDDriftOnline"',
+        'x_ref = "x_ref.npy"',
+        f"ert = {ert}",
+        "window_size = 6",
+        "sigma = [1.5]",
+    ]
+    (folder / "config.toml").write_text("\n".join(lines))
+
+
+def test_a_checkpoint_of_what_alibi_detect_saved_is_taken_up(saved_by_alibi_detect: Path, tmp_path: Path):
+    config = AlibiConfig(
+        detector="alibi", reference=saved_by_alibi_detect, checkpoint=tmp_path / "kept.npz", window=20
+    )
+    failures: list[str] = []
+    first = load_detector(config)
+    assert isinstance(first, OnlineMMD)
+    assert (first.windows, first.expected_run_length, first.bandwidth) == ((6,), 60.0, 1.5)
+    first.update(normal(7, seed=1))
+    first.save(tmp_path / "kept.npz")
+    kept = load_detector(config, lambda: failures.append("skipped"))
+    assert isinstance(kept, OnlineMMD)
+    assert (kept.n_seen, failures) == (7, [])
+    write_settings(saved_by_alibi_detect, ert=90.0)
+    again = load_detector(config, lambda: failures.append("skipped"))
+    assert isinstance(again, OnlineMMD)
+    assert (again.n_seen, again.expected_run_length, failures) == (0, 90.0, ["skipped"])
