@@ -111,7 +111,7 @@ class DetectorMetrics:
             if detector is None:
                 window.instruments.threshold.set(0)
             else:
-                report = getattr(detector, "report", None)
                 window.instruments.threshold.set(float(detector.thresholds[index]))
                 window.instruments.expected_run_length.set(detector.expected_run_length)
-                window.instruments.calibration_ok.set(0 if report is not None and report.warnings else 1)
+                report = getattr(detector, "report", None)
+                window.instruments.calibration_ok.set(getattr(report, "trustworthy", True))
