@@ -45,6 +45,26 @@ def resolve_device(device: str, reference: Any) -> str:
     return device
 
 
+def check_device(device: str) -> None:
+    """Whether a device is there, without beginning to use it: in a process that forks, CUDA is lost then.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    name, _, number = device.removeprefix("torch:").partition(":")
+    if name != "cuda":
+        return
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(f"device: {device!r} needs torch; install it, or give 'auto' or 'cpu'") from error
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise ConfigError(f"device: {device!r} is not there (there are {count}); give 'auto' or 'cpu'")
+
+
 def to_device(array: NDArray[Any], device: str) -> Any:
     """A NumPy array as an array of the engine's library, on its device."""
     if device == "cpu":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.arrays import resolve_device
+from exporter.arrays import check_device
 from exporter.config import DetectorConfig, LearnConfig
 from exporter.config.types import Rule
 from exporter.detectors.base import Detector
@@ -34,7 +34,7 @@ def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = No
     ConfigError
         If the file was fitted for other windows than the configuration asks for, or the device is not there.
     """
-    resolve_device(config.device, None)
+    check_device(config.device)
     saved = _saved(config)
     ready = None if saved is None or _changes(config, saved) else saved
     if config.checkpoint is None:

@@ -462,14 +462,17 @@ def test_what_is_asked_of_a_file_has_to_go_with_its_windows(tmp_path: Path):
     assert Bench(MMDConfig(reference=path, expected_run_length=20)).watch.state == "calibrating"
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_is_learnt(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch, "empty", _no_cuda)
-    with pytest.raises(ConfigError, match="device: 'cuda' is not there"):
-        Bench(MMDConfig(device="cuda"))
-
-
-def _no_cuda(*_: Any, **__: Any) -> None:
-    raise RuntimeError("no CUDA-capable device")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_learnt(
+    monkeypatch: pytest.MonkeyPatch, device: str
+):
+    count = int(device[-1]) if device[-1].isdigit() else 0
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ConfigError, match=rf"device: '{device}' is not there \(there are {count}\)"):
+        Bench(MMDConfig(device=device))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count + 1)
+    assert Bench(MMDConfig(device=device)).watch.state == "learning"
+    assert not torch.cuda.is_initialized(), "a process that forks now could not use it in its children"
 
 
 def test_the_length_that_is_learnt_is_that_of_most():
