@@ -1,5 +1,6 @@
 """Where arrays live: NumPy in main memory, or torch on one of its devices.
 
+No other file takes an array from one to the other.
 Devices are named as in :meth:`OnlineMMD.fit`: ``"cpu"`` is NumPy, anything else torch, with
 ``"torch:cpu"`` for torch in main memory.
 """
@@ -44,6 +45,26 @@ def resolve_device(device: str, reference: Any) -> str:
     return device
 
 
+def check_device(device: str) -> None:
+    """Whether a device is there, without beginning to use it: in a process that forks, CUDA is lost then.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    name, _, number = device.removeprefix("torch:").partition(":")
+    if name != "cuda":
+        return
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(f"device: {device!r} needs torch; install it, or give 'auto' or 'cpu'") from error
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise ConfigError(f"device: {device!r} is not there (there are {count}); give 'auto' or 'cpu'")
+
+
 def to_device(array: NDArray[Any], device: str) -> Any:
     """A NumPy array as an array of the engine's library, on its device."""
     if device == "cpu":
@@ -70,14 +91,24 @@ def place(batch: Any, device: str) -> Any:
             batch = torch.as_tensor(np.asarray(batch))
     except (TypeError, ValueError) as error:
         raise InvalidEmbedding(f"embedding: {error}; give real numbers of equal length") from error
-    return batch.detach().to(device.removeprefix("torch:"))
+    return detached(batch).to(device.removeprefix("torch:"))
 
 
 def on_host(array: Any) -> NDArray[Any]:
-    """Any array as a NumPy array; torch's narrow floats, which NumPy lacks, become float64."""
+    """Any array as a NumPy array, without a copy where possible.
+
+    Torch's narrow floats, of which NumPy lacks one, become float32.
+    """
+    if type(array) is np.ndarray:
+        return array
     if not is_torch_array(array):
         return np.asarray(array)
-    array = array.detach().cpu()
+    array = detached(array).cpu()
     if array.is_floating_point() and array.element_size() < 4:
-        array = array.double()
+        array = array.float()
     return np.asarray(array.numpy())
+
+
+def detached(tensor: Any) -> Any:
+    """A torch tensor without the graph that made it, on its own device; it shares the tensor's memory."""
+    return tensor.detach()

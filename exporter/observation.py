@@ -125,7 +125,8 @@ class DriftEvent:
     ``request_id``, ``test_stat`` and ``threshold`` are those of the first test above the threshold,
     ``window`` is its window length in observations. The evidence is that of the window of this length
     when the detector's batch was through, which ends with that observation or a later one of the batch:
-    ``moved_dimensions`` lists (dimension, shift in reference standard deviations), largest first;
+    ``moved_dimensions`` lists (dimension, shift in reference standard deviations), largest first, and
+    ``moved_names`` what these are called, if the reference says so;
     ``least_typical`` and ``most_typical`` are members of that window, the extreme ones first.
     """
 
@@ -140,4 +141,5 @@ class DriftEvent:
     moved_dimensions: tuple[tuple[int, float], ...] = ()
     least_typical: tuple[TypicalObservation, ...] = ()
     most_typical: tuple[TypicalObservation, ...] = ()
+    moved_names: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)

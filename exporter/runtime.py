@@ -26,6 +26,9 @@ from exporter.receivers.asgi.context import orphan_observes
 
 log = logging.getLogger(__name__)
 
+# How soon other processes show what happens here without a request: a calibration that ends, above all.
+_SHARE_SECONDS = 0.5
+
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -86,6 +89,7 @@ class Runtime:
         self._pid: int | None = None
         self._stopped = False
         self._starting = threading.Lock()
+        self._sharing = threading.Event()
         _alive.add(self)
 
     def start(self) -> None:
@@ -98,6 +102,7 @@ class Runtime:
         with self._starting:
             self._stopped = True
             self._pid = os.getpid()
+            self._sharing.set()
             self.monitor.stop()
 
     def submit(self, item: Item, source: Source) -> bool:
@@ -138,6 +143,7 @@ class Runtime:
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""
         self._starting = threading.Lock()
+        self._sharing = threading.Event()
         self._stopped = False
         self._pid = None
         self.instruments.after_fork()
@@ -145,8 +151,16 @@ class Runtime:
 
     def _start(self) -> None:
         self.monitor.start()
+        if self.instruments.shared_folder is not None and (self._stopped or self._pid != os.getpid()):
+            self._sharing = threading.Event()
+            threading.Thread(target=self._share, args=(self._sharing,), name="share", daemon=True).start()
         self._stopped = False
         self._pid = os.getpid()
+
+    def _share(self, ended: threading.Event) -> None:
+        """Keep this process's part of the shared folder up to date; others answer the scrapes."""
+        while not ended.wait(_SHARE_SECONDS):
+            self.instruments.refresh()
 
     def _publish_orphans(self) -> None:
         counter = self.instruments["inference_exporter_orphan_observes_total"]

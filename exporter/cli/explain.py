@@ -34,14 +34,13 @@ def explain_threshold(
     """Say in plain words how often a detector is wrong, and how soon it sees a shift."""
     from exporter.offline.explain import horizon, simulate_delays
     from exporter.offline.fitting import load_fitted
-    from exporter.references.reference import load_reference
 
     requests = console.positive("--requests-per-second", requests_per_second)
     most = console.positive("--max-per-second", max_per_second)
     given = [rate for rate in (requests, most) if rate is not None]
     tests = min(given) if given else None
     detector = load_fitted(reference, device=device)
-    rows = load_reference(reference, window=detector.windows, key="reference")
+    rows = detector.reference
     with console.progress("simulating") as progress:
         delays = simulate_delays(detector, rows, runs=runs, seed=seed, progress=progress)
     per_request = requests / tests if requests is not None and tests is not None else 1.0

@@ -1,7 +1,14 @@
 """Settings: one frozen model for each section, read from YAML and the environment."""
 
 from exporter.config.capture import CaptureConfig, EmbedderConfig, FieldsConfig, ImageConfig, Payload
-from exporter.config.drift import DriftConfig, LearnConfig, SampleConfig
+from exporter.config.drift import (
+    AlibiConfig,
+    DetectorConfig,
+    DriftConfig,
+    LearnConfig,
+    MMDConfig,
+    SampleConfig,
+)
 from exporter.config.schema import (
     AdminConfig,
     AlertsConfig,
@@ -16,9 +23,11 @@ from exporter.config.schema import (
 __all__ = [
     "AdminConfig",
     "AlertsConfig",
+    "AlibiConfig",
     "CaptureConfig",
     "CollectorConfig",
     "Config",
+    "DetectorConfig",
     "DriftConfig",
     "EmbedderConfig",
     "FieldsConfig",
@@ -26,6 +35,7 @@ __all__ = [
     "IngestConfig",
     "LabelsConfig",
     "LearnConfig",
+    "MMDConfig",
     "Payload",
     "QueueConfig",
     "SampleConfig",

@@ -9,7 +9,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
 from exporter.config.capture import CaptureConfig
-from exporter.config.drift import DriftConfig
+from exporter.config.drift import DetectorEntry
 from exporter.config.types import (
     Address,
     Bytes,
@@ -179,7 +179,7 @@ class Config(Section):
         default="model", min_length=1, max_length=128, description="Value of the `model` label."
     )
     capture: CaptureConfig = CaptureConfig()
-    drift: tuple[DriftConfig, ...] = ()
+    drift: tuple[DetectorEntry, ...] = ()
     collector: CollectorConfig | None = None
     isolation: Literal["auto", "process", "thread"] = Field(
         default="auto", description="Where the hook reads, counts and tests; see below."

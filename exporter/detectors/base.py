@@ -43,6 +43,23 @@ class Scores:
     test_stat_by_window: NDArray[np.float64]
     threshold_by_window: NDArray[np.float64]
 
+    @classmethod
+    def of(
+        cls,
+        test_stat_by_window: NDArray[np.float64],
+        thresholds: NDArray[np.float64],
+        refused: NDArray[np.bool_],
+        windows: tuple[int, ...],
+    ) -> Scores:
+        """The verdicts that (b, k) statistics and (k,) thresholds come to."""
+        if len(windows) == 1:
+            test_stat, threshold = test_stat_by_window[:, 0].copy(), float(thresholds[0])
+        else:
+            # fmax passes over the windows that are still filling.
+            test_stat, threshold = np.fmax.reduce(test_stat_by_window / thresholds, axis=1), 1.0
+        is_drift = test_stat > threshold
+        return cls(test_stat, threshold, is_drift, refused, windows, test_stat_by_window, thresholds)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -58,11 +75,14 @@ class Evidence:
     witness
         (w,) float64, the mean kernel value of each member of the window, oldest first, with the
         reference: small is untypical.
+    names
+        What the ``dimensions`` are called; empty where they have no names.
     """
 
     dimensions: NDArray[np.int64]
     shifts: NDArray[np.float64]
     witness: NDArray[np.float64]
+    names: tuple[str, ...] = ()
 
 
 @runtime_checkable

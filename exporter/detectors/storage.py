@@ -2,7 +2,7 @@
 
 Nothing in a file is ever executed: arrays are read with ``allow_pickle=False`` and the settings are
 JSON. A file is written beside its place, flushed to the disk and moved over it in one step, so a
-crash leaves the old file or the new one.
+crash leaves the old file or the new one, and at most one half-written file for each process.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
-import zipfile
-import zlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +26,69 @@ _SETTINGS = "settings"
 _CHECKSUM = "sha256"
 
 
-def write(path: str | os.PathLike[str], kind: str, settings: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write ``settings`` (JSON values) and ``arrays`` (NumPy, no objects) to ``path``."""
+def write(
+    path: str | os.PathLike[str],
+    engine: str,
+    settings: dict[str, Any],
+    arrays: dict[str, Any],
+    *,
+    mode: int = 0o644,
+) -> None:
+    """Write ``settings`` (JSON values) and ``arrays`` (NumPy, no objects) to ``path``, with that mode."""
     target = Path(path)
-    text = json.dumps({"kind": kind, "format": FORMAT_VERSION, **settings}, sort_keys=True)
+    text = json.dumps({"kind": engine, "format": FORMAT_VERSION, **settings}, sort_keys=True)
     content: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content[_SETTINGS] = np.frombuffer(text.encode(), dtype=np.uint8)
     content[_CHECKSUM] = _digest(content)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(temporary, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            temporary.chmod(mode)  # whatever the process's mask says
             np.savez(file, allow_pickle=False, **content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise
     _sync_folder(target.parent)
 
 
-def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def remove_half_written(path: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed while they wrote ``path`` left beside it.
+
+    For whoever is the only one to write it now.
+    """
+    target = Path(path)
+    ours = re.compile(re.escape(f".{target.name}.") + r"\d+\.tmp")
+    with contextlib.suppress(OSError):
+        for beside in target.parent.iterdir():
+            if ours.fullmatch(beside.name):
+                beside.unlink()
+
+
+def is_detector_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that :func:`write` made, be it damaged, and not just some arrays.
+
+    It is looked for the names themselves: the directory of a damaged archive may list some of its arrays.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return False
+    return all(f"{name}.npy".encode() in data for name in (_SETTINGS, _CHECKSUM))
+
+
+def read(path: str | os.PathLike[str], engine: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Settings and arrays of a file that :func:`write` made.
 
     Raises
     ------
     DetectorFileError
-        If the file is corrupt, truncated, of another kind or from a newer version.
+        If the file is corrupt, truncated, of another engine or from a newer version.
     FileNotFoundError
         If there is none.
     """
@@ -68,15 +100,15 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
             content = {name: archive[name] for name in archive.files}
         settings = json.loads(content[_SETTINGS].tobytes().decode())
         version, found = settings["format"], settings["kind"]
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile, NumPy and JSON raise what they please at damaged bytes
         raise DetectorFileError(f"{path}: not a detector file, or damaged ({error}); fit it again") from error
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise DetectorFileError(
             f"{path}: format version {version!r}; this version reads up to {FORMAT_VERSION}: "
             "upgrade inference-exporter or fit again"
         )
-    if found != kind:
-        raise DetectorFileError(f"{path}: holds {found!r}, not {kind!r}; give the right file")
+    if found != engine:
+        raise DetectorFileError(f"{path}: holds {found!r}, not {engine!r}; give the right file")
     stored = content.pop(_CHECKSUM, np.zeros(0, dtype=np.uint8))
     if not np.array_equal(stored, _digest(content)):
         raise DetectorFileError(f"{path}: checksum does not match; the file is damaged, fit it again")

@@ -20,12 +20,12 @@ _BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit co
 def check_windows(window: int | Sequence[int]) -> tuple[int, ...]:
     """Window lengths, ascending and distinct; each an integer of at least 2."""
     lengths = list(window) if isinstance(window, (list, tuple, np.ndarray)) else [window]
-    whole = [
+    valid = [
         int(w) for w in lengths if isinstance(w, (int, np.integer)) and not isinstance(w, bool) and w >= 2
     ]
-    if not lengths or len(whole) != len(lengths) or len(set(whole)) != len(whole):
+    if not lengths or len(valid) != len(lengths) or len(set(valid)) != len(valid):
         raise ConfigError(f"window: {window!r}; give one integer of at least 2, or several different ones")
-    return tuple(sorted(whole))
+    return tuple(sorted(valid))
 
 
 def check_positive(name: str, value: float, least: float = 0.0) -> float:

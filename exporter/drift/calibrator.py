@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from exporter.config import DriftConfig
+from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector
 from exporter.drift.detectors import fit_detector
 from exporter.errors import InferenceExporterError
@@ -37,7 +37,7 @@ class Calibrator:
     """
 
     def __init__(
-        self, config: DriftConfig, *, adopt: Callable[[Detector, threading.Event], None], fail: Fail
+        self, config: DetectorConfig, *, adopt: Callable[[Detector, threading.Event], None], fail: Fail
     ) -> None:
         self.reference: Any = None
         self._config = config

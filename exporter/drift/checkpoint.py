@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exporter.config import DriftConfig
+from exporter.config import DetectorConfig
+from exporter.detectors.storage import remove_half_written
 from exporter.metrics.instruments import Instruments
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,10 @@ log = logging.getLogger(__name__)
 
 class Checkpoint:
     """Writes a detector to a file at most once an interval; failing to is logged and counted.
+
+    One process at a time writes the file: the first that does, until it closes the checkpoint or ends.
+    Others of the same path would undo its work with every write of theirs; theirs fail. The file can
+    be read by its owner only, since it holds embeddings.
 
     Parameters
     ----------
@@ -43,11 +49,13 @@ class Checkpoint:
         self._written = written
         self._clock = clock
         self._last = clock()
+        self._lock: int | None = None
+        self._refused = False
         self.failed = failed
 
     @classmethod
     def of(
-        cls, model: str, config: DriftConfig, instruments: Instruments, clock: Callable[[], float]
+        cls, model: str, config: DetectorConfig, instruments: Instruments, clock: Callable[[], float]
     ) -> Checkpoint | None:
         """The checkpoint that an entry of ``drift`` asks for, or None."""
         if config.checkpoint is None:
@@ -69,9 +77,44 @@ class Checkpoint:
         """Save now."""
         self._last = self._clock()
         try:
-            detector.save(self._path)
+            if not self._is_ours():
+                self.failed()
+                return
+            detector.save(self._path, mode=0o600)
         except Exception:
             log.exception("checkpoint %s could not be written", self._path)
             self.failed()
         else:
             self._written(self._clock())
+
+    def close(self) -> None:
+        """Leave the file to whoever writes it next; in a child process, to the parent."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _is_ours(self) -> bool:
+        """Whether this checkpoint may write the file; from the first time on it keeps the right to."""
+        if self._lock is not None:
+            return True
+        try:
+            import fcntl
+        except ImportError:  # Windows, where processes do not fork either
+            return True
+        # The file itself is replaced by each write, and a lock on it with it.
+        lock = os.open(self._path.with_name(f".{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            if not self._refused:
+                self._refused = True
+                log.error(
+                    "checkpoint %s is written by another process or detector, so this one keeps none: "
+                    "give each a path of its own, or let the processes share one detector (collector)",
+                    self._path,
+                )
+            return False
+        self._lock = lock
+        remove_half_written(self._path)
+        return True

@@ -1,150 +1,153 @@
-"""From an entry of ``drift`` to a detector: the one place that knows which kinds there are."""
+"""From an entry of ``drift`` to a detector: read, taken up from a checkpoint, or calibrated."""
 
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from exporter.config import DriftConfig, LearnConfig
+from exporter.arrays import check_device
+from exporter.config import DetectorConfig, LearnConfig
+from exporter.config.types import Rule
 from exporter.detectors.base import Detector
-from exporter.errors import ConfigError, InferenceExporterError
-
-if TYPE_CHECKING:
-    from exporter.detectors import OnlineMMD
+from exporter.detectors.registry import DETECTORS
+from exporter.detectors.storage import is_detector_file
+from exporter.errors import ConfigError
+from exporter.references.files import Table, load_reference
 
 log = logging.getLogger(__name__)
 
 
-def load_detector(config: DriftConfig, passed_over: Callable[[], None] | None = None) -> Detector | None:
-    """The detector that a checkpoint or a fitted file holds, or None where one must be fitted first.
+def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = None) -> Detector | None:
+    """The detector that a checkpoint or a fitted file holds, or None where one has to be calibrated.
 
     A checkpoint that cannot be read, or that was made under other settings or from another reference,
-    is passed over, with a warning and a call of ``passed_over``: a cold start is better than none, and
-    better than verdicts by rules that no longer hold.
+    is skipped, with a warning and a call of ``failed``: a cold start is better than none, and better
+    than verdicts by rules that no longer hold.
 
     Raises
     ------
     DetectorFileError
         If the configured reference is a detector file, but a damaged one.
     ConfigError
-        If the file was fitted for other windows than the configuration asks for.
+        If the file was fitted for other windows than the configuration asks for, or the device is not there.
     """
-    from exporter.detectors import OnlineMMD
-
-    if config.detector == "alibi":
-        return _load_alibi(config)
-    fitted = None
-    if not isinstance(config.reference, LearnConfig) and _is_detector_file(config.reference):
-        fitted = OnlineMMD.load(config.reference, device=config.device)
-        _check_windows(fitted, config)
-    if config.checkpoint is not None and config.checkpoint.exists():
-        try:
-            kept = OnlineMMD.load(config.checkpoint, device=config.device)
-            _check_checkpoint(kept, config, fitted)
-        except (InferenceExporterError, OSError) as error:
-            log.warning(
-                "checkpoint %s is passed over, the detector starts cold: %s", config.checkpoint, error
-            )
-            if passed_over is not None:
-                passed_over()
-        else:
-            return kept
-    return fitted
+    check_device(config.device)
+    saved = _saved(config)
+    ready = None if saved is None or _changes(config, saved) else saved
+    if config.checkpoint is None:
+        return ready
+    try:
+        kept = DETECTORS[config.detector].load(config.checkpoint, device=config.device)
+        _check_checkpoint(kept, _completed(config, saved), ready, saved)
+    except FileNotFoundError:
+        return ready
+    except Exception as error:  # whatever is wrong with a checkpoint, the service starts
+        log.warning("checkpoint %s is skipped, the detector starts cold: %s", config.checkpoint, error)
+        if failed is not None:
+            failed()
+        return ready
+    return kept
 
 
-def check_detector(config: DriftConfig) -> None:
-    """Read what an entry of ``drift`` names, and raise what its start would raise."""
-    if load_detector(config) is None and not isinstance(config.reference, LearnConfig):
-        read_reference(config)
+def read_reference(config: DetectorConfig) -> tuple[DetectorConfig, Table]:
+    """What to calibrate a detector with: the settings, and the (n, d) reference that they name.
 
-
-def read_reference(config: DriftConfig) -> Any:
-    """The (n, d) reference that the configuration names, validated.
+    A fitted file gives its own reference, and the settings that the configuration leaves open.
 
     Raises
     ------
     InvalidReference
         If it is missing, unreadable, too small, constant, not finite or of the wrong shape.
+    ConfigError
+        If the settings do not go with it.
     """
-    from exporter.references.reference import load_reference
-
     if isinstance(config.reference, LearnConfig):
         raise TypeError("a reference that is learnt cannot be read")
-    return load_reference(config.reference, window=config.windows)
+    saved: Any = _saved(config)
+    completed = _completed(config, saved)
+    try:
+        completed.check_windows(completed.windows)
+    except Rule as broken:
+        raise ConfigError(f"drift.{broken.key}: {broken.value!r} is not valid: {broken}") from None
+    if saved is None:
+        table = load_reference(config.reference, window=config.windows)
+        for note in table.notes:
+            log.warning("%s: %s", config.reference, note)
+        return completed, table
+    changes = ", ".join(f"{name} {value}" for name, value in _changes(config, saved).items())
+    log.info("%s was fitted for other settings; it is calibrated again for %s", config.reference, changes)
+    return completed, Table(saved.reference, saved.feature_names)
 
 
 def fit_detector(
-    config: DriftConfig, reference: Any, progress: Callable[[float], None] | None = None
+    config: DetectorConfig, reference: Any, progress: Callable[[float], None] | None = None
 ) -> Detector:
-    """Calibrate a detector on (n, d) reference data; takes seconds."""
-    from exporter.detectors import OnlineMMD
-
-    detector: Detector = OnlineMMD.fit(
-        reference,
-        window=config.window,
-        expected_run_length=config.run_length,
-        bandwidth=config.bandwidth,
-        device=config.device,
-        seed=config.seed,
-        progress=progress,
-    )
-    return detector
+    """Calibrate a detector on (n, d) rows, or a table of them; takes seconds."""
+    fit = DETECTORS[config.detector].fit
+    if fit is None:
+        raise TypeError(f"a detector {config.detector} cannot be made here")
+    table = reference if isinstance(reference, Table) else Table(reference)
+    return fit(table.rows, feature_names=table.columns, progress=progress, **config.fit_settings)
 
 
-def _load_alibi(config: DriftConfig) -> Detector:
-    from exporter.detectors.alibi.detector import load_alibi_detector
+def check_detector(config: DetectorConfig) -> None:
+    """Read what an entry of ``drift`` names, and raise what its start would raise."""
+    if load_detector(config) is None and not isinstance(config.reference, LearnConfig):
+        read_reference(config)
 
+
+def _saved(config: DetectorConfig) -> Detector | None:
+    """The detector that the reference is; None where it is embeddings, or still to be learned."""
+    made = DETECTORS[config.detector]
     if isinstance(config.reference, LearnConfig):
+        return None
+    if made.open is not None:
+        return made.open(config.reference, **config.load_settings)
+    if config.reference.suffix != ".npz" or not is_detector_file(config.reference):
+        return None
+    fitted = made.load(config.reference, **config.load_settings)
+    if "window" in config.model_fields_set and fitted.windows != config.windows:
         raise ConfigError(
-            "drift.reference: is not set; with detector: alibi it is the folder that alibi-detect saved"
-        )
-    return load_alibi_detector(
-        config.reference,
-        window=config.windows[-1],
-        trust_pickles=config.trust_pickles,
-        sha256=config.sha256,
-        device=config.device,
-        seed=config.seed,
-    )
-
-
-def _is_detector_file(path: Path) -> bool:
-    """Whether a reference is a fitted detector rather than an array of embeddings."""
-    if path.suffix != ".npz" or not path.is_file():
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "thresholds.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _check_windows(detector: Detector, config: DriftConfig) -> None:
-    if "window" in config.model_fields_set and detector.windows != config.windows:
-        raise ConfigError(
-            f"drift.window: {list(config.windows)} differs from {list(detector.windows)}, which "
+            f"drift.window: {list(config.windows)} differs from {list(fitted.windows)}, which "
             f"{config.reference} was fitted for; remove the key, or fit again with that window"
         )
+    return fitted
 
 
-def _check_checkpoint(kept: OnlineMMD, config: DriftConfig, fitted: OnlineMMD | None) -> None:
+def _changes(config: DetectorConfig, fitted: Detector) -> dict[str, Any]:
+    """What the configuration asks for and a fitted detector was not made for."""
+    asked = {name: config.fit_settings[name] for name in config.asked if hasattr(fitted, name)}
+    return {name: value for name, value in asked.items() if value != getattr(fitted, name)}
+
+
+def _completed(config: DetectorConfig, fitted: Detector | None) -> DetectorConfig:
+    """The configuration, with the settings of a fitted detector where it leaves them open."""
+    if fitted is None:
+        return config
+    left_open = config.fit_settings.keys() - config.asked
+    brought = {name: getattr(fitted, name) for name in left_open if hasattr(fitted, name)}
+    return config.model_copy(update={"window": fitted.windows, **brought})
+
+
+def _check_checkpoint(kept: Any, config: DetectorConfig, ready: Any, saved: Any) -> None:
     """Whether a checkpoint holds the detector that the configuration asks for now."""
-    reference: Any = None
-    if fitted is not None:
-        wanted = [fitted.windows, fitted.expected_run_length, fitted.bandwidth, *fitted.thresholds.tolist()]
-        found = [kept.windows, kept.expected_run_length, kept.bandwidth, *kept.thresholds.tolist()]
-        reference = fitted.reference
-    else:
-        wanted = [config.windows, config.run_length, config.bandwidth or kept.bandwidth]
-        found = [kept.windows, kept.expected_run_length, kept.bandwidth]
-        if not isinstance(config.reference, LearnConfig):
-            reference = read_reference(config)
+    wanted: dict[str, Any] = {"windows": config.windows, **config.fit_settings}
+    if ready is not None:
+        wanted |= {
+            name: getattr(ready, name)
+            for name in ("expected_run_length", "bandwidth")
+            if hasattr(ready, name)
+        }
+    wanted = {name: value for name, value in wanted.items() if value is not None and hasattr(kept, name)}
+    found = {name: getattr(kept, name) for name in wanted}
     if wanted != found:
-        raise ConfigError(f"it was made for windows, run length, bandwidth {found}, not {wanted}")
-    if reference is not None and not np.array_equal(reference, kept.reference):
-        raise ConfigError(f"it was made from another reference than {config.reference}")
+        raise ConfigError(f"it was made for {found}, not {wanted}")
+    if ready is not None and config.fit_settings and not np.array_equal(ready.thresholds, kept.thresholds):
+        raise ConfigError(f"its thresholds are not those of {config.reference}")
+    if not isinstance(config.reference, LearnConfig):
+        rows = read_reference(config)[1].rows if saved is None else saved.reference
+        if not np.array_equal(rows, kept.reference):
+            raise ConfigError(f"it was made from another reference than {config.reference}")

@@ -1,12 +1,13 @@
-"""Why a detector spoke: the observations of its window, by how typical of the reference they are."""
+"""Why a detector spoke: the dimensions that moved, and the window's members by how typical they are."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 
-from exporter.detectors.base import Evidence
-from exporter.observation import Observation, TypicalObservation
+from exporter.detectors.base import Detector, Evidence
+from exporter.drift.detector_metrics import Onset
+from exporter.observation import DriftEvent, Observation, TypicalObservation
 
 _SHOWN = 5
 
@@ -44,14 +45,33 @@ class Recent:
         ]
 
 
-def least_and_most(
-    ranked: list[TypicalObservation],
-) -> tuple[tuple[TypicalObservation, ...], tuple[TypicalObservation, ...]]:
-    """The first few and, most typical first, the last few."""
-    return tuple(ranked[:_SHOWN]), tuple(reversed(ranked[-_SHOWN:]))
-
-
 def moved_dimensions(evidence: Evidence) -> tuple[tuple[int, float], ...]:
     """The (dimension, shift in reference standard deviations) that moved most."""
     pairs = zip(evidence.dimensions, evidence.shifts, strict=True)
     return tuple((int(dimension), float(shift)) for dimension, shift in pairs)[:_SHOWN]
+
+
+def drift_event(
+    model: str, onset: Onset, observation: Observation, detector: Detector, recent: Recent, now: float
+) -> DriftEvent:
+    """What there is to say about the onset of an episode with ``observation``.
+
+    The detector has taken its batch to the end, and ``recent`` with it: the evidence is that of the window
+    at the end of the batch.
+    """
+    evidence = detector.evidence(onset.window)
+    ranked = recent.by_typicality(evidence)
+    return DriftEvent(
+        model=model,
+        detector=onset.label,
+        timestamp=now,
+        test_stat=onset.test_stat,
+        threshold=onset.threshold,
+        expected_run_length=detector.expected_run_length,
+        window=onset.window,
+        request_id=observation.request_id,
+        moved_dimensions=moved_dimensions(evidence),
+        moved_names=evidence.names[:_SHOWN],
+        least_typical=tuple(ranked[:_SHOWN]),
+        most_typical=tuple(reversed(ranked[-_SHOWN:])),
+    )

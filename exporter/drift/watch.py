@@ -7,29 +7,35 @@ calibration runs on a thread of its own, since it takes seconds and the queue mu
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from exporter.config import DriftConfig, LearnConfig
+import numpy as np
+
+from exporter.config import DetectorConfig, LearnConfig
 from exporter.detectors.base import Detector
 from exporter.drift.calibrator import Calibrator
-from exporter.drift.channel import State
 from exporter.drift.checkpoint import Checkpoint
+from exporter.drift.detector_metrics import DetectorMetrics
 from exporter.drift.detectors import load_detector, read_reference
-from exporter.drift.embeddings import Refuse, fitting, screen, stack
-from exporter.drift.panel import Panel
+from exporter.drift.embeddings import stacked, vectors
+from exporter.drift.evidence import Recent, drift_event
 from exporter.drift.sampling import RateSampler
+from exporter.drift.window_metrics import State
 from exporter.errors import InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
-from exporter.references.reference import ReferenceLearner
+from exporter.references.learner import ReferenceLearner
 
 log = logging.getLogger(__name__)
 
 # How long a batch waits for whoever else has the detector. Only a thread that hung, and was given
 # up at a stop, has it for longer.
 _PATIENCE_SECONDS = 0.05
+# A service whose embeddings have another length than the detector's sends one with every request.
+_SAY_AGAIN_SECONDS = 3600.0
 
 
 class DriftWatch:
@@ -63,53 +69,54 @@ class DriftWatch:
     def __init__(
         self,
         model: str,
-        config: DriftConfig,
+        config: DetectorConfig,
         instruments: Instruments,
         *,
-        refuse: Refuse,
+        refuse: Callable[[str, str], None],
         on_event: Callable[[DriftEvent], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self._model = model
-        self._refuse = refuse
+        self._clock = clock
+        self._refuse_value = refuse
+        self._on_event = on_event
+        self._said_at = -math.inf
         self._sampler = RateSampler(config.sample.max_per_second if config.sample else None)
         self._errors = instruments.errors["detect"]
         self._lock = threading.Lock()
         self._checkpoint = Checkpoint.of(model, config, instruments, clock)
         self._detector = load_detector(config, self._checkpoint.failed if self._checkpoint else None)
-        self._learner: ReferenceLearner | None = None
-        learns = isinstance(config.reference, LearnConfig)
         # Read before anything shows: what cannot serve leaves no trace in the metrics.
-        reference = read_reference(config) if self._detector is None and not learns else None
-        windows = self._detector.windows if self._detector is not None else config.windows
-        self._panel = Panel(
-            model,
-            config.labels(windows),
-            windows,
-            instruments,
-            refuse=refuse,
-            on_event=on_event,
-            clock=clock,
-        )
-        self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
+        reference, self._learner = None, None
+        if self._detector is None and not isinstance(config.reference, LearnConfig):
+            config, reference = read_reference(config)
+        self._windows = config.windows if self._detector is None else self._detector.windows
+        self._recent = Recent(max(self._windows))
         # Where processes share their metrics, one that only forks others has nothing to say for itself.
         self._alone = instruments.shared_folder is None
-        self._shown = self._alone
-        self._state: State = "filling"
+        self._metrics = DetectorMetrics(
+            model,
+            config.labels(self._windows),
+            self._windows,
+            instruments,
+            clock=clock,
+            shown=self._alone,
+        )
+        self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
+        self._calibrator.reference = reference
         if self._detector is not None:
             self._enter("filling")
         elif isinstance(config.reference, LearnConfig):
-            self._learner = ReferenceLearner(config.reference.learn, window=windows)
+            self._learner = ReferenceLearner(config.reference.learn, window=self._windows)
             self._enter("learning")
         else:
-            self._calibrator.reference = reference
             self._enter("calibrating")
 
     @property
     def state(self) -> State:
         """Where the detector is. With several windows it is ready when the last of them is."""
-        return self._state
+        return self._metrics.state
 
     @property
     def detector(self) -> Detector | None:
@@ -119,14 +126,12 @@ class DriftWatch:
     @property
     def labels(self) -> set[str]:
         """Values of the ``detector`` label, one for each window."""
-        return {channel.label for channel in self._panel.channels}
+        return self._metrics.labels
 
     def start(self) -> None:
         """Begin, or go on, in this process."""
-        self._shown = True
-        self._panel.show(self._detector)
-        self._panel.publish()
-        if self._state == "calibrating":
+        self._metrics.show()
+        if self.state == "calibrating":
             self._calibrator.start()
 
     def admits(self, timestamp: float) -> bool:
@@ -145,7 +150,7 @@ class DriftWatch:
         try:
             if self._learner is not None:
                 self._learn(self._learner, observations)
-            elif self._detector is not None and self._state != "failed":
+            elif self._detector is not None and self.state != "failed":
                 self._test(self._detector, observations)
         except Exception:
             self._fail("it raised while testing")
@@ -159,55 +164,55 @@ class DriftWatch:
     def close(self) -> None:
         """Give up a calibration under way, and write a last checkpoint, if one is kept."""
         self._calibrator.cancel()
-        if self._checkpoint is None or self._detector is None or self._state == "failed":
+        if self._checkpoint is None:
             return
-        if self._lock.acquire(timeout=_PATIENCE_SECONDS):
-            try:
-                self._checkpoint.save(self._detector)
-            finally:
-                self._lock.release()
-        else:
-            self._checkpoint.failed()
-            self._fault("it is in the middle of a test; no last checkpoint is written")
+        if self._detector is not None and self.state != "failed":
+            if self._lock.acquire(timeout=_PATIENCE_SECONDS):
+                try:
+                    self._checkpoint.save(self._detector)
+                finally:
+                    self._lock.release()
+            else:
+                self._checkpoint.failed()
+                self._fault("it is in the middle of a test; no last checkpoint is written")
+        self._checkpoint.close()
 
     def forget(self, labels: set[str]) -> None:
-        """Take the metrics of channels that are gone off the scrape, lest an alert stays up for ever."""
-        for channel in self._panel.channels:
-            if channel.label in labels:
-                channel.instruments.remove()
+        """Take the metrics of windows that are gone off the scrape, lest an alert stays up for ever."""
+        self._metrics.forget(labels)
 
     def after_fork(self) -> None:
         """In a child process: no thread came along, and what one of them was changing is in pieces."""
-        self._shown = self._alone
+        self._metrics.shown = self._alone
         if self._lock.locked():
-            self._panel.recent.clear()
+            self._recent.clear()
             if self._detector is not None:
                 self._detector.reset()
                 self._enter("filling")
             if self._learner is not None:
-                self._learner = ReferenceLearner(self._learner.size, window=self.config.windows)
+                self._learner = ReferenceLearner(self._learner.size, window=self._windows)
         self._lock = threading.Lock()
         self._calibrator.after_fork()
+        if self._checkpoint is not None:
+            self._checkpoint.close()
 
     def _learn(self, learner: ReferenceLearner, observations: Sequence[Observation]) -> None:
-        for observation in screen(observations, None, self._refuse):
-            refused = learner.refused
-            try:
-                learner.add(observation.embedding)
-            except InvalidEmbedding:
-                self._refuse("embedding", "wrong_shape")
-            if learner.refused > refused:
-                self._refuse("embedding", "not_finite")
-            if learner.complete:
-                self._learner = None
-                try:
-                    self._calibrator.reference = learner.reference()
-                except InvalidReference as error:
-                    self._fail(str(error), with_traceback=False)
-                    return
-                self._enter("calibrating")
-                self._calibrator.start()
-                return
+        for _, row in vectors(observations, self._refuse):
+            reason = learner.add(row)
+            if reason is not None:
+                self._refuse(reason, row.size if reason == "wrong_shape" else None)
+            elif learner.complete:
+                break
+        else:
+            return
+        self._learner = None
+        try:
+            self._calibrator.reference = learner.reference()
+        except InvalidReference as error:
+            self._fail(str(error), with_traceback=False)
+            return
+        self._enter("calibrating")
+        self._calibrator.start()
 
     def _adopt(self, detector: Detector, cancelled: threading.Event) -> None:
         with self._lock:
@@ -216,31 +221,50 @@ class DriftWatch:
                 self._enter("filling")
 
     def _test(self, detector: Detector, observations: Sequence[Observation]) -> None:
-        tested, rows = observations, fitting(observations, detector.n_features or None)
-        if rows is None:
-            tested = screen(observations, detector.n_features or None, self._refuse)
-            if not tested:
-                return
-            rows = stack([observation.embedding for observation in tested])
+        tested, rows = stacked(observations, detector.n_features or None, self._refuse)
+        if not len(rows):
+            return
         started = time.perf_counter()
         try:
             scores = detector.update(rows)
         except InvalidEmbedding as error:
             log.warning("detector %s refuses %d embeddings: %s", self.config.label, len(tested), error)
             for _ in tested:
-                self._refuse("embedding", "wrong_shape")
+                self._refuse("wrong_shape", None)
             return
-        self._panel.record(detector, tested, scores, time.perf_counter() - started)
-        if self._state == "filling" and self._panel.ready:
-            self._state = "ready"
+        onsets = self._metrics.record(scores, time.perf_counter() - started)
+        kept = np.flatnonzero(~scores.refused)
+        for _ in range(len(tested) - kept.size):
+            self._refuse("not_finite", None)
+        self._recent.add([tested[row] for row in kept[-self._recent.size :]])
+        for onset in onsets:
+            observation = tested[onset.row]
+            self._on_event(
+                drift_event(self._model, onset, observation, detector, self._recent, self._clock())
+            )
         if self._checkpoint is not None:
             self._checkpoint.save_if_due(detector)
 
+    def _refuse(self, reason: str, length: int | None) -> None:
+        """Count an embedding that cannot be used; say so if its ``length`` is why, which is for long."""
+        self._refuse_value("embedding", reason)
+        now = self._clock()
+        if length is None or 0 <= now - self._said_at < _SAY_AGAIN_SECONDS:
+            return
+        self._said_at = now
+        expected = self._learner.length if self._learner is not None else None
+        log.warning(
+            "detector %s of model %s: an embedding of length %d is refused, %s has %s; is it that of this "
+            "model, and does the service send one kind of embedding only? (said once an hour)",
+            self.config.label,
+            self._model,
+            length,
+            "its reference" if self._detector is not None else "what it learns from",
+            expected if self._detector is None else self._detector.n_features,
+        )
+
     def _enter(self, state: State) -> None:
-        self._state = state
-        self._panel.enter(state)
-        if self._shown:
-            self._panel.show(self._detector)
+        self._metrics.enter(state, self._detector)
 
     def _fail(self, reason: str, *, with_traceback: bool = True) -> None:
         self._fault(reason, with_traceback=with_traceback)

@@ -149,13 +149,13 @@ def in_words(seconds: float) -> str:
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     if seconds >= 730 * 86400:
         return f"{seconds / (365.25 * 86400):,.1f} years"
-    whole = round(seconds) if seconds >= 10 else seconds
+    rounded = round(seconds) if seconds >= 10 else seconds
     for index, (name, size) in enumerate(units):
-        if whole >= size:
+        if rounded >= size:
             if size == 1:
-                return f"{whole:.3g} second{'' if whole == 1 else 's'}"
+                return f"{rounded:.3g} second{'' if rounded == 1 else 's'}"
             following, small = units[index + 1]
-            count, rest = divmod(whole, size)
+            count, rest = divmod(rounded, size)
             parts = [f"{count:.0f} {name}{'' if count == 1 else 's'}"]
             if rest >= small and count < 10:
                 more = rest // small

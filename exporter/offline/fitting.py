@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from exporter.detectors.alibi.reader import read_online_mmd
 from exporter.detectors.mmd.kernel import squared_distances
 from exporter.detectors.validation import check_reference, check_windows
 from exporter.errors import ConfigError, DetectorFileError
-from exporter.references.reference import load_reference
+from exporter.references.files import Table, load_reference
 
 DEFAULT_WINDOW = 50
 DEFAULT_RUN_LENGTH = 10_000.0
@@ -89,7 +88,7 @@ class Fitted:
     seconds
         What the calibration took.
     notes
-        What a directory saved by alibi-detect could not pass on.
+        What a directory saved by alibi-detect could not pass on, or what is odd about the columns of a file.
     """
 
     detector: OnlineMMD
@@ -128,18 +127,20 @@ def fit_file(
         windows = windows or (saved.window,)
         run_length = saved.expected_run_length if run_length is None else run_length
         bandwidth = saved.bandwidth if bandwidth is None else bandwidth
-        rows: Any = check_reference(saved.reference, check_windows(windows))
+        table = Table(check_reference(saved.reference, check_windows(windows)))
     else:
         windows = windows or (DEFAULT_WINDOW,)
-        rows = load_reference(source, window=windows, key=request.key)
+        table = load_reference(source, window=windows, key=request.key)
+        notes = table.notes
     start = time.perf_counter()
     detector = OnlineMMD.fit(
-        rows,
+        table.rows,
         window=windows,
         expected_run_length=DEFAULT_RUN_LENGTH if run_length is None else run_length,
         bandwidth=bandwidth,
         device=request.device,
         seed=request.seed,
+        feature_names=table.columns,
         progress=progress,
     )
     seconds = time.perf_counter() - start
@@ -149,9 +150,8 @@ def fit_file(
         raise ConfigError(
             f"--out: {target} cannot be written ({error.strerror}); give another path"
         ) from error
-    return Fitted(
-        detector, rows.shape[0], null_std(rows, detector.windows, detector.bandwidth), seconds, notes
-    )
+    spread = null_std(table.rows, detector.windows, detector.bandwidth)
+    return Fitted(detector, len(table.rows), spread, seconds, notes)
 
 
 def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from exporter.errors import InvalidEmbedding, InvalidReference
-from exporter.references.reference import read_rows
+from exporter.references.files import read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read_recording(path: str | os.PathLike[str], *, key: str | None = None) -> R
 
     A line of ``.jsonl`` is a list of numbers, or an object with the list under ``key`` (``embedding``
     if None) and, if it likes, a ``request_id``; null is NaN. For the other formats see
-    :func:`exporter.references.reference.load_reference`.
+    :func:`exporter.references.files.load_reference`.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def read_recording(path: str | os.PathLike[str], *, key: str | None = None) -> R
     if source.suffix.lower() in (".jsonl", ".ndjson"):
         return _read_lines(source, key or "embedding")
     try:
-        rows = np.asarray(read_rows(source, key=key))
+        rows = np.asarray(read_table(source, key=key).rows)
     except InvalidReference as error:
         message = str(error).removeprefix("reference: ")
         raise InvalidEmbedding(f"stream: {message.replace('.parquet', '.parquet, .jsonl', 1)}") from error

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from exporter.config import Config, DriftConfig
+from exporter.config import Config, DetectorConfig
 from exporter.drift.sampling import RateSampler
 from exporter.drift.watch import DriftWatch
 from exporter.metrics.instruments import Instruments, InvalidValues
@@ -133,7 +133,7 @@ class Drift(Processor):
 
         return take_over
 
-    def _new_watch(self, entry: DriftConfig) -> DriftWatch:
+    def _new_watch(self, entry: DetectorConfig) -> DriftWatch:
         return DriftWatch(
             self._model,
             entry,

@@ -37,6 +37,18 @@ def test_the_seed_makes_it_repeatable(folder: Path, tmp_path: Path, run: Run) ->
     assert np.array_equal(a.thresholds, b.thresholds)
 
 
+def test_columns_keep_their_names_and_an_index_is_none_of_them(tmp_path: Path, run: Run) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    lines = [f"{n},{a},{b},1" for n, (a, b) in enumerate(rows)]
+    (tmp_path / "frame.csv").write_text("\n".join([",age,income,target", *lines]))
+    code, said, _ = run("fit", tmp_path / "frame.csv", "--out", tmp_path / "out.npz", "--window", 10)
+    assert code == 0
+    assert OnlineMMD.load(tmp_path / "out.npz").feature_names == ("age", "income", "target")
+    assert "60 embeddings of length 3" in said
+    assert "note: the column '' is the index of a frame, and is left out" in said
+    assert "note: the column target is taken as a feature" in said
+
+
 def test_a_directory_of_alibi_detect_brings_its_own_settings(tmp_path: Path, run: Run) -> None:
     saved = tmp_path / "cd"
     saved.mkdir()

@@ -1,4 +1,4 @@
-"""Checkpoints: written in time, never torn, taken up where they were left, or passed over with a warning."""
+"""Checkpoints: written in time, never torn, taken up where they were left, or skipped with a warning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.config import DriftConfig, LearnConfig
+from exporter.config import LearnConfig, MMDConfig
 from exporter.detectors import OnlineMMD
+from exporter.detectors.registry import DETECTORS, DetectorType
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.watch import DriftWatch
 from exporter.metrics.instruments import Instruments
@@ -39,7 +41,8 @@ class Saves:
         self.times: list[float] = []
         self.broken = False
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, mode: int) -> None:
+        assert mode == 0o600
         if self.broken:
             raise OSError("no space left")
         self.times.append(self.clock.now)
@@ -52,17 +55,17 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def watch(config: DriftConfig) -> tuple[DriftWatch, Samples, list[Any]]:
+def watch(config: MMDConfig) -> tuple[DriftWatch, Samples, list[Any]]:
     registry = CollectorRegistry()
     events: list[Any] = []
     made = DriftWatch("m", config, Instruments(registry), refuse=lambda *_: None, on_event=events.append)
     return made, Samples(registry), events
 
 
-def test_it_is_written_once_an_interval():
+def test_it_is_written_once_an_interval(tmp_path: Path):
     clock = Clock()
     written: list[float] = []
-    checkpoint = Checkpoint(Path("x"), 60.0, written=written.append, failed=lambda: None, clock=clock)
+    checkpoint = Checkpoint(tmp_path / "x", 60.0, written=written.append, failed=lambda: None, clock=clock)
     saves = Saves(clock)
     for now in (1000.0, 1059.9, 1060.0, 1061.0, 1119.9, 1120.0):
         clock.now = now
@@ -70,9 +73,9 @@ def test_it_is_written_once_an_interval():
     assert saves.times == written == [1060.0, 1120.0]
 
 
-def test_a_clock_that_is_set_back_does_not_end_the_checkpoints():
+def test_a_clock_that_is_set_back_does_not_end_the_checkpoints(tmp_path: Path):
     clock = Clock()
-    checkpoint = Checkpoint(Path("x"), 60.0, written=lambda _: None, failed=lambda: None, clock=clock)
+    checkpoint = Checkpoint(tmp_path / "x", 60.0, written=lambda _: None, failed=lambda: None, clock=clock)
     saves = Saves(clock)
     for now in (500.0, 501.0, 561.0):
         clock.now = now
@@ -80,11 +83,13 @@ def test_a_clock_that_is_set_back_does_not_end_the_checkpoints():
     assert saves.times == [500.0, 561.0]
 
 
-def test_a_failure_is_counted_and_the_next_one_comes_an_interval_later(caplog: pytest.LogCaptureFixture):
+def test_a_failure_is_counted_and_the_next_one_comes_an_interval_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     clock = Clock()
     failures: list[float] = []
     checkpoint = Checkpoint(
-        Path("x"), 60.0, written=lambda _: None, failed=lambda: failures.append(clock.now), clock=clock
+        tmp_path / "x", 60.0, written=lambda _: None, failed=lambda: failures.append(clock.now), clock=clock
     )
     saves = Saves(clock)
     saves.broken = True
@@ -96,11 +101,11 @@ def test_a_failure_is_counted_and_the_next_one_comes_an_interval_later(caplog: p
 
 
 def test_a_service_goes_on_where_it_was(fitted: Path, tmp_path: Path):
-    config = DriftConfig(reference=fitted, checkpoint=tmp_path / "kept.npz")
+    config = MMDConfig(reference=fitted, checkpoint=tmp_path / "kept.npz")
     stream = observations(np.concatenate([normal(70, seed=5), normal(60, seed=6, shift=2.0)]))
-    whole, whole_samples, whole_events = watch(config)
-    whole.take(stream[:80])
-    whole.take(stream[80:])
+    uninterrupted, all_samples, all_events = watch(config)
+    uninterrupted.take(stream[:80])
+    uninterrupted.take(stream[80:])
 
     first, _, _ = watch(config)
     first.take(stream[:80])
@@ -109,15 +114,15 @@ def test_a_service_goes_on_where_it_was(fitted: Path, tmp_path: Path):
     second.take(stream[80:])
     assert second.state == "ready"
     for name in ("drift_test_stat_last", "drift_threshold", "drift_score_ratio"):
-        assert samples(name, detector="mmd") == whole_samples(name, detector="mmd")
+        assert samples(name, detector="mmd") == all_samples(name, detector="mmd")
     assert samples("drift_test_stat_count", detector="mmd") == 50
-    assert len(whole_events) == 1
+    assert len(all_events) == 1
     assert len(events) == 1
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 0
 
 
 def test_a_detector_that_was_learnt_is_not_learnt_again(tmp_path: Path):
-    config = DriftConfig(
+    config = MMDConfig(
         window=10,
         reference=LearnConfig(learn=60),
         seed=1,
@@ -137,19 +142,105 @@ def test_a_detector_that_was_learnt_is_not_learnt_again(tmp_path: Path):
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 0
 
 
+def cannot_be_read(path: Path) -> None:
+    path.mkdir()  # may as well be a file that another user owns
+
+
 @pytest.mark.parametrize(
-    "damage", [b"", b"not a file of ours", None], ids=["empty", "something else", "cut short"]
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a file of ours"),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        cannot_be_read,
+    ],
+    ids=["empty", "something else", "cut short", "no file at all"],
 )
 def test_a_damaged_checkpoint_means_a_cold_start(
-    fitted: Path, tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+    fitted: Path, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ):
     kept = tmp_path / "kept.npz"
-    whole = fitted.read_bytes()
-    kept.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    made, samples, _ = watch(DriftConfig(reference=fitted, checkpoint=kept))
+    if damage is not cannot_be_read:
+        kept.write_bytes(fitted.read_bytes())
+    damage(kept)
+    made, samples, _ = watch(MMDConfig(reference=fitted, checkpoint=kept))
     assert made.state == "filling"
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 1
-    assert "is passed over, the detector starts cold" in caplog.text
+    assert "is skipped, the detector starts cold" in caplog.text
+
+
+@pytest.mark.parametrize("raised", [NotImplementedError, RuntimeError, PermissionError, AttributeError])
+def test_no_checkpoint_stops_a_service(
+    fitted: Path, tmp_path: Path, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever a reader makes of damaged bytes, the service starts, and counts it."""
+    kept = tmp_path / "kept.npz"
+    kept.write_bytes(fitted.read_bytes())
+    load = OnlineMMD.load
+
+    def broken(path: Path, *, device: str) -> OnlineMMD:
+        if path == kept:
+            raise raised("strange")
+        return load(path, device=device)
+
+    monkeypatch.setitem(DETECTORS, "mmd", DetectorType(broken, fit=OnlineMMD.fit))
+    made, samples, _ = watch(MMDConfig(reference=fitted, checkpoint=kept))
+    assert made.state == "filling"
+    assert samples("drift_checkpoint_failures_total", detector="mmd") == 1
+
+
+def test_only_its_owner_can_read_a_checkpoint(fitted: Path, tmp_path: Path):
+    kept = tmp_path / "kept.npz"
+    kept.write_bytes(fitted.read_bytes())
+    kept.chmod(0o644)
+    made, _, _ = watch(MMDConfig(reference=fitted, checkpoint=kept))
+    made.close()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_writes_a_checkpoint_and_others_say_why_they_do_not(
+    fitted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    config = MMDConfig(reference=fitted, checkpoint=tmp_path / "kept.npz", checkpoint_interval=1e-6)
+    (first, first_samples, _), (second, second_samples, _) = watch(config), watch(config)
+    first.take(observations(normal(3, seed=3)))
+    for _ in range(2):
+        second.take(observations(normal(1, seed=4)))
+    assert first_samples("drift_checkpoint_failures_total", detector="mmd") == 0
+    assert second_samples("drift_checkpoint_failures_total", detector="mmd") == 2
+    assert caplog.text.count("is written by another process or detector") == 1
+    assert OnlineMMD.load(tmp_path / "kept.npz").n_seen == 3
+    first.close()
+    second.take(observations(normal(1, seed=5)))
+    assert OnlineMMD.load(tmp_path / "kept.npz").n_seen == 3
+    assert second_samples("drift_checkpoint_failures_total", detector="mmd") == 2
+
+
+def test_a_fork_leaves_the_checkpoint_to_the_parent(fitted: Path, tmp_path: Path):
+    kept = tmp_path / "kept.npz"
+    made, samples, _ = watch(MMDConfig(reference=fitted, checkpoint=kept, checkpoint_interval=1e-6))
+    made.take(observations(normal(3, seed=3)))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            made.after_fork()
+            made.take(observations(normal(5, seed=4)))
+            code = 0 if samples("drift_checkpoint_failures_total", detector="mmd") == 1 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert OnlineMMD.load(kept).n_seen == 3
+    made.take(observations(normal(1, seed=5)))
+    assert OnlineMMD.load(kept).n_seen == 4
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_write(fitted: Path, tmp_path: Path):
+    kept = tmp_path / "kept.npz"
+    (tmp_path / ".kept.npz.4711.tmp").write_bytes(b"half a checkpoint")
+    made, _, _ = watch(MMDConfig(reference=fitted, checkpoint=kept))
+    made.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.npz", ".kept.npz.lock"}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +262,7 @@ def test_a_checkpoint_made_under_other_rules_is_passed_over(
     settings = {"window": 20, "expected_run_length": 200.0, "reference": tmp_path / "reference.npy"}
     kept = tmp_path / "kept.npz"
     OnlineMMD.fit(normal(200), window=20, expected_run_length=200, seed=1).save(kept)
-    same, samples, _ = watch(DriftConfig(**settings, checkpoint=kept))
+    same, samples, _ = watch(MMDConfig(**settings, checkpoint=kept))
     assert same.detector is not None
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 0
     if changes.get("reference") == "other":
@@ -180,14 +271,14 @@ def test_a_checkpoint_made_under_other_rules_is_passed_over(
         again = tmp_path / "again.npz"
         OnlineMMD.fit(normal(200), window=20, expected_run_length=200, seed=2).save(again)
         changes = {"reference": again}
-    made, samples, _ = watch(DriftConfig(**(settings | changes), checkpoint=kept))
+    made, samples, _ = watch(MMDConfig(**(settings | changes), checkpoint=kept))
     assert samples("drift_checkpoint_failures_total", detector="mmd") == 1
-    assert "is passed over" in caplog.text
+    assert "is skipped" in caplog.text
     assert made.detector is None or made.detector.thresholds != same.detector.thresholds
 
 
 def test_a_folder_that_is_not_there_fails_without_harm(fitted: Path, tmp_path: Path):
-    made, samples, _ = watch(DriftConfig(reference=fitted, checkpoint=tmp_path / "none" / "kept.npz"))
+    made, samples, _ = watch(MMDConfig(reference=fitted, checkpoint=tmp_path / "none" / "kept.npz"))
     made.take(observations(normal(30, seed=3)))
     made.close()
     assert made.state == "ready"
@@ -199,14 +290,14 @@ import sys
 import time
 import numpy as np
 from pathlib import Path
-from exporter.config import Config, DriftConfig, QueueConfig
+from exporter.config import Config, MMDConfig, QueueConfig
 from exporter.observation import Observation
 from exporter.runtime import Runtime
 
 fitted, kept, stream = map(Path, sys.argv[1:])
 config = Config(
     model="m",
-    drift=(DriftConfig(reference=fitted, checkpoint=kept, checkpoint_interval=1e-6),),
+    drift=(MMDConfig(reference=fitted, checkpoint=kept, checkpoint_interval=1e-6),),
     queue=QueueConfig(flush_interval_seconds=0.001, max_batch=7),
 )
 runtime = Runtime(config)
@@ -235,7 +326,7 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_to_go_on_from(fitted: Path, tm
         process.send_signal(signal.SIGKILL)
         process.stdout.close()
         process.wait(30)
-        config = DriftConfig(reference=fitted, checkpoint=kept)
+        config = MMDConfig(reference=fitted, checkpoint=kept)
         made, samples, _ = watch(config)
         assert samples("drift_checkpoint_failures_total", detector="mmd") == 0
         detector = made.detector

@@ -25,10 +25,10 @@ def test_without_a_rate_everything_passes():
     st.sampled_from([0.1, 1.0, 5.0, 20.0, 1000.0]),
 )
 def test_the_rate_is_never_exceeded(times: list[float], rate: float):
-    passed = admitted(rate, times)
-    assert passed[0] == times[0]
-    assert len(passed) <= (passed[-1] - passed[0]) * rate + 1.5 + 1e-6
-    assert all(b - a >= 0.5 / rate * (1 - 1e-9) for a, b in pairwise(passed))
+    admitted_times = admitted(rate, times)
+    assert admitted_times[0] == times[0]
+    assert len(admitted_times) <= (admitted_times[-1] - admitted_times[0]) * rate + 1.5 + 1e-6
+    assert all(b - a >= 0.5 / rate * (1 - 1e-9) for a, b in pairwise(admitted_times))
 
 
 def test_a_burst_of_neighbours_gives_one():
@@ -38,15 +38,15 @@ def test_a_burst_of_neighbours_gives_one():
 @pytest.mark.parametrize(("frames_per_second", "rate"), [(30, 20), (30, 10), (25, 5), (60, 40), (1000, 7)])
 def test_the_rate_is_kept_up_where_the_stream_comes_in_steps(frames_per_second: int, rate: int):
     seconds = 100
-    passed = admitted(rate, [n / frames_per_second for n in range(frames_per_second * seconds)])
-    assert len(passed) == pytest.approx(rate * seconds, rel=0.01)
+    admitted_times = admitted(rate, [n / frames_per_second for n in range(frames_per_second * seconds)])
+    assert len(admitted_times) == pytest.approx(rate * seconds, rel=0.01)
 
 
 def test_after_a_pause_it_goes_on_evenly():
     times = [0.0, *(1000 + n / 100 for n in range(100))]
-    passed = admitted(10, times)
-    assert passed[:2] == [0.0, 1000.0]
-    assert all(b - a >= 0.05 for a, b in pairwise(passed))
+    admitted_times = admitted(10, times)
+    assert admitted_times[:2] == [0.0, 1000.0]
+    assert all(b - a >= 0.05 for a, b in pairwise(admitted_times))
 
 
 @pytest.mark.parametrize("back", [5.0, 3600.0, 86400.0 * 365])

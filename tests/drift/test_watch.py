@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 import exporter.drift.calibrator
 import exporter.drift.watch
-from exporter.config import DriftConfig, LearnConfig, SampleConfig
+from exporter.config import LearnConfig, MMDConfig, SampleConfig
 from exporter.detectors import OnlineMMD
 from exporter.drift.watch import DriftWatch
 from exporter.errors import ConfigError, InvalidReference
@@ -29,7 +29,7 @@ WAIT = 30.0
 class Bench:
     """A watch with its metrics, its events and what it refused."""
 
-    def __init__(self, config: DriftConfig | None = None) -> None:
+    def __init__(self, config: MMDConfig | None = None) -> None:
         registry = CollectorRegistry()
         self.samples = Samples(registry)
         self.events: list[DriftEvent] = []
@@ -37,7 +37,7 @@ class Bench:
         self.now = 1000.0
         self.watch = DriftWatch(
             "m",
-            config or DriftConfig(),
+            config or MMDConfig(),
             Instruments(registry),
             refuse=lambda field, reason: self.refused.append((field, reason)),
             on_event=self.events.append,
@@ -52,7 +52,7 @@ class Bench:
 def with_detector(monkeypatch: pytest.MonkeyPatch):
     def make(detector: Any, **settings: Any) -> Bench:
         monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detector)
-        bench = Bench(DriftConfig(window=detector.windows, reference=LearnConfig(learn=100_000), **settings))
+        bench = Bench(MMDConfig(window=detector.windows, reference=LearnConfig(learn=100_000), **settings))
         bench.watch.start()
         return bench
 
@@ -64,7 +64,7 @@ def first_coordinates(values: list[float]) -> list[np.ndarray]:
 
 
 def test_states_go_from_learning_to_ready():
-    bench = Bench(DriftConfig(window=10, reference=LearnConfig(learn=60), seed=1, expected_run_length=50))
+    bench = Bench(MMDConfig(window=10, reference=LearnConfig(learn=60), seed=1, expected_run_length=50))
     bench.watch.start()
     seen = [bench.samples.state()]
     bench.watch.take(observations(normal(59)))
@@ -96,7 +96,7 @@ def test_a_calibration_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
         return PlainDetector()
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
-    bench = Bench(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     bench.watch.start()
     bench.watch.take(observations(normal(40)))
     assert entered.wait(WAIT)
@@ -121,7 +121,7 @@ def test_a_calibration_given_up_leaves_no_detector_and_starts_anew(monkeypatch: 
         return PlainDetector()
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
-    bench = Bench(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     bench.watch.start()
     bench.watch.take(observations(normal(40)))
     assert entered.wait(WAIT)
@@ -141,7 +141,7 @@ def test_no_thread_runs_before_the_start(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", lambda *_: PlainDetector())
     np.save(tmp_path / "r.npy", normal(200))
     before = threading.active_count()
-    bench = Bench(DriftConfig(window=3, reference=tmp_path / "r.npy"))
+    bench = Bench(MMDConfig(window=3, reference=tmp_path / "r.npy"))
     assert threading.active_count() == before
     assert bench.samples.state() == "calibrating"
     bench.watch.start()
@@ -154,7 +154,7 @@ def test_a_calibration_that_raises_ends_in_failed(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
-    bench = Bench(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     bench.watch.start()
     bench.watch.take(observations(normal(40)))
     assert bench.watch.join_calibration(WAIT)
@@ -163,7 +163,7 @@ def test_a_calibration_that_raises_ends_in_failed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_constant_stream_cannot_be_learnt_from(caplog: pytest.LogCaptureFixture):
-    bench = Bench(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     bench.watch.start()
     bench.watch.take(observations(np.ones((40, D))))
     assert bench.samples.state() == "failed"
@@ -181,7 +181,7 @@ def test_rows_that_cannot_be_learnt_are_refused_and_counted(monkeypatch: pytest.
         return PlainDetector()
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
-    bench = Bench(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     bench.watch.start()
     good = normal(40)
     rows: list[Any] = [*good[:20], np.full(D, np.nan), np.array([0.0, np.inf, 0.0, 0.0]), np.zeros(D + 1)]
@@ -239,7 +239,7 @@ def test_evidence_and_identities_belong_together(
     detector = PlainDetector(windows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter.drift.watch, "load_detector", lambda *_: detector)
-        bench = Bench(DriftConfig(window=windows))
+        bench = Bench(MMDConfig(window=windows))
     value_of = {str(n): value for n, value in enumerate(values)}
     stream = observations(first_coordinates(values))
     ends: list[int] = []
@@ -308,15 +308,6 @@ def test_embeddings_of_mixed_kinds_are_tested_together(with_detector: Any):
     bench.watch.take(observations(rows))
     assert detector.seen == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1.0]
     assert bench.refused == []
-
-
-def test_torch_embeddings_stay_torch(with_detector: Any, monkeypatch: pytest.MonkeyPatch):
-    detector = PlainDetector((2,))
-    given: list[Any] = []
-    update = detector.update
-    monkeypatch.setattr(detector, "update", lambda batch: (given.append(batch), update(batch))[1])
-    with_detector(detector).watch.take(observations([torch.ones(D), torch.zeros(D)]))
-    assert isinstance(given[0], torch.Tensor)
 
 
 def test_a_detector_that_refuses_a_batch_goes_on(with_detector: Any):
@@ -404,11 +395,125 @@ def test_metrics_of_a_watch_that_is_gone_leave_the_scrape(with_detector: Any):
 
 def test_a_reference_that_cannot_serve_is_an_error_at_once(tmp_path: Path):
     with pytest.raises(InvalidReference, match="does not exist"):
-        Bench(DriftConfig(reference=tmp_path / "none.npy"))
+        Bench(MMDConfig(reference=tmp_path / "none.npy"))
     np.save(tmp_path / "short.npy", normal(20))
     with pytest.raises(InvalidReference, match="20 rows"):
-        Bench(DriftConfig(reference=tmp_path / "short.npy"))
+        Bench(MMDConfig(reference=tmp_path / "short.npy"))
     OnlineMMD.fit(normal(100), window=5, expected_run_length=50, seed=1).save(tmp_path / "fitted.npz")
     with pytest.raises(ConfigError, match=r"drift\.window: \[7\] differs from \[5\]"):
-        Bench(DriftConfig(reference=tmp_path / "fitted.npz", window=7))
-    assert Bench(DriftConfig(reference=tmp_path / "fitted.npz")).watch.state == "filling"
+        Bench(MMDConfig(reference=tmp_path / "fitted.npz", window=7))
+    assert Bench(MMDConfig(reference=tmp_path / "fitted.npz")).watch.state == "filling"
+
+
+def fitted(path: Path, run_length: float = 50.0) -> Path:
+    OnlineMMD.fit(normal(100), window=5, expected_run_length=run_length, bandwidth=2.0, seed=1).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("asked", "run_length", "bandwidth"),
+    [
+        ({"expected_run_length": 400.0}, 400.0, 2.0),
+        ({"false_alarm_interval": 200.0, "sample": SampleConfig(max_per_second=2.0)}, 400.0, 2.0),
+        ({"bandwidth": 3.0}, 50.0, 3.0),
+    ],
+    ids=str,
+)
+def test_a_fitted_file_is_calibrated_again_for_what_is_asked(
+    tmp_path: Path, asked: dict[str, Any], run_length: float, bandwidth: float
+):
+    """A false-alarm rate that stands in the configuration is the one that holds."""
+    bench = Bench(MMDConfig(reference=fitted(tmp_path / "fitted.npz"), seed=3, **asked))
+    bench.watch.start()
+    assert bench.watch.join_calibration(WAIT)
+    assert bench.samples.state() == "filling"
+    assert bench.samples("drift_expected_run_length", detector="mmd") == run_length
+    wanted = OnlineMMD.fit(normal(100), window=5, expected_run_length=run_length, bandwidth=bandwidth, seed=3)
+    assert bench.samples("drift_threshold", detector="mmd") == wanted.thresholds[0]
+
+
+@pytest.mark.parametrize("asked", [{}, {"expected_run_length": 50.0}, {"bandwidth": 2.0}, {"window": 5}])
+def test_a_fitted_file_that_is_what_is_asked_serves_as_it_is(tmp_path: Path, asked: dict[str, Any]):
+    bench = Bench(MMDConfig(reference=fitted(tmp_path / "fitted.npz"), **asked))
+    assert bench.watch.state == "filling"
+    assert bench.samples("drift_expected_run_length", detector="mmd") == 50
+
+
+def test_a_checkpoint_of_a_file_that_was_calibrated_again_is_taken_up(tmp_path: Path):
+    config = MMDConfig(
+        reference=fitted(tmp_path / "fitted.npz"), expected_run_length=400, checkpoint=tmp_path / "kept.npz"
+    )
+    first = Bench(config).watch
+    first.start()
+    assert first.join_calibration(WAIT)
+    first.take(observations(normal(7, seed=2)))
+    first.close()
+    second = Bench(config)
+    assert second.watch.state == "filling"
+    assert second.watch.detector.n_seen == 7
+    assert second.samples("drift_checkpoint_failures_total", detector="mmd") == 0
+
+
+def test_what_is_asked_of_a_file_has_to_go_with_its_windows(tmp_path: Path):
+    path = fitted(tmp_path / "fitted.npz")
+    np.save(tmp_path / "r.npy", normal(200))
+    with pytest.raises(ConfigError, match=r"drift\.expected_run_length: 20.* window of 50 needs at least 50"):
+        Bench(MMDConfig(reference=tmp_path / "r.npy", expected_run_length=20))
+    assert Bench(MMDConfig(reference=path, expected_run_length=20)).watch.state == "calibrating"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_learnt(
+    monkeypatch: pytest.MonkeyPatch, device: str
+):
+    count = int(device[-1]) if device[-1].isdigit() else 0
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ConfigError, match=rf"device: '{device}' is not there \(there are {count}\)"):
+        Bench(MMDConfig(device=device))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count + 1)
+    assert Bench(MMDConfig(device=device)).watch.state == "learning"
+    assert not torch.cuda.is_initialized(), "a process that forks now could not use it in its children"
+
+
+def test_the_length_that_is_learnt_is_that_of_most():
+    bench = Bench(MMDConfig(window=10, reference=LearnConfig(learn=60), seed=1, expected_run_length=50))
+    bench.watch.start()
+    bench.watch.take(observations([np.zeros(3), *normal(60, d=8)]))
+    assert bench.watch.join_calibration(WAIT)
+    assert bench.watch.state == "filling"
+    assert bench.watch.detector.n_features == 8
+
+
+def test_another_length_is_said_once_an_hour_with_both(with_detector: Any, caplog: pytest.LogCaptureFixture):
+    bench = with_detector(PlainDetector((2,)))
+    for now in (1000.0, 1001.0, 4599.0):
+        bench.now = now
+        bench.watch.take(observations([np.zeros(D + 3), np.zeros(D + 2)]))
+    said = f"detector mmd of model m: an embedding of length {D + 3} is refused, its reference has {D}"
+    assert caplog.text.count("is refused") == caplog.text.count(said) == 1
+    bench.now = 4600.0
+    bench.watch.take(observations([np.zeros(D + 3)]))
+    assert caplog.text.count(said) == 2
+    assert bench.refused == [("embedding", "wrong_shape")] * 7
+
+
+def test_another_length_while_learning_is_said_too(caplog: pytest.LogCaptureFixture):
+    bench = Bench(MMDConfig(window=10, reference=LearnConfig(learn=60)))
+    bench.watch.take(observations([*normal(3, d=8), np.zeros(3)]))
+    assert "an embedding of length 3 is refused, what it learns from has 8" in caplog.text
+    assert bench.refused == [("embedding", "wrong_shape")]
+
+
+def test_the_evidence_names_the_columns_of_the_reference(tmp_path: Path):
+    names = ("age", "income", "height", "weight")
+    path = tmp_path / "named.npz"
+    OnlineMMD.fit(normal(100), window=5, expected_run_length=50, seed=1, feature_names=names).save(path)
+    moved = normal(20, seed=2)
+    moved[:, 1] += 9.0
+    for asked in ({}, {"expected_run_length": 60.0}):
+        bench = Bench(MMDConfig(reference=path, **asked))
+        bench.watch.start()
+        assert bench.watch.join_calibration(WAIT)
+        bench.watch.take(observations(moved))
+        assert bench.events[0].moved_dimensions[0][0] == 1
+        assert bench.events[0].moved_names[0] == "income"

@@ -88,3 +88,9 @@ def test_nothing_pickled_is_read(tmp_path: Path) -> None:
     np.save(tmp_path / "s.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InvalidEmbedding, match="cannot be read"):
         read_recording(tmp_path / "s.npy")
+
+
+def test_the_index_of_a_frame_is_left_out_as_it_is_from_a_reference(tmp_path: Path) -> None:
+    (tmp_path / "stream.csv").write_text("Unnamed: 0,a,b\n0,0.5,1.5\n1,2.5,3.5\n")
+    recording = read_recording(tmp_path / "stream.csv")
+    np.testing.assert_array_equal(recording.embeddings, [[0.5, 1.5], [2.5, 3.5]])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.arrays import on_host
 from exporter.detectors.alibi.pinned import pinned_copy
 from exporter.detectors.alibi.reader import CONFIG_FILE, read_array, read_online_mmd, read_settings
 from exporter.detectors.base import Detector, Evidence, Scores
@@ -187,9 +188,7 @@ class AlibiDetector:
         InvalidEmbedding
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
-        if hasattr(batch, "detach"):
-            batch = batch.detach().cpu().double().numpy()
-        batch = np.asarray(batch)
+        batch = on_host(batch)
         if self._shape is None and batch.ndim:
             self._shape = batch.shape[-1:]
         rows = as_rows(batch, self.n_features)

@@ -1,6 +1,6 @@
 """Thresholds for an expected run length, from the reference alone.
 
-Streams without drift are simulated by runs of reference rows (:mod:`exporter.detectors.mmd.null_runs`). If
+Streams without drift are simulated by runs of reference rows (:mod:`exporter.detectors.mmd.simulation`). If
 q(h) is minus the logarithm of the probability that a circle of L windows stays at or below h, alarms
 begin at the rate q(h) / L, and a stream's mean run length is ``L (1 - p(h)) / q(h)``, where p(h) is
 the probability that its very first window is above h already. The threshold solves this for the
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.detectors.mmd.null_runs import NullRuns, Progress, simulate
-from exporter.detectors.mmd.tail import Tail
+from exporter.detectors.mmd.pareto_tail import Tail
+from exporter.detectors.mmd.simulation import NullRuns, Progress, simulate
 
 __all__ = ["CalibrationReport", "Progress", "calibrate"]
 

@@ -14,6 +14,8 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 from numpy.typing import NDArray
 
+from exporter.arrays import on_host
+
 # Scaled coordinates beyond this lie at kernel value 0 from everything; kept finite in float32 when squared.
 FARTHEST = 1e12
 _MEDIAN_ROWS = 1000
@@ -64,7 +66,7 @@ class Scaling:
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the norm, and dealt with
             scaled = (x if is_numpy_array(x) else xp.astype(x, xp.float64)) - self.mean
             scaled *= self.factor
-            norm = to_numpy(xp.vecdot(scaled, scaled))
+            norm = on_host(xp.vecdot(scaled, scaled))
         if norm.size and not norm.max() < FAR:
             return self._apply_far(x, scaled)
         return Rows(xp.astype(scaled, xp.float32), norm, np.ones(norm.shape, dtype=np.bool_))
@@ -72,7 +74,7 @@ class Scaling:
     def _apply_far(self, x: Any, scaled: Any) -> Rows:
         """The same with care: refuse what is not finite, bound what is huge, take norms as rounded."""
         xp = array_namespace(self.mean)
-        finite = to_numpy(xp.all(xp.isfinite(x), axis=1))
+        finite = on_host(xp.all(xp.isfinite(x), axis=1))
         keep = xp.asarray(np.flatnonzero(finite), device=device(scaled))
         kept = xp.take(scaled, keep, axis=0)
         # A finite row can overflow when scaled; NaN cannot arise, and clip bounds the infinite.
@@ -84,14 +86,7 @@ def squared_norms(z: Any) -> NDArray[np.float64]:
     """(n,) squared lengths of (n, d) rows, summed in float64."""
     xp = array_namespace(z)
     z = xp.astype(z, xp.float64)
-    return to_numpy(xp.vecdot(z, z))
-
-
-def to_numpy(array: Any) -> NDArray[Any]:
-    """Bring an array of any supported library and device to a NumPy array, without a copy where possible."""
-    if is_numpy_array(array):
-        return np.asarray(array)
-    return np.asarray(array.detach().cpu().numpy())
+    return on_host(xp.vecdot(z, z))
 
 
 class Witness:
@@ -142,7 +137,7 @@ class Witness:
             k = self._wide[: block.shape[0]]
             k[:] = block
             xp.exp(k, out=k)
-            sums.append(to_numpy(xp.matmul(k, self._ones)))
+            sums.append(on_host(xp.matmul(k, self._ones)))
         mean = np.concatenate(sums) / self._ones.shape[0] if sums else np.zeros(0)
         # Where the norm is huge the difference is too, and the mean is 0.
         return np.asarray(mean * np.exp(np.clip(high - squared_norm, -1.0, 1.0)))
@@ -187,6 +182,6 @@ def kernel_matrix(z: Any, squared_norm: NDArray[np.float64], chunk: int = 1024) 
         exponent = (2.0 * z[rows]) @ z.T
         exponent -= norm
         exponent -= norm[rows][:, None]
-        out[rows] = to_numpy(xp.exp(xp.astype(xp.clip(exponent, None, 0.0), xp.float64)))
+        out[rows] = on_host(xp.exp(xp.astype(xp.clip(exponent, None, 0.0), xp.float64)))
     np.fill_diagonal(out, 1.0)
     return out

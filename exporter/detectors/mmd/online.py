@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.arrays import place, resolve_device, to_device
+from exporter.arrays import on_host, place, resolve_device, to_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
-from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth, to_numpy
-from exporter.detectors.mmd.ring import BLOCK, Ring
+from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
 from exporter.detectors.validation import (
     as_rows,
     check_positive,
@@ -59,7 +59,9 @@ class OnlineMMD:
         reference_kernel_mean: float,
         report: CalibrationReport,
         device: str = "cpu",
+        feature_names: tuple[str, ...] = (),
     ) -> None:
+        self.feature_names = feature_names
         self._mean = reference.mean(axis=0)
         self._std = reference.std(axis=0)
         self._scaling = Scaling(to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
@@ -73,7 +75,7 @@ class OnlineMMD:
         self._bandwidth = bandwidth
         self._report = report
         self._device = device
-        self._ring = Ring(windows, rows.z)
+        self._window = SlidingWindow(windows, rows.z)
         self._z = rows.z
 
     @classmethod
@@ -86,6 +88,7 @@ class OnlineMMD:
         bandwidth: float | None = None,
         device: str = "auto",
         seed: int | None = None,
+        feature_names: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -106,6 +109,8 @@ class OnlineMMD:
             one, else NumPy), ``"cpu"`` (NumPy), ``"cuda"``, ``"cuda:1"``, or ``"torch:cpu"``.
         seed
             Makes the calibration repeatable.
+        feature_names
+            What the d dimensions are called, for the evidence; empty if they have no names.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -144,6 +149,7 @@ class OnlineMMD:
             reference_kernel_mean=a,
             report=report,
             device=device,
+            feature_names=tuple(feature_names),
         )
 
     @property
@@ -189,7 +195,7 @@ class OnlineMMD:
     @property
     def n_seen(self) -> int:
         """Observations taken since the start or the last :meth:`reset`, without the refused."""
-        return self._ring.count
+        return self._window.count
 
     def update(self, batch: Any) -> Scores:
         """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
@@ -212,30 +218,13 @@ class OnlineMMD:
             for s in range(0, values.size, BLOCK):  # none where all rows were refused
                 block = slice(s, s + BLOCK)
                 stats.append(
-                    self._ring.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
+                    self._window.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
                 )
-        return self._scores(rows.shape[0], stats, kept)
-
-    def _scores(self, b: int, stats: list[NDArray[np.float64]], kept: list[NDArray[np.bool_]]) -> Scores:
-        by_window = np.full((b, len(self._windows)), np.nan)
         finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
+        by_window = np.full((rows.shape[0], len(self._windows)), np.nan)
         if stats:
             by_window[finite] = np.concatenate(stats)
-        if len(self._windows) == 1:
-            test_stat = by_window[:, 0].copy()
-        else:
-            # fmax passes over the windows that are still filling.
-            test_stat = np.fmax.reduce(by_window / self._thresholds, axis=1)
-        threshold = self.threshold
-        return Scores(
-            test_stat=test_stat,
-            threshold=threshold,
-            is_drift=test_stat > threshold,
-            refused=~finite,
-            windows=self._windows,
-            test_stat_by_window=by_window,
-            threshold_by_window=self._thresholds,
-        )
+        return Scores.of(by_window, self._thresholds, ~finite, self._windows)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
@@ -250,18 +239,19 @@ class OnlineMMD:
         w = self._windows[-1] if window is None else window
         if w not in self._windows:
             raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
-        z, values = self._ring.last(w)
+        z, values = self._window.last(w)
         if not values.size:
             empty = np.zeros(0)
             return Evidence(np.zeros(0, dtype=np.int64), empty, empty)
-        shift = to_numpy(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
+        shift = on_host(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
         spread = np.where(self._std > 0, self._std, self._std[self._std > 0].min())
         moved = shift / spread
         order = np.argsort(-np.abs(moved), kind="stable")[:10]
-        return Evidence(order.astype(np.int64), moved[order], values)
+        names = tuple(self.feature_names[n] for n in order) if self.feature_names else ()
+        return Evidence(order.astype(np.int64), moved[order], values, names)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write reference, thresholds and running state to one ``.npz``: atomically, without pickle."""
+    def save(self, path: str | os.PathLike[str], *, mode: int = 0o644) -> None:
+        """Write all of it to one ``.npz``, a file of that mode: atomically, without pickle."""
         narrow = self._reference.astype(np.float32)
         exact = np.array_equal(narrow.astype(np.float64), self._reference)
         arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
@@ -271,8 +261,9 @@ class OnlineMMD:
             "bandwidth": self._bandwidth,
             "reference_kernel_mean": self._a,
             "report": dataclasses.asdict(self._report),
+            "feature_names": self.feature_names,
         }
-        storage.write(path, _KIND, settings, arrays | self._ring.state())
+        storage.write(path, _KIND, settings, arrays | self._window.state(), mode=mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
@@ -282,7 +273,10 @@ class OnlineMMD:
         ------
         DetectorFileError
             If the file is corrupt, truncated, no detector, or from a newer version.
+        ConfigError
+            If the device is not there.
         """
+        device = resolve_device(device, None)
         settings, arrays = storage.read(path, _KIND)
         try:
             report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
@@ -296,13 +290,14 @@ class OnlineMMD:
                 bandwidth=settings["bandwidth"],
                 reference_kernel_mean=settings["reference_kernel_mean"],
                 report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
-                device=resolve_device(device, None),
+                device=device,
+                feature_names=tuple(settings.get("feature_names", ())),
             )
-            detector._ring.restore(arrays)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            detector._window.restore(arrays)
+        except Exception as error:  # the arrays of a stranger fail wherever they are used first
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
         return detector
 
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
-        self._ring = Ring(self._windows, self._z)
+        self._window = SlidingWindow(self._windows, self._z)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from exporter.arrays import on_host
 from exporter.observation import Observation
 from exporter.processors.forward.connector import Connector
 
@@ -282,12 +283,6 @@ def _document(observation: Observation) -> dict[str, Any]:
         if value is None:
             continue
         if name in ("embedding", "features") and hasattr(value, "shape"):
-            value = _on_host(value)
+            value = np.ascontiguousarray(on_host(value), dtype=np.float32)
         document[name] = value
     return document
-
-
-def _on_host(values: Any) -> Any:
-    if hasattr(values, "detach"):
-        values = values.detach().float().cpu().numpy()
-    return np.ascontiguousarray(values, dtype=np.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exporter.arrays import detached
 from exporter.errors import ConfigError
 from exporter.receivers.asgi.context import open_exchange
 
@@ -89,7 +90,7 @@ def embedding_rows(tensor: Any) -> Any:
         tensor = tensor.logits
     elif isinstance(tensor, tuple | list):
         tensor = tensor[0]
-    tensor = tensor.detach()
+    tensor = detached(tensor)
     if tensor.ndim == 1:
         tensor = tensor[None]
     elif tensor.ndim == 3:

@@ -14,7 +14,7 @@ from exporter.metrics.instruments import DetectorInstruments, Instruments
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 
 
-class Channel:
+class WindowMetrics:
     """A window's ``detector`` label, its metrics and its episode.
 
     Parameters
@@ -38,7 +38,7 @@ class Channel:
         self.state = state
         self.instruments.enter_state(state)
 
-    def record(self, statistics: NDArray[np.float64], threshold: float) -> list[int]:
+    def record(self, statistics: NDArray[np.float64], threshold: float, now: float) -> list[int]:
         """Count tests, in order; give the positions among them at which an episode begins."""
         if not statistics.size:
             return []
@@ -50,13 +50,13 @@ class Channel:
             begins = [index for index, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
             self.instruments.events.inc(sum(verdicts))
             self.instruments.episodes.inc(len(begins))
+        self.instruments.last_test_timestamp.set(now)
+        self.show_last()
         return begins
 
-    def publish(self, now: float) -> None:
+    def show_last(self) -> None:
         """Show where the last test left things; zeros before the first, also where another went before."""
         statistic, threshold = self._last or (0.0, 1.0)
         self.instruments.test_stat_last.set(statistic)
         self.instruments.score_ratio.set(statistic / threshold)
         self.instruments.active.set(1 if self._episode.active else 0)
-        if self._last is not None:
-            self.instruments.last_test_timestamp.set(now)

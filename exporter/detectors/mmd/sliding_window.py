@@ -14,12 +14,13 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from exporter.detectors.mmd.kernel import FAR, to_numpy
+from exporter.arrays import on_host
+from exporter.detectors.mmd.kernel import FAR
 
 BLOCK = 64  # rows taken at once: the product within a block is wasted outside the window
 
 
-class Ring:
+class SlidingWindow:
     """Constant memory: 2 W + 64 rows on the device; W numbers, and W for each window, on the host.
 
     ``like`` is any (n, d) float32 array on the device.
@@ -90,7 +91,7 @@ class Ring:
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that :meth:`restore` needs to go on."""
         return {
-            "ring_rows": to_numpy(self.last(self._widest)[0]),
+            "ring_rows": on_host(self.last(self._widest)[0]),
             "ring_norms": self._norms,
             "ring_values": self._values,
             "ring_forward": self._forward,
@@ -152,7 +153,7 @@ class Ring:
         """(b, past + b) kernel values between the new rows and all of the ring."""
         if norms.max() > FAR:
             rows = self._xp.astype(rows, self._xp.float64)
-        exponent = to_numpy(rows[past:] @ rows.T).astype(np.float64)
+        exponent = on_host(rows[past:] @ rows.T).astype(np.float64)
         exponent *= 2.0
         exponent -= norms[past:, None]
         exponent -= norms

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
-from exporter.references.reference import ReferenceLearner, load_reference
+from exporter.errors import InvalidReference
+from exporter.references.files import load_reference, read_table
 
 
 def rows(n: int = 60, d: int = 3, seed: int = 0) -> np.ndarray:
@@ -29,14 +29,15 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, window: int
     else:
         header = "a,b,c\n" if name == "names.csv" else "\ufeff" if name == "bom.csv" else ""
         path.write_text(header + "\n".join(",".join(map(repr, row.tolist())) for row in x), encoding="utf-8")
-    found = load_reference(path, window=window)
+    found = load_reference(path, window=window).rows
     np.testing.assert_array_equal(found, x)
     assert found.dtype == np.float64
 
 
 def test_an_array_of_an_npz_can_be_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", reference=rows(seed=1), mine=rows(seed=2))
-    np.testing.assert_array_equal(load_reference(tmp_path / "r.npz", window=10, key="mine"), rows(seed=2))
+    found = load_reference(tmp_path / "r.npz", window=10, key="mine").rows
+    np.testing.assert_array_equal(found, rows(seed=2))
     with pytest.raises(InvalidReference, match="there is no 'yours'"):
         load_reference(tmp_path / "r.npz", window=10, key="yours")
     np.savez(tmp_path / "odd.npz", one=rows(), two=rows())
@@ -51,7 +52,7 @@ def test_parquet_columns_or_a_column_of_lists(tmp_path: Path, nested: bool) -> N
     x = rows()
     table = {"embedding": x.tolist()} if nested else {f"c{i}": x[:, i] for i in range(3)}
     parquet.write_table(pyarrow.table(table), tmp_path / "r.parquet")
-    np.testing.assert_array_equal(load_reference(tmp_path / "r.parquet", window=10), x)
+    np.testing.assert_array_equal(load_reference(tmp_path / "r.parquet", window=10).rows, x)
     with pytest.raises(InvalidReference, match="there is no 'x'"):
         load_reference(tmp_path / "r.parquet", window=10, key="x")
 
@@ -114,36 +115,33 @@ def test_what_cannot_serve_as_a_reference_is_an_error(tmp_path: Path, x: np.ndar
         load_reference(tmp_path / "r.npy", window=10)
 
 
-def test_a_reference_is_learned_from_the_first_good_rows() -> None:
-    learner = ReferenceLearner(40, window=10)
-    x = rows(100)
-    stream = np.insert(x, [0, 20, 70], np.nan, axis=0)
-    assert not learner.complete
-    assert learner.add(stream[0]) == 1
-    assert learner.add(stream[1:11]) == 10
-    assert learner.add(torch.as_tensor(stream[11:31], dtype=torch.float64)) == 20
-    assert (learner.count, learner.refused, learner.complete) == (29, 2, False)
-    # Row 42 of the stream completes it; the rest is left for the detector.
-    assert learner.add(stream[31:]) == 11
-    assert (learner.count, learner.complete) == (40, True)
-    assert learner.add(stream[50:]) == 0
-    np.testing.assert_array_equal(learner.reference(), x[:40])
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "Unnamed: 3"])
+def test_the_index_of_a_frame_in_a_csv_file_is_no_feature(tmp_path: Path, index: str) -> None:
+    x = rows()
+    lines = [f"{n}," + ",".join(map(repr, row.tolist())) for n, row in enumerate(x)]
+    (tmp_path / "r.csv").write_text("\n".join([f'{index},"width, mm",height,depth', *lines]))
+    table = read_table(tmp_path / "r.csv")
+    np.testing.assert_array_equal(table.rows, x)
+    assert table.columns == ("width, mm", "height", "depth")
+    assert table.notes == (f"the column {index!r} is the index of a frame, and is left out",)
 
 
-def test_embeddings_of_another_length_do_not_spoil_the_learning() -> None:
-    learner = ReferenceLearner(40, window=10)
-    learner.add(rows(5))
-    with pytest.raises(InvalidEmbedding, match="length 3"):
-        learner.add(rows(5, 4))
-    assert learner.count == 5
+@pytest.mark.parametrize("index", ["__index_level_0__", "day"])
+def test_the_index_of_a_frame_in_a_parquet_file_is_no_feature(tmp_path: Path, index: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    x = rows()
+    table = pyarrow.table({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], index: np.arange(60)})
+    # As pandas writes it.
+    metadata = {b"pandas": json.dumps({"index_columns": [index], "columns": []}).encode()}
+    parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / "r.parquet")
+    found = read_table(tmp_path / "r.parquet")
+    np.testing.assert_array_equal(found.rows, x)
+    assert found.columns == ("a", "b", "c")
 
 
-def test_a_learned_reference_obeys_the_rules() -> None:
-    with pytest.raises(ConfigError, match="learn: 39; a window of 10 needs at least 40"):
-        ReferenceLearner(39, window=10)
-    learner = ReferenceLearner(40, window=10)
-    with pytest.raises(InvalidReference, match="no embedding has arrived yet"):
-        learner.reference()
-    learner.add(np.ones((40, 3)))
-    with pytest.raises(InvalidReference, match="constant"):
-        learner.reference()
+def test_a_column_that_looks_like_the_target_is_kept_and_said(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("a,Target\n" + "\n".join(f"{n},1" for n in range(60)))
+    table = read_table(tmp_path / "r.csv")
+    assert table.columns == ("a", "Target")
+    assert table.notes[0].startswith("the column Target is taken as a feature")

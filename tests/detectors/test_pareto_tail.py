@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.detectors.mmd.tail import Tail, fit_generalised_pareto, log_survival
+from exporter.detectors.mmd.pareto_tail import Tail, fit_generalised_pareto, log_survival
 
 
 def pareto(shape: float, scale: float, n: int, seed: int) -> np.ndarray:

@@ -210,5 +210,5 @@ def _as_in_operation(
     biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))
     inner = 2.0 * pairs / (w * (w - 1.0))
     bias = (1.0 - inner) / w + (1.0 - source.off_diagonal_mean) / n
-    stretch = n / (n - float(w))
-    return np.asarray(stretch * biased - 2.0 * np.sqrt(stretch) * along - bias)
+    inflation = n / (n - float(w))
+    return np.asarray(inflation * biased - 2.0 * np.sqrt(inflation) * along - bias)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporter.detectors.mmd.null_runs import simulate
+from exporter.detectors.mmd.simulation import simulate
 from tests.detectors import direct
 
 
