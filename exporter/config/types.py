@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Discriminator, Field
 
@@ -75,12 +76,22 @@ def _upstream(value: str) -> str:
             "TLS is passed on as it comes and never begun here; "
             "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
         )
-    if not re.fullmatch(r"http://[^/\s?#]+/?", value):
+    if not re.fullmatch(r"http://[^/\s?#@]+/?", value) or not _has_port(value):
         raise ValueError(
-            "an upstream is http://HOST:PORT or unix:/path, and nothing behind it; "
+            "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it; "
             "write one such as http://127.0.0.1:8000"
         )
     return value.rstrip("/")
+
+
+def _has_port(url: str) -> bool:
+    """Whether a URL names a port that can be connected to, or none at all, which is the default one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return bool(parts.hostname) and port != 0 and not parts.netloc.endswith(":")
 
 
 def _path_pattern(value: str) -> str:
