@@ -1,7 +1,8 @@
 """Where the body of an HTTP/1 message ends: by length, by chunks, or by the end of the connection.
 
 Each reader takes bytes from ``start`` on, hands the body's to ``sink``, and returns where it stopped;
-``done`` says that the message is complete. [RFC 9112, sections 6 and 7]
+``done`` says that the message is complete, ``held`` how many bytes of an incomplete line it keeps.
+[RFC 9112, sections 6 and 7]
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from exporter.http.http1.reasons import NotFollowedError
+from exporter.http.http1.states import NotFollowedError
 
 Sink = Callable[[bytes], None]
 
@@ -22,10 +23,14 @@ TAIL_BYTES = len(_END)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
 
 
-class Body(Protocol):
+class BodyReader(Protocol):
     """Follows one body."""
 
     done: bool
+
+    @property
+    def held(self) -> int:
+        """Bytes of an incomplete line."""
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         """Read from ``data[start:]``; return the offset of the first byte after the message."""
@@ -41,6 +46,7 @@ class LengthBody:
     """A body of ``remaining`` > 0 bytes."""
 
     __slots__ = ("done", "remaining")
+    held = 0
 
     def __init__(self, remaining: int) -> None:
         self.remaining = remaining
@@ -66,12 +72,11 @@ class LengthBody:
 
 
 class UntilCloseBody:
-    """A body that ends with the connection; its owner sets ``done``."""
+    """A body that ends with the connection, which its owner sees."""
 
-    __slots__ = ("done",)
-
-    def __init__(self) -> None:
-        self.done = False
+    __slots__ = ()
+    done = False
+    held = 0
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         sink(data[start:] if start else data)
@@ -85,7 +90,7 @@ class ChunkedBody:
     """A chunked body with its trailers, which are passed over.
 
     After a gap that is not within one chunk the chunks are lost: all bytes are taken for the body's, up
-    to those that look like its end where a piece ends or another answer begins.
+    to those that look like its end where a piece ends or another response begins.
     """
 
     __slots__ = ("_line", "_remaining", "_state", "_tail", "_trailer_bytes", "done")
@@ -99,6 +104,10 @@ class ChunkedBody:
         self._line = b""
         self._tail = b""
         self._trailer_bytes = 0
+
+    @property
+    def held(self) -> int:
+        return len(self._line)
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         if self._state == self._LOST:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.http.http1.states import Phase
+from exporter.http.http1.states import State
 from exporter.receivers.proxy.address import Address
 from exporter.receivers.proxy.limits import ProxyLimits
 from tests.receivers.proxy.proxy_wire import TIMEOUT, connect, listening, observing, proxying, receive, reset
@@ -364,7 +364,15 @@ def test_addresses_are_read(text: str, expected: Address) -> None:
     assert Address.parse(str(expected)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "model", "model:x", "model:99999", "http://model/path", "unix:", ":80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "model", "model:x", "model:99999", "http://model/path", "unix:", ":80"),
+        *("http://127.0.0.1:80000", "http://127.0.0.1:8O00", "http://model:", "model:", "http://model:-1"),
+        *("ftp://model:80", "http://user@model:80", "http://model:80?a", "http://model:80#a"),
+        *("http://model:\N{FULLWIDTH DIGIT EIGHT}0", "::1:8000"),
+    ],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         Address.parse(text)
@@ -388,10 +396,10 @@ class Failing:
 
     from_upstream = from_client
 
-    def closed(self) -> None:
+    def closed(self, *, client_left: bool) -> None:
         raise ZeroDivisionError
 
-    def phase(self) -> Phase:
+    def state(self) -> State:
         raise ZeroDivisionError
 
 
