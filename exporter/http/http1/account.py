@@ -12,6 +12,7 @@ class Held(Protocol):
 
     cost: int
     holders: int
+    text: bytes
 
 
 class Account:
@@ -59,14 +60,15 @@ class Account:
             raise NotFollowedError("overrun")
         self.n_bytes += n_bytes
 
-    def hold(self, thing: Held) -> bool:
-        """Hold something that only saves time, if a quarter of the room is enough for all such things."""
+    def has_room_for_habit(self, n_bytes: int) -> bool:
+        """Whether what only saves time may take ``n_bytes``: it has a quarter of the room."""
+        return self.n_bytes + n_bytes <= self._max_for_habits
+
+    def hold(self, thing: Held) -> None:
+        """Hold something that others may hold too."""
         if not thing.holders:
-            if self.n_bytes + thing.cost > self._max_for_habits:
-                return False
             self.n_bytes += thing.cost
         thing.holders += 1
-        return True
 
     def release(self, thing: Held) -> None:
         """Hold it no longer."""

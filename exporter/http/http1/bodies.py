@@ -20,6 +20,7 @@ _MAX_TRAILER_BYTES = 64 * 1024
 _END = b"\r\n0\r\n\r\n"
 TAIL_BYTES = len(_END)
 """What must be kept of a gap for the end of a chunked body to be seen in it."""
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
 
 
@@ -114,6 +115,11 @@ class ChunkedBody:
             return self._feed_lost(data, start, sink)
         position, end = start, len(data)
         while position < end and not self.done:
+            if self._state == self._SIZE and not self._line:
+                position, pieces = _complete_chunks(data, position)
+                if pieces:
+                    sink(b"".join(pieces))
+                    continue
             if self._state == self._DATA:
                 stop = min(end, position + self._remaining)
                 sink(data[position:stop])
@@ -178,3 +184,19 @@ class ChunkedBody:
     def _look_for_end(self, data: bytes) -> None:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.done = self._tail == _END
+
+
+def _complete_chunks(data: bytes, position: int) -> tuple[int, list[bytes]]:
+    """The chunks that begin in ``data`` at ``position`` and end in it, as far as nothing is unusual about
+    them, and the place behind them. They may be as short as a byte, and there may be very many."""
+    pieces: list[bytes] = []
+    while True:
+        match = _PLAIN_SIZE.match(data, position)
+        if match is None:
+            return position, pieces
+        start = match.end()
+        stop = start + int(match[1], 16)
+        if stop == start or data[stop : stop + 2] != b"\r\n":
+            return position, pieces
+        pieces.append(data[start:stop])
+        position = stop + 2

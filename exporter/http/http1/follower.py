@@ -192,16 +192,17 @@ class Http1Follower:
         if size < 4:
             return None
         text = data[:size]
-        account, heads = self._account, self._observer.heads
+        heads = self._observer.heads
         head = heads.requests.known.get(text)
         if head is None:
             head = heads.parse_request(text)
-        elif account.hold(head):
-            if self._usual is not None:
-                account.release(self._usual)
-            self._usual, self._usual_bytes = head, text
-            return head
-        return head if head is not None and self._take(head.cost) else None
+            return head if head is not None and self._take(head.cost) else None
+        # What is remembered is held by others as well, and costs nothing more.
+        self._account.hold(head)
+        if self._usual is not None:
+            self._account.release(self._usual)
+        self._usual, self._usual_bytes = head, head.text
+        return head
 
     def _response_head(self, data: bytes) -> ResponseHead | None:
         """Likewise of a response."""
@@ -209,16 +210,16 @@ class Http1Follower:
         if size < 4:
             return None
         text = data[:size]
-        account, heads = self._account, self._observer.heads
+        heads = self._observer.heads
         head = heads.responses.known.get(text)
         if head is None:
             head = heads.parse_response(text)
-        elif account.hold(head):
-            if self._usual_response is not None:
-                account.release(self._usual_response)
-            self._usual_response, self._usual_response_bytes = head, text
-            return head
-        return head if head is not None and self._take(head.cost) else None
+            return head if head is not None and self._take(head.cost) else None
+        self._account.hold(head)
+        if self._usual_response is not None:
+            self._account.release(self._usual_response)
+        self._usual_response, self._usual_response_bytes = head, head.text
+        return head
 
     def _take(self, cost: int) -> bool:
         """Take a head that nobody remembers, for as long as this exchange lasts, if there is room."""

@@ -43,7 +43,7 @@ class RequestHead:
     CONNECT), ``last`` one after which the connection takes no other. ``headers`` are empty unless it is
     ``wanted``. ``size`` is the head's own, in bytes, and ``full_size`` that of head and body, or -1 where
     more than the length decides on what follows. ``cost`` is what it takes in memory, in bytes, once for
-    all its ``holders``.
+    all its ``holders``, and ``text`` its own bytes where it is remembered.
     """
 
     method: str
@@ -58,13 +58,14 @@ class RequestHead:
     full_size: int
     cost: int
     holders: int = field(default=0, init=False)
+    text: bytes = field(default=b"", init=False)
 
 
 @dataclass(slots=True, eq=False)
 class ResponseHead:
     """A response's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``.
 
-    ``size``, ``full_size``, ``cost`` and ``holders`` are as of :class:`RequestHead`.
+    ``size``, ``full_size``, ``cost``, ``holders`` and ``text`` are as of :class:`RequestHead`.
     """
 
     status: int
@@ -74,6 +75,7 @@ class ResponseHead:
     full_size: int
     cost: int
     holders: int = field(default=0, init=False)
+    text: bytes = field(default=b"", init=False)
 
 
 class IncompleteHead:
@@ -165,12 +167,15 @@ class KnownHeads(Generic[Head]):
             if len(self._came) >= _MARKS_PER_HEAD * self._max_items:
                 self._came.clear()
             self._came.add(mark)
-        elif head.cost <= self._max_bytes // 16:
-            if len(self.known) >= self._max_items or self._n_bytes + head.cost > self._max_bytes:
+            return
+        cost = head.cost + len(text)
+        if cost <= self._max_bytes // 16 and self._account.has_room_for_habit(cost):
+            if len(self.known) >= self._max_items or self._n_bytes + cost > self._max_bytes:
                 self.clear()
-            if self._account.hold(head):
-                self.known[text] = head
-                self._n_bytes += head.cost
+            head.text, head.cost = text, cost
+            self._account.hold(head)
+            self.known[text] = head
+            self._n_bytes += cost
 
     def clear(self) -> None:
         """Remember nothing."""
@@ -250,7 +255,7 @@ def _parse_request(head: bytes, select: Select) -> RequestHead | None:
         wanted,
         len(head),
         len(head) + length if is_plain else -1,
-        _HEAD_BYTES + 2 * len(head) + (_FIELD_BYTES * len(fields) if wanted else 0),
+        _HEAD_BYTES + (len(head) + _FIELD_BYTES * len(fields) if wanted else 4 * len(path) + len(query)),
     )
 
 
@@ -269,7 +274,7 @@ def _parse_response(head: bytes) -> ResponseHead | None:
         return None
     is_plain = length >= 0 and status >= 200 and status not in (204, 304)
     size, fields = len(head), collector.fields
-    cost = _HEAD_BYTES + 2 * size + _FIELD_BYTES * len(fields)
+    cost = _HEAD_BYTES + size + _FIELD_BYTES * len(fields)
     return ResponseHead(status, fields, length, size, size + length if is_plain else -1, cost)
 
 
