@@ -37,7 +37,7 @@ class BodyReader(Protocol):
         """Read from ``data[start:]``; return the offset of the first byte after the message."""
 
     def skip(self, n_bytes: int, tail: bytes) -> bool:
-        """Pass over bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
+        """Take note of bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
 
         False if that makes it impossible to say where the body ends.
         """
@@ -88,7 +88,7 @@ class UntilCloseBody:
 
 
 class ChunkedBody:
-    """A chunked body with its trailers, which are passed over.
+    """A chunked body with its trailers, which are ignored.
 
     After a gap that is not within one chunk the chunks are lost: all bytes are taken for the body's, up
     to those that look like its end where a piece ends or another response begins.

@@ -37,9 +37,9 @@ class Connection:
         return "MUST_CLOSE" if self._requests.must_close else "IDLE"
 
     def request(self, head: RequestHead, body: bytes, started: float, missing: int) -> None:
-        """Go on in a request of known length of which all but ``missing`` bytes passed.
+        """Go on in a request of known length of which all but ``missing`` bytes have come.
 
-        ``body`` is what passed of its body if the exchange is wanted, and empty otherwise.
+        ``body`` is what has come of its body if the exchange is wanted, and empty otherwise.
         """
 
         def go_on() -> None:
@@ -64,19 +64,19 @@ class Connection:
         self._read(go_on)
 
     def from_client(self, data: bytes, at: float) -> None:
-        """Bytes of the client that passed at ``at``."""
+        """Bytes of the client, seen at ``at``."""
         self._read(self._requests.read, data, at)
 
     def from_upstream(self, data: bytes, at: float) -> None:
-        """Bytes of the upstream that passed at ``at``."""
+        """Bytes of the upstream, seen at ``at``."""
         self._read(self._responses.read, data, at)
 
     def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
-        """Bytes of the client passed that were not kept, but for the last few, if they are known."""
+        """Bytes of the client that were not kept, but for the last few, if they are known."""
         self._read(self._requests.skip, n_bytes, tail)
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
-        """Bytes of the upstream passed at ``at`` that were not kept, but for the last few."""
+        """Bytes of the upstream, seen at ``at``, that were not kept, but for the last few."""
         self._read(self._responses.skip, n_bytes, at, tail)
 
     def upstream_ended(self, at: float, *, client_left: bool) -> None:

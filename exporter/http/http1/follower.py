@@ -1,6 +1,6 @@
 """A connection's two byte streams seen as HTTP/1 exchanges. It looks, it never alters.
 
-Sans-IO: whoever has the bytes feeds them in, cut anywhere, in the order in which they passed. What
+Sans-IO: whoever has the bytes feeds them in, cut anywhere, in the order in which they came. What
 cannot be followed gives the connection a :attr:`Http1Follower.reason`; its bytes are ignored from then on.
 """
 
@@ -58,7 +58,7 @@ class Http1Follower:
         self._between = True  # nothing is under way
         self._head: RequestHead | None = None
         self._response: ResponseHead | None = None
-        self._body = b""  # as far as it is wanted and has passed
+        self._body = b""  # as far as it is wanted and has come
         self._response_body = b""
         self._fresh = 0  # the cost of the heads of this exchange that nobody remembers
         self._missing = 0  # bytes of the message under way that are to come
@@ -83,7 +83,7 @@ class Http1Follower:
         return "IDLE" if self._between or self._connection is None else self._connection.state
 
     def from_client(self, data: bytes, at: float) -> None:
-        """Bytes of the client that passed at ``at`` (seconds since the epoch); ``b""`` for its end."""
+        """Bytes of the client, seen at ``at`` (seconds since the epoch); ``b""`` for its end."""
         account = self._account
         if self._between:
             head = self._usual
@@ -116,7 +116,7 @@ class Http1Follower:
         self._between = connection.state == "IDLE"
 
     def from_upstream(self, data: bytes, at: float) -> None:
-        """Bytes of the upstream that passed at ``at``; ``b""`` for its end."""
+        """Bytes of the upstream, seen at ``at``; ``b""`` for its end."""
         head, response, missing = self._head, self._response, self._missing
         if head is not None:
             account = self._account
@@ -149,7 +149,7 @@ class Http1Follower:
             self._follow().upstream_ended(at, client_left=self._client_left)
 
     def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
-        """Bytes of the client passed that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``.
+        """Bytes of the client that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``.
 
         Inside a chunked body they make it possible to go on.
         """
@@ -158,7 +158,7 @@ class Http1Follower:
         self._between = connection.state == "IDLE"
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
-        """Bytes of the upstream passed at ``at`` that were not kept, likewise."""
+        """Bytes of the upstream, seen at ``at``, that were not kept, likewise."""
         connection = self._follow()
         connection.upstream_gap(n_bytes, at, tail)
         self._between = connection.state == "IDLE"

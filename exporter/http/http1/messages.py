@@ -66,7 +66,7 @@ class Requests(_Side):
         return super().held + self._ahead_bytes
 
     def read(self, data: bytes, at: float) -> None:
-        """Bytes that passed at ``at``."""
+        """Bytes, seen at ``at``."""
         position, end = 0, len(data)
         while position < end:
             transaction, body = self.current, self._body
@@ -102,7 +102,7 @@ class Requests(_Side):
             self._requested(transaction)
 
     def skip(self, n_bytes: int, tail: bytes) -> None:
-        """Bytes passed that were not kept, but for the last few."""
+        """Bytes that were not kept, but for the last few."""
         transaction, body = self.current, self._body
         if transaction is None or body is None or not body.skip(n_bytes, tail):
             raise NotFollowedError("overrun")
@@ -117,7 +117,7 @@ class Requests(_Side):
             self.read(data, at)
 
     def end(self) -> None:
-        """Nobody takes requests any more: what comes is passed over."""
+        """Nobody takes requests any more: what comes is ignored."""
         self.forget()
         self.must_close = True
 
@@ -176,7 +176,7 @@ class Responses(_Side):
         self._requests = requests
 
     def read(self, data: bytes, at: float) -> None:
-        """Bytes that passed at ``at``."""
+        """Bytes, seen at ``at``."""
         position, end = 0, len(data)
         while position < end:
             body = self._body
@@ -208,7 +208,7 @@ class Responses(_Side):
         self.forget()
 
     def skip(self, n_bytes: int, at: float, tail: bytes) -> None:
-        """Bytes passed at ``at`` that were not kept, but for the last few."""
+        """Bytes, seen at ``at``, that were not kept, but for the last few."""
         body = self._body
         if body is None or not body.skip(n_bytes, tail):
             raise NotFollowedError("overrun")

@@ -32,7 +32,7 @@ class CompleteExchange(Exchange):
     head, body, response, response_body
         The request and its response, of which neither body is longer than ``max_body_bytes``.
     started, ended
-        When they passed, in seconds since the epoch.
+        When they were seen, in seconds since the epoch.
     max_body_bytes
         As of :class:`Exchange`.
     """
@@ -144,7 +144,7 @@ class Transaction:
 
 
 class Transactions:
-    """The transactions of one connection, the oldest first; ``waiting`` are those not answered in full."""
+    """The transactions of one connection, the oldest first; ``waiting`` wait for their response's end."""
 
     __slots__ = ("_account", "_body_bytes", "_n_bytes", "_observer", "waiting")
 

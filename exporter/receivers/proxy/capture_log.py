@@ -1,4 +1,4 @@
-"""What passed on all connections, noted on the data path and handed on in segments.
+"""What was forwarded on all connections, noted on the data path and handed on in segments.
 
 On the data path a chunk costs one append. A segment goes out every few milliseconds to whoever reads the
 log, in another process: nothing is read here, and nobody waits for the reader. While it is behind, bytes
@@ -96,7 +96,7 @@ class LoggedConnection:
         self._log.forget(self._number)
 
     def state(self) -> State:
-        """Where the connection stands; "UNKNOWN" until the reader has said so of all that passed."""
+        """Where the connection stands; "UNKNOWN" until the reader has said so of all that was noted."""
         if self._done:
             return "ERROR"
         noted, state = self._told
@@ -142,7 +142,7 @@ class LoggedConnection:
 
 
 class CaptureLog:
-    """A :class:`~exporter.receivers.proxy.tap.Tap` that hands on segments of what passed.
+    """A :class:`~exporter.receivers.proxy.tap.Tap` that hands on segments of what was forwarded.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class CaptureLog:
     Attributes
     ----------
     abandoned
-        Connections that passed unread, since there was no reader or it was lost; each is counted once.
+        Connections forwarded unread, since there was no reader or it was lost; each is counted once.
     """
 
     max_gap_bytes = 1024 * 1024

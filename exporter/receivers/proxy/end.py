@@ -107,8 +107,8 @@ class End(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
             # A Unix socket's bytes are with the receiver once they have left our buffer.
-            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            waiting += int.from_bytes(answer, sys.byteorder)
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            waiting += int.from_bytes(queued, sys.byteorder)
         return waiting
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class ProxyLimits:
     half_closed_seconds
         A connection whose upstream has ended, and on which no byte moves for so long, is closed.
     linger_seconds
-        For a client to read an answer of ours, and for bytes under way to arrive before a reset.
+        For a client to read a response of ours, and for bytes under way to arrive before a reset.
     drain_quiet_seconds
         Without an observer, a connection is between exchanges when it has been quiet for so long.
     probe_seconds

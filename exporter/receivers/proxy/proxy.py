@@ -37,7 +37,7 @@ class Proxy:
     listen
         Where clients connect; port 0 takes a free one, see :attr:`address`.
     tap
-        Sees a copy of the bytes, after they were passed on; None for no observer.
+        Sees a copy of the bytes, after they were forwarded; None for no observer.
     limits, stats
         Bounds, and the counts that are written to.
 

@@ -14,7 +14,7 @@ UPSTREAM_FAILURES = (
     "reset",
     "closed_early",
 )
-"""Why an upstream did not answer: nobody listens, no route or another socket error, its name has no
+"""Why an upstream did not respond: nobody listens, no route or another socket error, its name has no
 address, no connection within the time allowed, no file left to us for a connection, no first byte within
 the time allowed, a connection that it broke off, or one that it ended before the end of a response."""
 
