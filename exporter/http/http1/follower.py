@@ -99,15 +99,16 @@ class Http1Follower:
                     account.n_bytes += head.length - missing
                 self._head, self._missing, self._started, self._between = head, missing, at, False
                 return
-        elif (
-            self._missing == len(data) > 0 and self._response is None and account.has_room_for_body(len(data))
-        ):
+        elif self._missing == len(data) > 0 and self._response is None and (head := self._head) is not None:
             # The rest of a request: many send the body by itself.
-            self._missing = 0
-            if self._head is not None and self._head.wanted:
+            if not head.wanted:
+                self._missing = 0
+                return
+            if account.has_room_for_body(len(data)):
+                self._missing = 0
                 self._body += data
                 account.n_bytes += len(data)
-            return
+                return
         if not data:
             self._client_left = True
             return
@@ -121,8 +122,9 @@ class Http1Follower:
         if head is not None:
             account = self._account
             if response is not None:
-                if missing == len(data) and account.has_room_for_body(missing):
+                if missing == len(data) and (not head.wanted or account.has_room_for_body(missing)):
                     account.n_bytes -= len(self._response_body)
+                    self._response = None
                     self._complete(head, response, self._response_body + data if head.wanted else b"", at)
                     return
             elif not missing:
@@ -249,7 +251,7 @@ class Http1Follower:
         if self._fresh:
             self._account.n_bytes -= self._fresh
             self._fresh = 0
-        self._head, self._response, self._missing, self._between = None, None, 0, True
+        self._head, self._missing, self._between = None, 0, True
 
     def _follow(self) -> Connection:
         """What follows the connection in every case, from where it stands."""
