@@ -96,12 +96,12 @@ class Traffic:
                 follower.from_upstream(piece, at + 0.0007)
         observer = self.observer
         exchanges, observer.exchanges = observer.exchanges, []
-        passed, observer.passed = observer.passed, []
-        if len(exchanges) + len(passed) != BATCH:
+        summaries, observer.summaries = observer.summaries, []
+        if len(exchanges) + len(summaries) != BATCH:
             raise SystemExit("not every exchange was followed")
         if self.metrics is not None:
             self.metrics.observe(exchanges)
-            self.metrics.count(passed)
+            self.metrics.count(summaries)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 _MAX_REMEMBERED = 1024
+_MAX_REMEMBERED_LENGTH = 1024
 
 PathMatcher = Callable[[str], str | None]
 """From a path to the pattern that captures it, or None. Patterns are few, paths are not: the pattern
@@ -15,7 +16,7 @@ is what may become a label."""
 def path_matcher(patterns: Iterable[str]) -> PathMatcher:
     """A fast test of a path against ``capture.paths``.
 
-    Exact paths cost one look-up; other paths are remembered, up to a bound, since services have few.
+    Exact paths cost one look-up; other paths are remembered, within bounds, since services have few.
     """
     exact: dict[str, str] = {}
     prefixes: list[tuple[str, str]] = []
@@ -43,7 +44,9 @@ def path_matcher(patterns: Iterable[str]) -> PathMatcher:
         if path in seen:
             return seen[path]
         pattern = find(path)
-        if len(seen) < _MAX_REMEMBERED:
+        if len(path) <= _MAX_REMEMBERED_LENGTH:
+            if len(seen) >= _MAX_REMEMBERED:
+                seen.clear()
             seen[path] = pattern
         return pattern
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import Passed
+from exporter.http.http1.follower import ExchangeSummary
 from exporter.http.paths import PathMatcher
 from exporter.metrics.contract import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 
@@ -93,13 +93,11 @@ class HttpMetrics(Collector):
             ]
         )
 
-    def count(self, passed: Iterable[Passed]) -> None:
-        """Count exchanges; those whose answer never began are passed over."""
+    def count(self, summaries: Iterable[ExchangeSummary]) -> None:
+        """Count exchanges, and those that were broken off under the status that says by whom."""
         seen, bounds = self._seen, _BOUNDS
         with self._lock:
-            for method, path, status, started, ended, request_size, response_size in passed:
-                if status == 0:
-                    continue
+            for method, path, status, started, ended, request_size, response_size in summaries:
                 route = seen.get((path, method)) or self._route(path, method)
                 seconds = ended - started
                 route.durations[bisect_left(bounds, seconds)] += 1

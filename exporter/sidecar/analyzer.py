@@ -13,7 +13,7 @@ from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import Passed
+from exporter.http.http1.follower import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
 from exporter.processes.framing import Link
@@ -118,9 +118,9 @@ class Analyzer:
         log.info("%s was read again", self._path)
         return True
 
-    def _deliver(self, exchanges: list[Exchange], passed: list[Passed]) -> None:
+    def _deliver(self, exchanges: list[Exchange], summaries: list[ExchangeSummary]) -> None:
         self._http.observe(exchanges)
-        self._http.count(passed)
+        self._http.count(summaries)
         for exchange in exchanges:
             if exchange.predicts:
                 self.runtime.submit(exchange, "sidecar")

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from exporter.config import Config
 from exporter.receivers.proxy.capture_log import Entry, Standing
-from exporter.receivers.proxy.limits import ProxyStats
+from exporter.receivers.proxy.stats import ProxyStats
 
 
 @dataclass(frozen=True)

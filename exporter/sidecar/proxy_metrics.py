@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from exporter.http.http1.follower import KINDS
+from exporter.http.http1.follower import UNOBSERVED_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
-from exporter.receivers.proxy.limits import UPSTREAM_FAILURES
+from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 
 
@@ -26,25 +26,27 @@ class PlaneMetrics:
         self._opened = instruments["inference_exporter_proxy_connections_total"]
         self._errors = instruments.errors["proxy"]
         failures = instruments["inference_exporter_proxy_upstream_failures_total"]
-        self._failures = {kind: failures.labels(kind) for kind in UPSTREAM_FAILURES}
+        self._failures = {reason: failures.labels(reason) for reason in UPSTREAM_FAILURES}
         unobserved = instruments["inference_exporter_proxy_unobserved_total"]
-        self._unobserved = {kind: unobserved.labels(kind) for kind in KINDS}
+        self._unobserved = {reason: unobserved.labels(reason) for reason in UNOBSERVED_REASONS}
         self._totals = Totals()
 
     def publish(self, report: Report | None) -> None:
         """Advance each counter by what was added since the last scrape."""
         reader = self._reader
-        unobserved = dict(reader.unfollowed)
+        unobserved = dict(reader.unobserved)
         errors = reader.failures
         if report is not None:
             stats = report.stats
             self._up.set(1 if stats.upstream_up else 0)
             self._open.set(stats.open)
             self._totals.carry(self._opened, stats.opened)
-            for kind, counter in self._failures.items():
-                self._totals.carry(counter, stats.upstream_failures[kind])
+            failures = stats.upstream_failures
+            failures = {**failures, "closed_early": failures["closed_early"] + reader.cut_off}
+            for reason, counter in self._failures.items():
+                self._totals.carry(counter, failures[reason])
             errors += stats.tap_failures
             unobserved["failed"] += report.abandoned
         self._totals.carry(self._errors, errors)
-        for kind, counter in self._unobserved.items():
-            self._totals.carry(counter, unobserved[kind])
+        for reason, counter in self._unobserved.items():
+            self._totals.carry(counter, unobserved[reason])

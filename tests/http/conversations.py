@@ -25,8 +25,26 @@ def wanting(wanted: bool = True, *, max_body_bytes: int = 1000, max_kept_bytes: 
     return Observer(lambda _m, _p: wanted, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
 
 
+K = 10_000
+"""A body that is long beside what the heads in these tests cost."""
+
+
+def with_room_for(n_bytes: int) -> Observer:
+    """An observer that has room for so many bytes of bodies, and for a few heads beside them."""
+    return wanting(max_body_bytes=1 << 20, max_kept_bytes=(n_bytes + K // 2) * 4 // 3)
+
+
+def held(observer: Observer) -> int:
+    """Bytes of what is under way: all that is on the account but for the heads that are remembered."""
+    heads = observer.heads
+    remembered = sum(
+        head.cost for known in (heads.requests, heads.responses) for head in known.known.values()
+    )
+    return observer.account.n_bytes - remembered
+
+
 class Counted(NamedTuple):
-    """The fields of :data:`~exporter.http.http1.follower.Passed`, by name."""
+    """The fields of :data:`~exporter.http.http1.follower.ExchangeSummary`, by name."""
 
     method: str
     path: str
@@ -41,7 +59,7 @@ def follow(*steps: tuple[str, Any], observer: Observer | None = None) -> tuple[H
     """Feed what happened on a connection, a second apart, and give what was seen.
 
     Steps are ("up" | "down", bytes), ("up gap" | "down gap", n), ("up lost" | "down lost", bytes) for a gap
-    of which the last bytes are known, and ("closed", None).
+    of which the last bytes are known, and ("closed" | "client left", None).
     """
     observer = observer or wanting()
     follower = Http1Follower(observer)
@@ -59,13 +77,13 @@ def follow(*steps: tuple[str, Any], observer: Observer | None = None) -> tuple[H
         elif what == "down lost":
             follower.upstream_gap(len(data), float(at), data[-TAIL_BYTES:])
         else:
-            follower.closed(float(at))
+            follower.closed(float(at), client_left=what == "client left")
     return follower, found(observer)
 
 
 def found(observer: Observer) -> list[Any]:
     """The exchanges that were seen; if none of them was wanted, what was counted of them."""
-    return observer.exchanges or [Counted(*passed) for passed in observer.passed]
+    return observer.exchanges or [Counted(*summary) for summary in observer.summaries]
 
 
 def brief(exchange: Any) -> tuple[Any, ...]:
@@ -84,14 +102,14 @@ token = st.text(string.ascii_letters + string.digits, min_size=1, max_size=8).ma
 
 
 @dataclass
-class Turn:
+class Transaction:
     up: bytes
     down: bytes
     expected: tuple[Any, ...]
 
 
 @st.composite
-def turns(draw: st.DrawFn) -> Turn:
+def transactions(draw: st.DrawFn) -> Transaction:
     """An exchange with a known meaning."""
     method = draw(st.sampled_from(["GET", "POST", "PUT", "HEAD", "DELETE"]))
     path = b"/" + draw(token)
@@ -104,7 +122,7 @@ def turns(draw: st.DrawFn) -> Turn:
     status = draw(st.sampled_from([200, 201, 204, 304, 404, 500]))
     bodyless = method == "HEAD" or status in (204, 304)
     continued = draw(st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n"]))
-    return Turn(
+    return Transaction(
         up=b"%s %s HTTP/1.1\r\n%s%s\r\n%s" % (method.encode(), path, headers, up_head, up_body),
         down=b"%sHTTP/1.1 %d X\r\n%s%s\r\n%s"
         % (continued, status, headers, down_head, b"" if bodyless else down_body),

@@ -14,13 +14,16 @@ from tests.http.conversations import (
     OK,
     SWITCHING,
     UPGRADE,
-    Turn,
+    K,
+    Transaction,
     brief,
     cuts,
     follow,
+    held,
     post,
-    turns,
+    transactions,
     wanting,
+    with_room_for,
 )
 
 
@@ -32,8 +35,8 @@ def test_an_exchange_has_everything_that_was_said() -> None:
     assert (exchange.status, list(exchange.response_headers)) == (200, [(b"content-length", b"2")])
     assert (exchange.request_body, exchange.response_body) == (b"abc", b"ok")
     assert (exchange.started, exchange.ended, exchange.aborted) == (0.0, 1.0, False)
-    assert follower.kind is None
-    assert follower.phase == "idle"
+    assert follower.reason is None
+    assert follower.state == "IDLE"
 
 
 FOLLOWED: dict[str, tuple[bytes, bytes, list[tuple[Any, ...]]]] = {
@@ -120,7 +123,7 @@ def test_followed_whole_and_byte_by_byte(name: str) -> None:
     up, down, expected = FOLLOWED[name]
     whole, found = follow(("up", up), ("down", down), ("down", b""), ("closed", None))
     assert [brief(e) for e in found] == expected
-    assert whole.kind is None
+    assert whole.reason is None
     assert not any(e.aborted for e in found)
     steps = [("up", bytes([b])) for b in up] + [("down", bytes([b])) for b in down]
     _, found = follow(*steps, ("down", b""), ("closed", None))
@@ -136,7 +139,7 @@ def test_any_cut_gives_the_same_exchanges(name: str, up_cuts: list[int], down_cu
     ]
     follower, found = follow(*steps, ("down", b""), ("closed", None))
     assert [brief(e) for e in found] == expected
-    assert follower.kind is None
+    assert follower.reason is None
 
 
 UNFOLLOWED: dict[str, tuple[bytes, bytes, str]] = {
@@ -191,11 +194,11 @@ UNFOLLOWED: dict[str, tuple[bytes, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", UNFOLLOWED)
-def test_what_cannot_be_followed_has_a_kind(name: str) -> None:
-    up, down, kind = UNFOLLOWED[name]
+def test_what_cannot_be_followed_has_a_reason(name: str) -> None:
+    up, down, reason = UNFOLLOWED[name]
     follower, found = follow(("up", up), ("down", down))
-    assert follower.kind == kind
-    assert follower.phase == "unfollowed"
+    assert follower.reason == reason
+    assert follower.state == ("SWITCHED_PROTOCOL" if reason == "upgrade" else "ERROR")
     before = len(found)
     follower.from_client(GET, 9.0)
     follower.from_upstream(OK, 9.0)
@@ -206,21 +209,21 @@ def test_what_cannot_be_followed_has_a_kind(name: str) -> None:
 @pytest.mark.parametrize(
     "name", sorted(set(UNFOLLOWED) - {"endless head", "endless trailers", "too much before a switch"})
 )
-def test_the_kind_does_not_depend_on_the_cut(name: str) -> None:
-    up, down, kind = UNFOLLOWED[name]
+def test_the_reason_does_not_depend_on_the_cut(name: str) -> None:
+    up, down, reason = UNFOLLOWED[name]
     steps = [("up", bytes([b])) for b in up] + [("down", bytes([b])) for b in down]
     follower, _ = follow(*steps)
-    assert follower.kind == kind
+    assert follower.reason == reason
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(turns(), min_size=1, max_size=5), st.data())
+@given(st.lists(transactions(), min_size=1, max_size=5), st.data())
 def test_conversations_are_understood_however_cut_and_interleaved(
-    conversation: list[Turn], data: st.DataObject
+    conversation: list[Transaction], data: st.DataObject
 ) -> None:
     places = st.lists(st.integers(0, 2000), max_size=12)
-    ups = [list(cuts(turn.up, data.draw(places))) for turn in conversation]
-    downs = [list(cuts(turn.down, data.draw(places))) for turn in conversation]
+    ups = [list(cuts(one.up, data.draw(places))) for one in conversation]
+    downs = [list(cuts(one.down, data.draw(places))) for one in conversation]
     steps: list[tuple[str, Any]] = []
     waiting: list[list[bytes]] = []
     for up, down in zip(ups, downs, strict=True):
@@ -232,9 +235,9 @@ def test_conversations_are_understood_however_cut_and_interleaved(
     steps += [("down", piece) for answer in waiting for piece in answer]
     observer = wanting()
     follower, found = follow(*steps, ("closed", None), observer=observer)
-    assert [brief(e) for e in found] == [turn.expected for turn in conversation]
-    assert follower.kind is None
-    assert observer.kept_bytes == 0
+    assert [brief(e) for e in found] == [one.expected for one in conversation]
+    assert follower.reason is None
+    assert held(observer) == 0
 
 
 streams = st.one_of(
@@ -277,20 +280,23 @@ streams = st.one_of(
         max_size=12,
     ),
     st.booleans(),
+    st.sampled_from([300, 2_000, 10_000]),
 )
-def test_nothing_raises_and_nothing_is_kept(steps: list[tuple[str, Any]], wanted: bool) -> None:
-    observer = wanting(wanted, max_kept_bytes=300)
+def test_nothing_raises_and_nothing_is_kept(
+    steps: list[tuple[str, Any]], wanted: bool, max_kept_bytes: int
+) -> None:
+    observer = wanting(wanted, max_kept_bytes=max_kept_bytes)
     follower, _ = follow(*steps, ("closed", None), observer=observer)
-    assert observer.kept_bytes == 0
-    assert follower.phase in ("idle", "unfollowed")
+    assert held(observer) == 0
+    assert follower.state in ("IDLE", "MUST_CLOSE", "SWITCHED_PROTOCOL", "ERROR")
 
 
 def test_an_unwanted_exchange_is_counted_and_not_kept() -> None:
     observer = wanting(False)
-    _, (passed,) = follow(("up", post(b"x" * 500)), ("down", OK), observer=observer)
+    _, (seen,) = follow(("up", post(b"x" * 500)), ("down", OK), observer=observer)
     assert not observer.exchanges
-    assert (passed.method, passed.path, passed.status) == ("POST", "/p", 200)
-    assert (passed.request_size, passed.response_size, passed.started, passed.ended) == (500, 2, 0.0, 1.0)
+    assert (seen.method, seen.path, seen.status) == ("POST", "/p", 200)
+    assert (seen.request_size, seen.response_size, seen.started, seen.ended) == (500, 2, 0.0, 1.0)
 
 
 def test_a_body_beyond_the_bound_is_counted_and_not_kept() -> None:
@@ -301,12 +307,12 @@ def test_a_body_beyond_the_bound_is_counted_and_not_kept() -> None:
 
 
 def test_all_connections_share_one_bound() -> None:
-    observer = wanting(max_kept_bytes=1000)
-    follow(("up", post(b"x" * 900)), observer=observer)
-    assert observer.kept_bytes == 900
-    _, (exchange,) = follow(("up", post(b"y" * 200)), ("down", OK), observer=observer)
+    observer = with_room_for(10 * K)
+    follow(("up", post(b"x" * 9 * K)), observer=observer)
+    assert 9 * K <= held(observer) < 9.5 * K
+    _, (exchange,) = follow(("up", post(b"y" * 2 * K)), ("down", OK), observer=observer)
     assert exchange.request_truncated
-    assert exchange.request_size == 200
+    assert exchange.request_size == 2 * K
 
 
 def test_pipelined_bodies_of_one_connection_are_bounded() -> None:
@@ -326,7 +332,7 @@ def test_bytes_missing_inside_a_body_are_counted() -> None:
     assert (exchange.request_size, exchange.response_size) == (100, 100)
     assert exchange.request_truncated
     assert exchange.response_truncated
-    assert follower.kind is None
+    assert follower.reason is None
 
 
 def test_a_gap_may_reach_exactly_to_the_end_of_a_body_of_known_length() -> None:
@@ -341,7 +347,7 @@ def test_a_gap_may_reach_exactly_to_the_end_of_a_body_of_known_length() -> None:
         )
     )
     assert (exchange.request_size, exchange.response_size, exchange.ended) == (100, 100, 3.0)
-    assert follower.phase == "answering"
+    assert follower.state == "DONE"
 
 
 @pytest.mark.parametrize(
@@ -356,22 +362,60 @@ def test_a_gap_may_reach_exactly_to_the_end_of_a_body_of_known_length() -> None:
 )
 def test_bytes_missing_elsewhere_end_the_following(steps: list[tuple[str, Any]]) -> None:
     follower, _ = follow(*steps)
-    assert follower.kind == "overrun"
+    assert follower.reason == "overrun"
 
 
-@pytest.mark.parametrize(
-    ("steps", "status"),
-    [
-        ([("up", GET)], 0),
-        ([("up", post(b"abc")[:-1])], 0),
-        ([("up", GET), ("down", OK[:-1])], 200),
-        ([("up", GET), ("down", b"HTTP/1.1 200 OK\r\n\r\nabc")], 200),
-    ],
-)
-def test_what_broke_off_is_marked(steps: list[tuple[str, Any]], status: int) -> None:
-    _, (exchange,) = follow(*steps, ("closed", None))
-    assert exchange.aborted
-    assert exchange.status == status
+BROKEN_OFF: dict[str, list[tuple[str, Any]]] = {
+    "before the response": [("up", GET)],
+    "in the request": [("up", post(b"abc")[:-1])],
+    "in the response": [("up", GET), ("down", OK[:-1])],
+    "in its head": [("up", GET), ("down", OK[:9])],
+    "in chunks": [("up", GET), ("down", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n")],
+}
+ENDINGS: dict[str, tuple[list[tuple[str, Any]], int, int]] = {
+    "reset": ([("closed", None)], 502, 0),
+    "the upstream ends": ([("down", b""), ("up", b""), ("closed", None)], 502, 1),
+    "the client ends first": ([("up", b""), ("down", b""), ("closed", None)], 499, 0),
+    "the client breaks it off": ([("client left", None)], 499, 0),
+}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", BROKEN_OFF)
+def test_what_broke_off_is_no_success_and_says_through_whom(name: str, ending: str, wanted: bool) -> None:
+    steps, status, cut_off = ENDINGS[ending]
+    observer = wanting(wanted)
+    _, (seen,) = follow(*BROKEN_OFF[name], *steps, observer=observer)
+    assert observer.exchanges == []
+    assert (seen.status, observer.cut_off, held(observer)) == (status, cut_off, 0)
+    assert seen.ended == len(BROKEN_OFF[name]) + (1 if ending == "the client ends first" else 0)
+
+
+def test_a_body_until_the_end_of_the_connection_is_complete_only_with_an_orderly_end() -> None:
+    steps = [("up", GET), ("down", b"HTTP/1.1 200 OK\r\n\r\nabc")]
+    observer = wanting()
+    _, (exchange,) = follow(*steps, ("down", b""), ("closed", None), observer=observer)
+    assert (exchange.status, exchange.response_body, observer.cut_off) == (200, b"abc", 0)
+    _, (seen,) = follow(*steps, ("closed", None))
+    assert seen.status == 502
+
+
+def test_an_upstream_that_ends_between_exchanges_has_cut_nothing_off() -> None:
+    observer = wanting()
+    _, found = follow(
+        ("up", GET), ("down", OK), ("down", b""), ("up", b""), ("closed", None), observer=observer
+    )
+    assert [e.status for e in found] == [200]
+    assert (observer.cut_off, observer.summaries) == (0, [])
+
+
+def test_what_is_sent_to_an_upstream_that_has_ended_is_passed_over() -> None:
+    observer = wanting()
+    upload = post(b"x" * 900)
+    steps = [("up", upload[:-500]), ("down", b""), ("up", upload[-500:]), ("up", GET), ("closed", None)]
+    _, (seen,) = follow(*steps, observer=observer)
+    assert (seen.status, seen.request_size, seen.ended, held(observer)) == (502, 400, 1.0, 0)
 
 
 def test_an_answer_before_the_request_is_complete_is_complete() -> None:
@@ -385,17 +429,19 @@ def test_an_answer_before_the_request_is_complete_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "phase"),
+    ("steps", "state"),
     [
-        ([], "idle"),
-        ([("up", GET[:5])], "asking"),
-        ([("up", post(b"abc")[:-1])], "asking"),
-        ([("up", GET)], "answering"),
-        ([("up", GET), ("down", OK[:-1])], "answering"),
-        ([("up", GET), ("down", OK)], "idle"),
-        ([("up", UPGRADE), ("down", SWITCHING)], "unfollowed"),
+        ([], "IDLE"),
+        ([("up", GET[:5])], "SEND_BODY"),
+        ([("up", post(b"abc")[:-1])], "SEND_BODY"),
+        ([("up", GET)], "DONE"),
+        ([("up", GET), ("down", OK[:-1])], "DONE"),
+        ([("up", GET), ("down", OK)], "IDLE"),
+        ([("up", b"GET / HTTP/1.0\r\n\r\n"), ("down", OK)], "MUST_CLOSE"),
+        ([("up", b"\x00")], "ERROR"),
+        ([("up", UPGRADE), ("down", SWITCHING)], "SWITCHED_PROTOCOL"),
     ],
 )
-def test_phases(steps: list[tuple[str, Any]], phase: str) -> None:
+def test_states(steps: list[tuple[str, Any]], state: str) -> None:
     follower, _ = follow(*steps)
-    assert follower.phase == phase
+    assert follower.state == state

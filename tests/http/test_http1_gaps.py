@@ -28,12 +28,12 @@ def test_the_end_is_found_whatever_is_lost(places: list[int], lost: list[bool]) 
     steps = [("down lost" if gone else "down", piece) for piece, gone in zip(pieces, lost, strict=False)]
     # A gap too short to hold the end, right after chunks that were read, hides it until the next answer.
     follower, found = followed(("up", GET), ("down", HEAD), *steps, ("up", GET), ("down", OK))
-    if follower.kind is None and len(pieces[-1]) >= TAIL_BYTES:
+    if follower.reason is None and len(pieces[-1]) >= TAIL_BYTES:
         assert [e.response_truncated for e in found] == [any(lost[: len(pieces)]), False]
         assert found[0].response_size <= len(CHUNKS + END)
         assert found[1].response_body == b"ok"
-        assert follower.phase == "idle"
-    assert follower.kind is None or len(pieces[-1]) < TAIL_BYTES
+        assert follower.state == "IDLE"
+    assert follower.reason is None or len(pieces[-1]) < TAIL_BYTES
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_end_is_found_whatever_is_lost(places: list[int], lost: list[bool]) 
 )
 def test_a_gap_and_the_end(steps: list[tuple[str, bytes]]) -> None:
     follower, found = followed(("up", GET), ("down", HEAD), *steps)
-    assert (follower.kind, follower.phase) == (None, "idle")
+    assert (follower.reason, follower.state) == (None, "IDLE")
     assert [(e.response_truncated, e.aborted, e.ended) for e in found] == [(True, False, 1.0 + len(steps))]
     follower.from_client(GET, 9.0)
     follower.from_upstream(OK, 9.0)
@@ -65,7 +65,7 @@ def test_trailers_are_over_where_the_next_answer_begins() -> None:
     follower, found = followed(
         ("up", GET), ("down", HEAD), ("down lost", CHUNKS), ("down", trailers), ("up", GET), ("down", OK)
     )
-    assert follower.kind is None
+    assert follower.reason is None
     assert [e.response_body for e in found] == [b"", b"ok"]
 
 
@@ -73,7 +73,7 @@ def test_another_answer_in_the_same_piece() -> None:
     follower, found = followed(
         ("up", GET + GET), ("down", HEAD), ("down lost", CHUNKS[:50]), ("down", CHUNKS[50:] + END + OK)
     )
-    assert follower.kind is None
+    assert follower.reason is None
     assert [e.response_body for e in found] == [b"", b"ok"]
 
 
@@ -82,7 +82,7 @@ def test_a_chunked_request_too() -> None:
         *(("up", UPLOAD), ("up lost", CHUNKS), ("up", CHUNKS), ("up", END), ("down", OK)),
         *(("up", GET), ("down", OK)),
     )
-    assert follower.kind is None
+    assert follower.reason is None
     assert [(e.path, e.request_truncated, e.response_body) for e in found] == [
         ("/up", True, b"ok"),
         ("/a", False, b"ok"),
@@ -92,4 +92,4 @@ def test_a_chunked_request_too() -> None:
 def test_without_its_last_bytes_a_gap_ends_the_following() -> None:
     follower, found = followed(("up", GET), ("down", HEAD))
     follower.upstream_gap(1000, 2.0)
-    assert (follower.kind, found) == ("overrun", [])
+    assert (follower.reason, found) == ("overrun", [])

@@ -1,7 +1,8 @@
 """Where the body of an HTTP/1 message ends: by length, by chunks, or by the end of the connection.
 
 Each reader takes bytes from ``start`` on, hands the body's to ``sink``, and returns where it stopped;
-``done`` says that the message is complete. [RFC 9112, sections 6 and 7]
+``done`` says that the message is complete, ``held`` how many bytes of an incomplete line it keeps.
+[RFC 9112, sections 6 and 7]
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from exporter.http.http1.reasons import NotFollowedError
+from exporter.http.http1.states import NotFollowedError
 
 Sink = Callable[[bytes], None]
 
@@ -19,19 +20,24 @@ _MAX_TRAILER_BYTES = 64 * 1024
 _END = b"\r\n0\r\n\r\n"
 TAIL_BYTES = len(_END)
 """What must be kept of a gap for the end of a chunked body to be seen in it."""
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
 
 
-class Body(Protocol):
+class BodyReader(Protocol):
     """Follows one body."""
 
     done: bool
+
+    @property
+    def held(self) -> int:
+        """Bytes of an incomplete line."""
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         """Read from ``data[start:]``; return the offset of the first byte after the message."""
 
     def skip(self, n_bytes: int, tail: bytes) -> bool:
-        """Pass over bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
+        """Take note of bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
 
         False if that makes it impossible to say where the body ends.
         """
@@ -41,6 +47,7 @@ class LengthBody:
     """A body of ``remaining`` > 0 bytes."""
 
     __slots__ = ("done", "remaining")
+    held = 0
 
     def __init__(self, remaining: int) -> None:
         self.remaining = remaining
@@ -66,12 +73,11 @@ class LengthBody:
 
 
 class UntilCloseBody:
-    """A body that ends with the connection; its owner sets ``done``."""
+    """A body that ends with the connection, which its owner sees."""
 
-    __slots__ = ("done",)
-
-    def __init__(self) -> None:
-        self.done = False
+    __slots__ = ()
+    done = False
+    held = 0
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         sink(data[start:] if start else data)
@@ -82,10 +88,10 @@ class UntilCloseBody:
 
 
 class ChunkedBody:
-    """A chunked body with its trailers, which are passed over.
+    """A chunked body with its trailers, which are ignored.
 
     After a gap that is not within one chunk the chunks are lost: all bytes are taken for the body's, up
-    to those that look like its end where a piece ends or another answer begins.
+    to those that look like its end where a piece ends or another response begins.
     """
 
     __slots__ = ("_line", "_remaining", "_state", "_tail", "_trailer_bytes", "done")
@@ -100,11 +106,20 @@ class ChunkedBody:
         self._tail = b""
         self._trailer_bytes = 0
 
+    @property
+    def held(self) -> int:
+        return len(self._line)
+
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
         if self._state == self._LOST:
             return self._feed_lost(data, start, sink)
         position, end = start, len(data)
         while position < end and not self.done:
+            if self._state == self._SIZE and not self._line:
+                position, pieces = _complete_chunks(data, position)
+                if pieces:
+                    sink(b"".join(pieces))
+                    continue
             if self._state == self._DATA:
                 stop = min(end, position + self._remaining)
                 sink(data[position:stop])
@@ -169,3 +184,19 @@ class ChunkedBody:
     def _look_for_end(self, data: bytes) -> None:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.done = self._tail == _END
+
+
+def _complete_chunks(data: bytes, position: int) -> tuple[int, list[bytes]]:
+    """The chunks that begin in ``data`` at ``position`` and end in it, as far as nothing is unusual about
+    them, and the place behind them. They may be as short as a byte, and there may be very many."""
+    pieces: list[bytes] = []
+    while True:
+        match = _PLAIN_SIZE.match(data, position)
+        if match is None:
+            return position, pieces
+        start = match.end()
+        stop = start + int(match[1], 16)
+        if stop == start or data[stop : stop + 2] != b"\r\n":
+            return position, pieces
+        pieces.append(data[start:stop])
+        position = stop + 2

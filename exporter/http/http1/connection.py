@@ -2,109 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from exporter.http.http1.heads import RequestHead, ResponseHead
-from exporter.http.http1.reasons import Kind, NotFollowedError
-from exporter.http.http1.requests import Requests
-from exporter.http.http1.responses import Answers
-from exporter.http.http1.states import Phase
-from exporter.http.http1.transactions import Observer, Turns
+from exporter.http.http1.messages import Requests, Responses
+from exporter.http.http1.states import NotFollowedError, Reason, State
+from exporter.http.http1.transactions import CLIENT_LEFT, UPSTREAM_FAILED, Observer, Transactions
 
 
-class Conversation:
+class Connection:
     """Follows one connection, whatever its bytes are. No method raises."""
 
-    __slots__ = ("_answers", "_requests", "_turns", "kind")
+    __slots__ = ("_account", "_held", "_observer", "_requests", "_responses", "_transactions", "reason")
 
     def __init__(self, observer: Observer) -> None:
-        self.kind: Kind | None = None
-        self._turns = Turns(observer)
-        self._requests = Requests(observer.heads, self._turns)
-        self._answers = Answers(observer.heads, self._turns, self._requests)
+        self.reason: Reason | None = None
+        self._observer = observer
+        self._account = observer.account
+        self._held = 0
+        self._transactions = Transactions(observer)
+        self._requests = Requests(observer.heads, self._transactions)
+        self._responses = Responses(observer.heads, self._transactions, self._requests)
 
     @property
-    def phase(self) -> Phase:
+    def state(self) -> State:
         """Where the connection stands."""
-        if self.kind is not None:
-            return "unfollowed"
+        if self.reason is not None:
+            return "SWITCHED_PROTOCOL" if self.reason == "upgrade" else "ERROR"
         if self._requests.incomplete:
-            return "asking"
-        return "answering" if self._turns.waiting else "idle"
+            return "SEND_BODY"
+        if self._transactions.waiting:
+            return "DONE"
+        return "MUST_CLOSE" if self._requests.must_close else "IDLE"
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way and another request may come."""
-        return self.kind is None and not self._turns.waiting and self._requests.between
+    def request(self, head: RequestHead, body: bytes, started: float, missing: int) -> None:
+        """Go on in a request of known length of which all but ``missing`` bytes have come.
 
-    def asking(self, head: RequestHead, body: bytes, started: float, missing: int) -> None:
-        """Go on in a request of known length of which all but ``missing`` bytes passed.
-
-        ``body`` is what passed of its body if the exchange is wanted, and empty otherwise.
+        ``body`` is what has come of its body if the exchange is wanted, and empty otherwise.
         """
-        turn = self._turns.begin(head, started)
-        if head.wanted:
-            self._turns.request_piece(turn, body)
-        else:
-            turn.exchange.request_gap(head.length - missing)
-        self._requests.go_on(turn, missing)
 
-    def answering(self, head: ResponseHead, body: bytes, missing: int) -> None:
-        """Go on in an answer of known length, likewise; ``missing`` > 0."""
-        turn = self._turns.waiting[0]
-        turn.exchange.response_start(head.status, head.headers)
-        if turn.head.wanted:
-            self._turns.response_piece(body)
-        else:
-            turn.exchange.response_gap(head.length - missing)
-        self._answers.go_on(missing)
+        def go_on() -> None:
+            transaction = self._transactions.begin(head, started)
+            if body:
+                self._transactions.add(transaction.request, body)
+            transaction.request.size = head.length - missing
+            self._requests.go_on(transaction, missing)
+
+        self._read(go_on)
+
+    def response(self, head: ResponseHead, body: bytes, missing: int) -> None:
+        """Go on in a response of known length, likewise; ``missing`` > 0."""
+
+        def go_on() -> None:
+            transaction = self._transactions.respond(head)
+            if body:
+                self._transactions.add(transaction.response, body)
+            transaction.response.size = head.length - missing
+            self._responses.go_on(missing)
+
+        self._read(go_on)
 
     def from_client(self, data: bytes, at: float) -> None:
-        """Bytes of the client that passed at ``at``."""
-        if self.kind is None:
-            try:
-                self._requests.read(data, at)
-            except NotFollowedError as error:
-                self.give_up(error.kind)
+        """Bytes of the client, seen at ``at``."""
+        self._read(self._requests.read, data, at)
 
     def from_upstream(self, data: bytes, at: float) -> None:
-        """Bytes of the upstream that passed at ``at``; ``b""`` for its end."""
-        if self.kind is None:
-            try:
-                if data:
-                    self._answers.read(data, at)
-                else:
-                    self._answers.end(at)
-            except NotFollowedError as error:
-                self.give_up(error.kind)
+        """Bytes of the upstream, seen at ``at``."""
+        self._read(self._responses.read, data, at)
 
     def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
-        """Bytes of the client passed that were not kept, but for the last few, if they are known."""
-        if self.kind is None:
-            try:
-                self._requests.skip(n_bytes, tail)
-            except NotFollowedError as error:
-                self.give_up(error.kind)
+        """Bytes of the client that were not kept, but for the last few, if they are known."""
+        self._read(self._requests.skip, n_bytes, tail)
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
-        """Bytes of the upstream passed at ``at`` that were not kept, but for the last few."""
-        if self.kind is None:
-            try:
-                self._answers.skip(n_bytes, at, tail)
-            except NotFollowedError as error:
-                self.give_up(error.kind)
+        """Bytes of the upstream, seen at ``at``, that were not kept, but for the last few."""
+        self._read(self._responses.skip, n_bytes, at, tail)
 
-    def give_up(self, kind: Kind) -> None:
+    def upstream_ended(self, at: float, *, client_left: bool) -> None:
+        """The upstream ended at ``at``; ``client_left`` says whether the client had ended before."""
+        if self.reason is None:
+            self._responses.end(at)
+            if self._transactions.waiting and not client_left:
+                self._observer.cut_off += 1
+            self._break_off(at, client_left=client_left)
+            self._requests.end()
+
+    def give_up(self, reason: Reason) -> None:
         """Follow no longer, if it still was followed."""
-        if self.kind is None:
-            self.kind = kind
+        if self.reason is None:
+            self.reason = reason
             self._forget()
 
-    def closed(self, at: float) -> None:
-        """The connection is gone at ``at``: what is incomplete is over, and marked as aborted."""
-        if self.kind is None:
-            self._turns.broken_off(at, self._requests.asking)
+    def closed(self, at: float, *, client_left: bool) -> None:
+        """The connection is gone at ``at``: what is incomplete is over."""
+        if self.reason is None:
+            self._break_off(at, client_left=client_left)
         self._forget()
 
+    def _break_off(self, at: float, *, client_left: bool) -> None:
+        status = CLIENT_LEFT if client_left else UPSTREAM_FAILED
+        self._transactions.break_off(at, status, self._requests.current)
+
+    def _read(self, read: Callable[..., None], *what: Any) -> None:
+        """Read something, unless the connection is given up, and settle what is held of incomplete parts."""
+        if self.reason is None:
+            try:
+                read(*what)
+                held = self._requests.held + self._responses.held
+                if held != self._held:
+                    self._account.take(held - self._held)
+                    self._held = held
+            except NotFollowedError as error:
+                self.give_up(error.reason)
+
     def _forget(self) -> None:
-        self._turns.forget()
+        self._transactions.forget()
         self._requests.forget()
-        self._answers.forget()
+        self._responses.forget()
+        self._account.n_bytes -= self._held
+        self._held = 0

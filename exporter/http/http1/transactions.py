@@ -1,22 +1,82 @@
-"""The exchanges of a connection that are under way, and what may be kept of them."""
+"""The transactions of a connection that are under way, and what is copied of them."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.heads import Heads, RequestHead, Select
-from exporter.http.http1.reasons import NotFollowedError
-from exporter.http.http1.summaries import Passed, Passing
+from exporter.http.http1.account import Account
+from exporter.http.http1.heads import Heads, RequestHead, ResponseHead, Select
+from exporter.http.http1.states import NotFollowedError
 
 MAX_OUTSTANDING = 256
-"""Pipelined requests of one connection that wait for their answers."""
-MAX_OUTSTANDING_HEAD_BYTES = 1024 * 1024
+"""Pipelined requests of one connection that wait for their responses."""
+_MAX_OUTSTANDING_BYTES = 1024 * 1024  # of their heads, once parsed
 _BODIES_PER_CONNECTION = 4
+_TRANSACTION_BYTES = 512
+
+CLIENT_LEFT, UPSTREAM_FAILED = 499, 502
+"""The statuses, as nginx logs them, of transactions that the client or the upstream broke off."""
+
+ExchangeSummary = tuple[str, str, int, float, float, int, int]
+"""An exchange that nobody reads, since it was not wanted or broke off: method, path, status, when it
+started and ended in seconds since the epoch, and the sizes of both bodies in bytes. There are tens of
+thousands a second of them, hence a tuple: nothing is made in less time."""
+
+
+class CompleteExchange(Exchange):
+    """An :class:`Exchange` that is complete from the start; made in one call, since there are many.
+
+    Parameters
+    ----------
+    head, body, response, response_body
+        The request and its response, of which neither body is longer than ``max_body_bytes``.
+    started, ended
+        When they were seen, in seconds since the epoch.
+    max_body_bytes
+        As of :class:`Exchange`.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        head: RequestHead,
+        body: bytes,
+        response: ResponseHead,
+        response_body: bytes,
+        started: float,
+        ended: float,
+        max_body_bytes: int,
+    ) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.request_headers = head.headers
+        self.max_body_bytes = max_body_bytes
+        self.started = started
+        self.ended = ended
+        self.status = response.status
+        self.response_headers = response.headers
+        self.request_truncated = self.response_truncated = self.aborted = False
+        self.notes = None
+        self.embeddings = None
+        self.rows_left_out = 0
+        self.finished = True
+        self._request_chunks = body
+        self._request_size = head.length
+        self._response_chunks = response_body
+        self._response_size = response.length
+
+    def of_bodies(self, request: Body, response: Body) -> CompleteExchange:
+        """The same, with bodies that need not have the length that the heads say, nor have been copied."""
+        self._request_size, self.request_truncated = request.size, request.copy is None
+        self._response_size, self.response_truncated = response.size, response.copy is None
+        return self
 
 
 class Observer:
-    """What the followers of one thread share: parsed heads, results, and the bound on kept bytes.
+    """What the followers of one thread share: parsed heads, results, and the account of their memory.
 
     Parameters
     ----------
@@ -25,151 +85,197 @@ class Observer:
     max_body_bytes
         Of one body; a longer one is counted and not kept.
     max_kept_bytes
-        Of the bodies of all exchanges under way; beyond it further ones are not kept.
+        Of all that is under way, and of the heads that are remembered; see :class:`Account`.
 
     Attributes
     ----------
-    exchanges, passed
-        Completed exchanges, wanted and not, in order of completion; the owner takes them away.
+    exchanges, summaries
+        Of what is over, wanted and not, in order of completion; the owner takes them away.
+    cut_off
+        Responses whose upstream ended the connection before them.
     """
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:
-        self.heads = Heads(select)
-        self.max_body_bytes = max_body_bytes
-        self.max_kept_bytes = max_kept_bytes
-        self.kept_bytes = 0
+        self.account = Account(max_kept_bytes, max_body_bytes)
+        self.heads = Heads(select, self.account)
         self.exchanges: list[Exchange] = []
-        self.passed: list[Passed] = []
-
-    def has_room(self, n_bytes: int) -> bool:
-        """Whether a whole body of ``n_bytes`` may be kept."""
-        return n_bytes <= self.max_body_bytes and self.kept_bytes + n_bytes <= self.max_kept_bytes
+        self.summaries: list[ExchangeSummary] = []
+        self.cut_off = 0
 
 
-class Turn:
-    """A request and, in time, its answer."""
+class Body:
+    """One body of a transaction: its size, and a copy as long as there is room for all of it."""
 
-    __slots__ = ("answered", "asked", "exchange", "head", "kept")
+    __slots__ = ("copy", "size")
 
-    def __init__(self, head: RequestHead, exchange: Exchange | Passing) -> None:
+    def __init__(self, wanted: bool) -> None:
+        self.size = 0
+        # Most bodies come in one piece; the pieces of others are joined, since each would cost an object.
+        self.copy: bytes | bytearray | None = b"" if wanted else None
+
+    def copied(self) -> bytes:
+        """The copy, empty if there is none."""
+        return bytes(self.copy) if isinstance(self.copy, bytearray) else self.copy or b""
+
+
+class Transaction:
+    """A request and, in time, its response."""
+
+    __slots__ = (
+        "cost",
+        "ended",
+        "head",
+        "request",
+        "requested",
+        "response",
+        "response_head",
+        "started",
+        "status",
+    )
+
+    def __init__(self, head: RequestHead, started: float) -> None:
         self.head = head
-        self.exchange = exchange
-        self.asked = False
-        self.answered = False
-        self.kept = 0
+        self.started = started
+        self.ended: float | None = None  # the response is incomplete
+        self.requested = False  # the request is complete
+        self.status = 0
+        self.response_head: ResponseHead | None = None  # if it is wanted
+        self.request = Body(head.wanted)
+        self.response = Body(head.wanted)
+        self.cost = _TRANSACTION_BYTES + head.cost
 
 
-class Turns:
-    """The turns of one connection, the oldest first; ``waiting`` are those not answered in full."""
+class Transactions:
+    """The transactions of one connection, the oldest first; ``waiting`` wait for their response's end."""
 
-    __slots__ = ("_head_bytes", "_kept", "_observer", "waiting")
+    __slots__ = ("_account", "_body_bytes", "_n_bytes", "_observer", "waiting")
 
     def __init__(self, observer: Observer) -> None:
-        self.waiting: deque[Turn] = deque()
+        self.waiting: deque[Transaction] = deque()
         self._observer = observer
-        self._head_bytes = 0
-        self._kept = 0
+        self._account = observer.account
+        self._n_bytes = 0  # taken from the account, but for
+        self._body_bytes = 0
 
-    def begin(self, head: RequestHead, started: float) -> Turn:
-        """Begin an exchange.
+    def begin(self, head: RequestHead, started: float) -> Transaction:
+        """Begin a transaction.
 
         Raises
         ------
         NotFollowedError
-            "overrun", if too many wait for their answers.
+            "overrun", if too much waits for its response, here or on all connections together.
         """
-        if len(self.waiting) >= MAX_OUTSTANDING or self._head_bytes > MAX_OUTSTANDING_HEAD_BYTES:
+        if len(self.waiting) >= MAX_OUTSTANDING or self._n_bytes > _MAX_OUTSTANDING_BYTES:
             raise NotFollowedError("overrun")
-        exchange: Exchange | Passing
-        if head.wanted:
-            exchange = Exchange(
-                head.method,
-                head.path,
-                head.query,
-                head.headers,
-                max_body_bytes=self._observer.max_body_bytes,
-                started=started,
-            )
-        else:
-            exchange = Passing(head.method, head.path, started)
-        turn = Turn(head, exchange)
-        self.waiting.append(turn)
-        self._head_bytes += head.size
-        return turn
+        transaction = Transaction(head, started)
+        self._take(transaction.cost)
+        self.waiting.append(transaction)
+        return transaction
 
-    def request_piece(self, turn: Turn, data: bytes) -> None:
-        """Add a piece of the body of a request."""
-        exchange = turn.exchange
-        if exchange.request_truncated or self._room(turn, exchange.request_size, len(data)):
-            exchange.request_chunk(data)
-        else:
-            exchange.request_gap(len(data))
+    def respond(self, head: ResponseHead) -> Transaction:
+        """Begin the response to the oldest request.
 
-    def response_piece(self, data: bytes) -> None:
-        """Add a piece of the body of the answer to the oldest request."""
-        turn = self.waiting[0]
-        exchange = turn.exchange
-        if exchange.response_truncated or self._room(turn, exchange.response_size, len(data)):
-            exchange.response_chunk(data)
-        else:
-            exchange.response_gap(len(data))
+        Raises
+        ------
+        NotFollowedError
+            "overrun", as of :meth:`begin`.
+        """
+        transaction = self.waiting[0]
+        transaction.status = head.status
+        if transaction.head.wanted:
+            self._take(head.cost)
+            transaction.cost += head.cost
+            transaction.response_head = head
+        return transaction
 
-    def asked(self, turn: Turn) -> None:
+    def add(self, body: Body, data: bytes) -> None:
+        """Add a piece of a body, and to its copy as well if there is room."""
+        n_bytes = len(data)
+        size = body.size = body.size + n_bytes
+        copy = body.copy
+        if copy is None:
+            return
+        account = self._account
+        if (
+            size > account.max_body_bytes
+            or not account.has_room_for_body(n_bytes)
+            or self._body_bytes + n_bytes > _BODIES_PER_CONNECTION * account.max_body_bytes
+        ):
+            self._drop(body)
+            return
+        account.n_bytes += n_bytes
+        self._body_bytes += n_bytes
+        if not copy:
+            body.copy = data
+        elif isinstance(copy, bytearray):
+            copy += data
+        else:
+            body.copy = bytearray(copy) + data
+
+    def add_gap(self, body: Body, n_bytes: int) -> None:
+        """Note bytes of a body that were not seen."""
+        body.size += n_bytes
+        self._drop(body)
+
+    def requested(self, transaction: Transaction) -> None:
         """A request is complete."""
-        turn.asked = True
-        if turn.answered:
-            self._emit(turn)
+        transaction.requested = True
+        if transaction.ended is not None:
+            self._emit(transaction)
 
-    def answered(self, at: float) -> Turn:
-        """The answer to the oldest request is complete."""
-        turn = self.waiting.popleft()
-        self._head_bytes -= turn.head.size
-        turn.answered = True
-        turn.exchange.finish(at)
-        if turn.asked:
-            self._emit(turn)
-        return turn
+    def responded(self, at: float) -> Transaction:
+        """The response to the oldest request is complete."""
+        transaction = self.waiting.popleft()
+        transaction.ended = at
+        if transaction.requested:
+            self._emit(transaction)
+        return transaction
 
     def switched(self, at: float) -> None:
         """The oldest request was answered with another protocol, whether it was complete or not."""
-        turn = self.waiting.popleft()
-        turn.exchange.finish(at)
-        self._emit(turn)
+        transaction = self.waiting.popleft()
+        transaction.ended = at
+        self._emit(transaction)
 
-    def broken_off(self, at: float, asking: Turn | None) -> None:
-        """The connection is gone at ``at``, in the midst of the request ``asking``."""
-        if asking is not None and asking.answered:
-            self._emit(asking)
+    def break_off(self, at: float, status: int, requesting: Transaction | None) -> None:
+        """No response comes any more, as of ``at``, in the midst of the request ``requesting``.
+
+        ``status`` says through whom.
+        """
+        if requesting is not None and requesting.ended is not None:
+            self._emit(requesting)  # what was answered early is complete
         while self.waiting:
-            turn = self.waiting.popleft()
-            turn.exchange.finish(at, aborted=True)
-            self._emit(turn)
+            transaction = self.waiting.popleft()
+            transaction.ended, transaction.status = at, status
+            self._emit(transaction, broken_off=True)
 
     def forget(self) -> None:
         """Let go of what is incomplete."""
-        self._observer.kept_bytes -= self._kept
-        self._kept = 0
+        self._account.n_bytes -= self._n_bytes + self._body_bytes
+        self._n_bytes = self._body_bytes = 0
         self.waiting.clear()
 
-    def _room(self, turn: Turn, size: int, n_bytes: int) -> bool:
-        """Take room for ``n_bytes`` more of a body that has ``size`` so far, if there is."""
-        observer = self._observer
-        if (
-            size + n_bytes > observer.max_body_bytes
-            or observer.kept_bytes + n_bytes > observer.max_kept_bytes
-            or self._kept + n_bytes > _BODIES_PER_CONNECTION * observer.max_body_bytes
-        ):
-            return False
-        turn.kept += n_bytes
-        self._kept += n_bytes
-        observer.kept_bytes += n_bytes
-        return True
+    def _take(self, n_bytes: int) -> None:
+        self._account.take(n_bytes)
+        self._n_bytes += n_bytes
 
-    def _emit(self, turn: Turn) -> None:
-        self._observer.kept_bytes -= turn.kept
-        self._kept -= turn.kept
-        exchange = turn.exchange
-        if isinstance(exchange, Exchange):
-            self._observer.exchanges.append(exchange)
+    def _drop(self, body: Body) -> None:
+        if body.copy:
+            self._account.n_bytes -= len(body.copy)
+            self._body_bytes -= len(body.copy)
+        body.copy = None
+
+    def _emit(self, transaction: Transaction, *, broken_off: bool = False) -> None:
+        observer, head, response_head = self._observer, transaction.head, transaction.response_head
+        request, response = transaction.request, transaction.response
+        started, ended = transaction.started, transaction.ended or 0.0
+        if response_head is not None and not broken_off:
+            bodies = request.copied(), response_head, response.copied()
+            exchange = CompleteExchange(head, *bodies, started, ended, self._account.max_body_bytes)
+            observer.exchanges.append(exchange.of_bodies(request, response))
         else:
-            self._observer.passed.append(exchange.passed())
+            sizes = request.size, response.size
+            observer.summaries.append((head.method, head.path, transaction.status, started, ended, *sizes))
+        self._take(-transaction.cost)
+        self._drop(request)
+        self._drop(response)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEMES = ("", *_DEFAULT_PORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +35,14 @@ class Address:
             if path:
                 return cls(path=path)
         else:
-            parts = urlsplit(text if "://" in text else f"//{text}")
-            try:
+            with suppress(ValueError):  # a port that is no number, or beyond 65535
+                parts = urlsplit(text if "://" in text else f"//{text}")
                 port = parts.port
-            except ValueError:
-                port = None
-            if port is None:
-                port = _DEFAULT_PORTS.get(parts.scheme)
-            if parts.hostname and port is not None and parts.path in ("", "/"):
-                return cls(host=parts.hostname, port=port)
+                # An empty port is a variable that was not filled in, and not the default.
+                if port is None and not parts.netloc.endswith(":"):
+                    port = _DEFAULT_PORTS.get(parts.scheme)
+                if parts.hostname and port is not None and parts.scheme in _SCHEMES and _is_bare(parts):
+                    return cls(host=parts.hostname, port=port)
         raise ValueError(
             f"{text!r} is not an address: write HOST:PORT, http://HOST:PORT or unix:/path/to/socket"
         )
@@ -50,3 +51,8 @@ class Address:
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_bare(parts: SplitResult) -> bool:
+    """Whether there is nothing but a host and a port."""
+    return parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)

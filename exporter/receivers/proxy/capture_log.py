@@ -1,7 +1,9 @@
-"""What passed on all connections, noted on the data path and handed on in segments.
+"""What was forwarded on all connections, noted on the data path and handed on in segments.
 
 On the data path a chunk costs one append. A segment goes out every few milliseconds to whoever reads the
-capture_log, in another process: nothing is read here, and nobody waits for the reader.
+log, in another process: nothing is read here, and nobody waits for the reader. While it is behind, bytes
+become gaps; where even those are too many, the log overflows: nothing at all is noted until the reader has
+caught up, and it then begins anew.
 """
 
 from __future__ import annotations
@@ -13,21 +15,22 @@ from collections.abc import Callable
 from typing import Protocol
 
 from exporter.http.http1.bodies import TAIL_BYTES
-from exporter.http.http1.states import Phase
+from exporter.http.http1.states import UNFOLLOWED, State
 
-CLIENT, UPSTREAM, CLOSED, OVERRUN, ASKED = range(5)
-"""What an entry says: bytes of the client or of the upstream, the end of a connection, that it cannot be
-followed any more, or that its phase is asked for."""
+CLIENT, UPSTREAM, CLOSED, STATE, RESTART = range(5)
+"""What an entry says: bytes of the client or of the upstream, the end of a connection, that its state is
+asked for, or that all connections before it cannot be followed any more."""
 
 Gap = tuple[int, bytes]
 """How many bytes were not kept, and the last few of them."""
 
 Entry = tuple[int, int, bytes | Gap | int, float]
 """Number of the connection, what happened, the bytes (or the gap where they were; or how many entries were
-noted when the phase is asked for), and when, in seconds since the epoch."""
+noted when the state is asked for; or 1 if it was the client who broke the connection off; or how many
+connections could not be followed), and when, in seconds since the epoch."""
 
-Standing = tuple[int, int, Phase]
-"""Number of a connection, how many of its entries were read, and its phase after them."""
+Standing = tuple[int, int, State]
+"""Number of a connection, how many of its entries were read, and its state after them."""
 
 ENTRY_BYTES = 128
 """What an entry costs besides its bytes."""
@@ -53,7 +56,7 @@ class LoggedConnection:
         self._number = number
         self._done = False
         self._noted = 0
-        self._told: tuple[int, Phase | None] = (0, "idle")
+        self._told: tuple[int, State | None] = (0, "IDLE")
         self._epoch = self._kept = 0
         self._direction = -1
         self._gap = (-1, -1)
@@ -86,33 +89,34 @@ class LoggedConnection:
         if capture_log.size > capture_log.segment_bytes or capture_log.timer is None:
             capture_log.grown()
 
-    def closed(self) -> None:
+    def closed(self, *, client_left: bool = False) -> None:
         """Note the end."""
         # The reader keeps in mind even what it cannot follow, until it ends.
-        self._log.put((self._number, CLOSED, b"", self._log.clock()))
+        self._log.put((self._number, CLOSED, int(client_left), self._log.clock()))
         self._log.forget(self._number)
 
-    def phase(self) -> Phase:
-        """Where the connection stands; "unknown" until the reader has said so of all that passed."""
+    def state(self) -> State:
+        """Where the connection stands; "UNKNOWN" until the reader has said so of all that was noted."""
         if self._done:
-            return "unfollowed"
-        noted, phase = self._told
+            return "ERROR"
+        noted, state = self._told
         if noted != self._noted:
             self._told = (self._noted, None)
-            self._log.put((self._number, ASKED, self._noted, 0.0))
-            return "unknown"
-        return phase or "unknown"
+            self._log.put((self._number, STATE, self._noted, 0.0))
+            return "UNKNOWN"
+        return state or "UNKNOWN"
 
-    def told(self, noted: int, phase: Phase) -> None:
+    def told(self, noted: int, state: State) -> None:
         """The reader says where the connection stood after so many entries."""
-        if phase == "unfollowed":
+        if state in UNFOLLOWED:
             self._done = True
         elif noted == self._noted:
-            self._told = (noted, phase)
+            self._told = (noted, state)
 
-    def give_up(self) -> None:
-        """Note nothing any more."""
-        self._done = True
+    def give_up(self) -> int:
+        """Note nothing any more; gives 1 if something was noted until now, else 0."""
+        done, self._done = self._done, True
+        return int(not done)
 
     def _note_in_haste(self, what: int, data: bytes) -> None:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
@@ -125,11 +129,7 @@ class LoggedConnection:
             self._epoch, self._kept, self._direction = capture_log.epoch, 0, -1
         turned, self._direction = what != self._direction, what
         waiting = capture_log.waiting()
-        if waiting > capture_log.max_bytes + capture_log.max_gap_bytes:
-            self._done = True
-            self._noted += 1
-            capture_log.put((self._number, OVERRUN, b"", capture_log.clock()))
-        elif waiting + len(data) <= capture_log.max_bytes and (
+        if waiting + len(data) <= capture_log.max_bytes and (
             turned or self._kept + len(data) <= capture_log.max_connection_bytes
         ):
             self._kept += len(data) + ENTRY_BYTES
@@ -142,19 +142,24 @@ class LoggedConnection:
 
 
 class CaptureLog:
-    """A :class:`~exporter.receivers.proxy.tap.Tap` that hands on segments of what passed.
+    """A :class:`~exporter.receivers.proxy.tap.Tap` that hands on segments of what was forwarded.
 
     Parameters
     ----------
     max_bytes, max_connection_bytes
         Of what the reader has not fetched: of all connections together, and of one. Beyond them bytes
-        are only counted; if that goes on, or makes a connection impossible to follow, it is given up.
+        are only counted; if even that takes more than ``max_gap_bytes``, the log overflows.
     interval_seconds
         How long an entry waits for others at most.
     segment_bytes
         A segment that has grown to this size waits no longer.
     clock
         Seconds since the epoch.
+
+    Attributes
+    ----------
+    abandoned
+        Connections forwarded unread, since there was no reader or it was lost; each is counted once.
     """
 
     max_gap_bytes = 1024 * 1024
@@ -174,6 +179,7 @@ class CaptureLog:
         self.roomy = True
         self.epoch = 0
         self.abandoned = 0
+        self._overrun: int | None = None  # connections unread since the log overflowed, if it has
         self._interval = interval_seconds
         self.segment_bytes = segment_bytes
         # What the connections add to by themselves, since a call for each chunk would be dear.
@@ -190,9 +196,10 @@ class CaptureLog:
         """Begin to note a connection."""
         number = next(self._numbers)
         connection = LoggedConnection(self, number)
-        if self._writer is None:
-            connection.give_up()
-            self.abandoned += 1
+        if self._overrun is not None:
+            self._overrun += connection.give_up()
+        elif self._writer is None:
+            self.abandoned += connection.give_up()
         self._connections[number] = connection
         return connection
 
@@ -205,20 +212,25 @@ class CaptureLog:
     def interrupt(self) -> None:
         """The reader is gone, and whoever follows it cannot know where the connections stand."""
         self._writer = None
-        for connection in self._connections.values():
-            connection.give_up()
-        self.abandoned += len(self._connections)
+        self.abandoned += self._give_up() + (self._overrun or 0)
+        self._overrun = None
+
+    def _give_up(self) -> int:
+        """Note nothing more of any connection there is; says how many were still noted."""
         self.segment, self.size = [], 0
+        return sum([connection.give_up() for connection in self._connections.values()])
 
     def told(self, standings: list[Standing]) -> None:
         """The reader says where connections stand."""
-        for number, noted, phase in standings:
+        for number, noted, state in standings:
             connection = self._connections.get(number)
             if connection is not None:
-                connection.told(noted, phase)
+                connection.told(noted, state)
 
     def put(self, entry: Entry) -> None:
-        """Add an entry."""
+        """Add an entry, unless nobody could read it."""
+        if self._writer is None or self._overrun is not None:
+            return
         self.segment.append(entry)
         data = entry[2]
         self.size += ENTRY_BYTES + (len(data) if isinstance(data, bytes) else 0)
@@ -229,7 +241,16 @@ class CaptureLog:
         if self.size > self.segment_bytes:
             self.flush()
         elif self.timer is None and self._loop is not None:
-            self.timer = self._loop.call_later(self._interval, self.flush)
+            self.timer = self._loop.call_later(self._interval, self._waited)
+
+    def _waited(self) -> None:
+        """An entry has waited long enough for others; while the reader is behind, it may as well go on."""
+        self.timer = None
+        behind = self._writer is not None and self._writer.unsent() > self.max_connection_bytes
+        if behind and self._loop is not None:
+            self.timer = self._loop.call_later(self._interval, self._waited)
+        else:
+            self.flush()
 
     def put_gap(self, last: tuple[int, int], number: int, what: int, gap: Gap) -> tuple[int, int]:
         """Add a gap, to the one at ``last`` if that is the newest entry of all.
@@ -237,7 +258,7 @@ class CaptureLog:
         Gives the place of the entry, for the next time.
         """
         segment, place = last
-        if segment == self._segments and place == len(self.segment) - 1:
+        if segment == self._segments and 0 <= place == len(self.segment) - 1:
             _, before, earlier, _ = self.segment[place]
             if before == what and isinstance(earlier, tuple):
                 tail = (earlier[1] + gap[1])[-TAIL_BYTES:]
@@ -259,13 +280,21 @@ class CaptureLog:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        segment, self.segment, self.size = self.segment, [], 0
-        self._segments += 1
         if self._writer is None:
+            self.segment, self.size = [], 0
             return
         unsent = self._writer.unsent()
         self.roomy = unsent <= self.max_connection_bytes
         if unsent == 0:
             self.epoch += 1
+            if self._overrun is not None:
+                overrun, self._overrun = self._overrun, None
+                self.put((-1, RESTART, overrun, self.clock()))
+        elif unsent + self.size > self.max_bytes + self.max_gap_bytes and self._overrun is None:
+            self._overrun = self._give_up()
+        segment, self.segment, self.size = self.segment, [], 0
+        self._segments += 1
         if segment:
             self._writer.write(segment)
+        if self._overrun is not None and self._loop is not None:
+            self.timer = self._loop.call_later(self._interval, self._waited)

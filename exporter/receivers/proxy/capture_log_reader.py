@@ -6,13 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import KINDS, Http1Follower, Kind, Observer, Passed
+from exporter.http.http1.follower import UNOBSERVED_REASONS, ExchangeSummary, Http1Follower, Observer, Reason
 from exporter.http.http1.heads import Select
-from exporter.receivers.proxy.capture_log import ASKED, CLIENT, CLOSED, OVERRUN, UPSTREAM, Entry, Standing
+from exporter.receivers.proxy.capture_log import (
+    CLIENT,
+    CLOSED,
+    RESTART,
+    STATE,
+    UPSTREAM,
+    Entry,
+    Standing,
+)
 
 logger = logging.getLogger(__name__)
 
-Deliver = Callable[[list[Exchange], list[Passed]], None]
+Deliver = Callable[[list[Exchange], list[ExchangeSummary]], None]
 """Takes completed exchanges, wanted and not; must not wait."""
 
 
@@ -39,7 +47,12 @@ class CaptureLogReader:
     max_body_bytes
         Of one kept body.
     max_kept_bytes
-        Of the bodies of all exchanges that are under way.
+        Of all that is under way; see :class:`~exporter.http.http1.account.Account`.
+
+    Attributes
+    ----------
+    unobserved
+        Connections that are not followed to their end, by reason.
     """
 
     def __init__(
@@ -50,7 +63,7 @@ class CaptureLogReader:
         max_body_bytes: int = 1024 * 1024,
         max_kept_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        self.unfollowed: dict[str, int] = dict.fromkeys(KINDS, 0)
+        self.unobserved: dict[str, int] = dict.fromkeys(UNOBSERVED_REASONS, 0)
         self.failures = 0
         self._deliver = deliver
         self._shared = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
@@ -59,8 +72,8 @@ class CaptureLogReader:
     def read(self, segment: Sequence[Entry]) -> list[Standing]:
         """Read a segment and deliver what it completes.
 
-        Gives the phases that were asked for, and "unfollowed" for each connection of which nothing
-        more has to be noted.
+        Gives the states that were asked for, and that of each connection of which nothing more has to be
+        noted.
         """
         standings: list[Standing] = []
         connections = self._seen
@@ -69,38 +82,46 @@ class CaptureLogReader:
             if seen is None:
                 if what == CLOSED:
                     continue
+                if what == RESTART and isinstance(data, int):
+                    self._restart(data)
+                    continue
                 seen = connections[number] = _Seen(self._shared)
             try:
                 if what == CLIENT and isinstance(data, bytes):
                     seen.follower.from_client(data, at)
                 elif what == UPSTREAM and isinstance(data, bytes):
                     seen.follower.from_upstream(data, at)
-                elif what == ASKED:
-                    standings.append((number, seen.entries, seen.follower.phase))
+                elif what == STATE:
+                    standings.append((number, seen.entries, seen.follower.state))
                     continue
                 else:
                     self._read_rare(seen, (number, what, data, at))
                 seen.entries += 1
-                kind = seen.follower.kind
-                if kind is not None and not seen.given_up:
-                    self._give_up(seen, kind)
-                    standings.append((number, seen.entries, "unfollowed"))
+                reason = seen.follower.reason
+                if reason is not None and not seen.given_up:
+                    self._give_up(seen, reason)
+                    standings.append((number, seen.entries, seen.follower.state))
             except Exception:
                 self.failures += 1
                 logger.exception("reading a connection failed; it goes on unobserved")
                 seen.entries += 1
                 self._give_up(seen, "failed")
-                standings.append((number, seen.entries, "unfollowed"))
+                standings.append((number, seen.entries, seen.follower.state))
         shared = self._shared
-        if shared.exchanges or shared.passed:
+        if shared.exchanges or shared.summaries:
             exchanges, shared.exchanges = shared.exchanges, []
-            passed, shared.passed = shared.passed, []
+            summaries, shared.summaries = shared.summaries, []
             try:
-                self._deliver(exchanges, passed)
+                self._deliver(exchanges, summaries)
             except Exception:
                 self.failures += 1
-                logger.exception("%d exchanges could not be delivered", len(exchanges) + len(passed))
+                logger.exception("%d exchanges could not be delivered", len(exchanges) + len(summaries))
         return standings
+
+    @property
+    def cut_off(self) -> int:
+        """Responses whose upstream ended the connection before them."""
+        return self._shared.cut_off
 
     def forget_heads(self) -> None:
         """Ask ``select`` anew, also of requests like those seen before."""
@@ -113,9 +134,7 @@ class CaptureLogReader:
         number, what, data, at = entry
         if what == CLOSED:
             del self._seen[number]
-            seen.follower.closed(at)
-        elif what == OVERRUN:
-            seen.follower.give_up("overrun")
+            seen.follower.closed(at, client_left=bool(data))
         elif isinstance(data, tuple):
             n_bytes, tail = data
             if what == CLIENT:
@@ -123,8 +142,15 @@ class CaptureLogReader:
             else:
                 seen.follower.upstream_gap(n_bytes, at, tail)
 
-    def _give_up(self, seen: _Seen, kind: Kind) -> None:
+    def _restart(self, overrun: int) -> None:
+        """What was seen of connections so far goes no further, nor what was not seen of ``overrun`` ones."""
+        self.unobserved["overrun"] += overrun
+        for seen in self._seen.values():
+            seen.follower.give_up("overrun")
+        self._seen.clear()
+
+    def _give_up(self, seen: _Seen, reason: Reason) -> None:
         if not seen.given_up:
             seen.given_up = True
-            self.unfollowed[kind] += 1
-            seen.follower.give_up(kind)
+            self.unobserved[reason] += 1
+            seen.follower.give_up(reason)

@@ -17,8 +17,8 @@ PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
-class Pair(Protocol):
-    """What an end tells of itself."""
+class Ends(Protocol):
+    """Who has both ends of a pair, and is told what happens to each."""
 
     def made(self, end: End) -> None:
         """It is connected."""
@@ -42,10 +42,10 @@ class End(asyncio.Protocol):
     ``write`` takes the bytes that arrive here to the other end, ``record`` shows them to the observer.
     """
 
-    __slots__ = ("ended", "gone", "link", "pauses", "received", "record", "transport", "write")
+    __slots__ = ("ended", "gone", "pair", "pauses", "received", "record", "transport", "write")
 
-    def __init__(self, link: Pair, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
-        self.link = link
+    def __init__(self, pair: Ends, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
+        self.pair = pair
         self.record = record
         self.write = write
         self.transport: asyncio.Transport | None = None
@@ -58,7 +58,7 @@ class End(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         # uvloop sends at once only what is above its limit; the rest waits until all else was read.
         self.transport.set_write_buffer_limits(high=0)
-        self.link.made(self)
+        self.pair.made(self)
 
     def data_received(self, data: bytes) -> None:
         self.write(data)
@@ -66,20 +66,20 @@ class End(asyncio.Protocol):
         try:
             self.record(data)
         except Exception:
-            self.link.tap_failed()
+            self.pair.tap_failed()
 
     def eof_received(self) -> bool:
-        self.link.ended(self)
+        self.pair.ended(self)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.link.lost(self, exc)
+        self.pair.lost(self, exc)
 
     def pause_writing(self) -> None:
-        self.link.other(self).pause(PEER_FULL)
+        self.pair.other(self).pause(PEER_FULL)
 
     def resume_writing(self) -> None:
-        self.link.other(self).resume(PEER_FULL)
+        self.pair.other(self).resume(PEER_FULL)
 
     def pause(self, reason: int) -> None:
         """Stop reading, so that the sender feels the back-pressure."""
@@ -107,8 +107,8 @@ class End(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
             # A Unix socket's bytes are with the receiver once they have left our buffer.
-            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            waiting += int.from_bytes(answer, sys.byteorder)
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            waiting += int.from_bytes(queued, sys.byteorder)
         return waiting
 
     def close(self) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import resource
 import socket
 from pathlib import Path
 
 from exporter.receivers.proxy.address import Address
 
+logger = logging.getLogger(__name__)
+
 _BACKLOG = 4096
+_FILES_PER_CONNECTION = 2
+_SPARE_FILES = 128  # for everything else: probes, names that are looked up, the analyzer
 
 
 def listening_socket(address: Address) -> socket.socket:
@@ -49,11 +54,35 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def allow_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files towards ``wanted``, as far as the hard limit allows."""
+def connections_allowed(wanted: int) -> int:
+    """How many client connections the limit of open files leaves room for, ``wanted`` at most.
+
+    The soft limit is raised as far as the hard one allows. Whoever comes beyond it waits in the kernel's
+    queue, as one who was accepted and could not be served would get an error.
+    """
+    needed = _FILES_PER_CONNECTION * wanted + _files_open() + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        logger.info("up to %d connections at a time", wanted)
+        return wanted
+    spare = min(_SPARE_FILES, soft // 4)
+    allowed = min(wanted, max(1, (soft - _files_open() - spare) // _FILES_PER_CONNECTION))
+    logger.warning(
+        "up to %d connections at a time instead of %d, since only %d open files are allowed: raise the limit "
+        "(ulimit -n)",
+        *(allowed, wanted, soft),
+    )
+    return allowed
+
+
+def _files_open() -> int:
+    """How many files this process has open."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            return len(list(Path(folder).iterdir()))
+    return _SPARE_FILES

@@ -11,9 +11,11 @@ import logging
 import math
 from typing import Protocol
 
+from exporter.http.http1.states import UNFOLLOWED
 from exporter.receivers.proxy.end import BROKEN, CONNECTING, DRAINING, PEER_FULL, End
-from exporter.receivers.proxy.limits import ProxyLimits, ProxyStats
-from exporter.receivers.proxy.responses import answer_of_ours, speaks_http1
+from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.responses import response_of_ours, speaks_http1
+from exporter.receivers.proxy.stats import ProxyStats
 from exporter.receivers.proxy.tap import ConnectionTap
 
 logger = logging.getLogger(__name__)
@@ -29,28 +31,30 @@ def _ignore(_data: bytes, /) -> None:
 
 
 class Owner(Protocol):
-    """What a link needs of the proxy."""
+    """What a pair needs of the proxy."""
 
     limits: ProxyLimits
     stats: ProxyStats
     loop: asyncio.AbstractEventLoop
 
-    def forget(self, link: Link) -> None:
-        """The link is over."""
+    def forget(self, pair: Pair) -> None:
+        """The pair is over."""
 
 
-class Link:
+class Pair:
     """The two ends, and what happens to one when the other ends, breaks or stays silent."""
 
     __slots__ = (
         "active_at",
         "client",
+        "client_left",
         "connecting",
         "counted_down",
         "counted_up",
         "finishing",
         "first_bytes",
         "held",
+        "held_bytes",
         "http1",
         "over",
         "owner",
@@ -63,12 +67,14 @@ class Link:
         self.owner = owner
         self.tap = tap
         self.held: list[bytes] = []
+        self.held_bytes = 0
         self.client = End(self, self.hold, tap.from_client if tap else _ignore)
         self.upstream = End(self, _ignore, tap.from_upstream if tap else _ignore)
         self.connecting: asyncio.Task[None] | None = None
         self.first_bytes: asyncio.Future[None] | None = None
         self.finishing = False
         self.over = False
+        self.client_left = False
         self.http1 = True
         self.active_at = owner.loop.time()
         self.counted_up = 0
@@ -84,7 +90,8 @@ class Link:
     def hold(self, data: bytes) -> None:
         """Keep bytes of the client until the upstream is connected."""
         self.held.append(data)
-        if sum(map(len, self.held)) >= HOLD_BYTES:
+        self.held_bytes += len(data)
+        if self.held_bytes >= HOLD_BYTES:
             self.client.pause(CONNECTING)
         if self.first_bytes is not None and not self.first_bytes.done():
             self.first_bytes.set_result(None)
@@ -126,6 +133,7 @@ class Link:
             stats = self.owner.stats
             if end is self.client:
                 stats.client_resets += 1
+                self.client_left = True
             else:
                 stats.upstream_failures["reset"] += 1
             self.finishing = True
@@ -143,8 +151,8 @@ class Link:
 
     # What the proxy asks for.
 
-    def answer(self, status: int, reason: str) -> None:
-        """Answer for an upstream that does not, before any byte of its answer, then close."""
+    def respond(self, status: int, reason: str) -> None:
+        """Respond for an upstream that does not, before any byte of its response, then close."""
         self.finishing = True
         self.upstream.write = _ignore
         self.upstream.reset()
@@ -157,7 +165,7 @@ class Link:
         if not self.http1:
             self.break_off()
             return
-        data = answer_of_ours(status, reason)
+        data = response_of_ours(status, reason)
         if status == 502:
             self.owner.stats.answered_502 += 1
         else:
@@ -169,7 +177,7 @@ class Link:
     def silent(self) -> None:
         """The upstream took bytes and gave none in the time allowed."""
         self.owner.stats.upstream_failures["silent"] += 1
-        self.answer(504, "did not answer in time")
+        self.respond(504, "did not answer in time")
 
     def upstream_reset(self) -> None:
         """The upstream took the connection and broke it off at once."""
@@ -232,13 +240,13 @@ class Link:
         if self.client.received == 0 and now - self.active_at < _NEWCOMER_SECONDS:
             return
         self.client.pause(DRAINING)
-        phase = self.tap.phase()
-        if phase == "idle":
+        state = self.tap.state()
+        if state in ("IDLE", "MUST_CLOSE"):
             self.finish()
-        elif phase in ("asking", "unfollowed"):
+        elif state == "SEND_BODY" or state in UNFOLLOWED:
             self.client.resume(DRAINING)
 
-    async def asked(self) -> None:
+    async def first_bytes_came(self) -> None:
         """Wait until the client has sent its first bytes."""
         if not self.held:
             self.first_bytes = self.owner.loop.create_future()
@@ -247,7 +255,7 @@ class Link:
     # How it is done.
 
     def _first(self, data: bytes) -> None:
-        """Forward the first bytes, and note what an answer of ours would have to be."""
+        """Forward the first bytes, and note what a response of ours would have to be."""
         if self.upstream.transport is not None:
             self.client.write = self.upstream.transport.write
             self.client.write(data)
@@ -297,7 +305,7 @@ class Link:
         """End our side of the client's connection, and wait for its end before closing.
 
         Closing at once with unread bytes would reset the connection, and the client could lose the
-        answer that was just sent.
+        response that was just sent.
         """
         client = self.client
         if client.transport is None or client.gone or client.transport.is_closing():
@@ -323,7 +331,7 @@ class Link:
         self.over = True
         if self.tap is not None:
             try:
-                self.tap.closed()
+                self.tap.closed(client_left=self.client_left)
             except Exception:
                 self.tap_failed()
         stats = self.owner.stats

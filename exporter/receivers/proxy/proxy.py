@@ -13,18 +13,18 @@ import socket
 from pathlib import Path
 
 from exporter.receivers.proxy.address import Address
-from exporter.receivers.proxy.limits import ProxyLimits, ProxyStats
-from exporter.receivers.proxy.listener import allow_open_files, listening_socket
-from exporter.receivers.proxy.pair import Link
+from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.listener import connections_allowed, listening_socket
+from exporter.receivers.proxy.pair import Pair
+from exporter.receivers.proxy.stats import ProxyStats
 from exporter.receivers.proxy.tap import Tap
-from exporter.receivers.proxy.upstream import REASONS, connect, failure_kind
+from exporter.receivers.proxy.upstream import REASONS, connect, failure_reason
 
 logger = logging.getLogger(__name__)
 
 _ACCEPTS_AT_A_TIME = 64
 _FULL_PAUSE_SECONDS = 0.1
 _DRAIN_STEP_SECONDS = 0.01
-_SPARE_FILES = 128
 
 
 class Proxy:
@@ -37,7 +37,7 @@ class Proxy:
     listen
         Where clients connect; port 0 takes a free one, see :attr:`address`.
     tap
-        Sees a copy of the bytes, after they were passed on; None for no observer.
+        Sees a copy of the bytes, after they were forwarded; None for no observer.
     limits, stats
         Bounds, and the counts that are written to.
 
@@ -59,7 +59,8 @@ class Proxy:
         self.limits = limits or ProxyLimits()
         self.stats = stats or ProxyStats()
         self.loop: asyncio.AbstractEventLoop
-        self._links: set[Link] = set()
+        self._max_connections = self.limits.max_connections
+        self._pairs: set[Pair] = set()
         self._socket: socket.socket | None = None
         self._accepting = False
         self._draining = False
@@ -82,8 +83,8 @@ class Proxy:
             The address to listen on is in use, not ours or not allowed.
         """
         self.loop = asyncio.get_running_loop()
-        allow_open_files(2 * self.limits.max_connections + _SPARE_FILES)
         self._socket = listening_socket(self.listen)
+        self._max_connections = connections_allowed(self.limits.max_connections)
         self._resume_accepting()
         self._tasks = [self.loop.create_task(self._sweep())]
         if self.limits.probe_seconds > 0:
@@ -92,8 +93,9 @@ class Proxy:
     async def drain(self, grace_seconds: float) -> None:
         """Stop listening, let what is under way finish for up to ``grace_seconds``, then break off.
 
-        A connection between two exchanges is closed at once. One that is answering takes no further
-        request. What the observer cannot follow (WebSocket, HTTP/2, TLS) may go on for the whole grace.
+        A connection between two exchanges is closed at once. One with a response under way takes no
+        further request. What the observer cannot follow (WebSocket, HTTP/2, TLS) may go on for the whole
+        grace.
         """
         self._draining = True
         if self._accepting:
@@ -105,41 +107,41 @@ class Proxy:
             if self.listen.path:
                 Path(self.listen.path).unlink(missing_ok=True)
         deadline = self.loop.time() + grace_seconds
-        while self._links and self.loop.time() < deadline:
+        while self._pairs and self.loop.time() < deadline:
             now = self.loop.time()
-            for link in list(self._links):
-                link.drain_step(now)
+            for pair in list(self._pairs):
+                pair.drain_step(now)
             await asyncio.sleep(_DRAIN_STEP_SECONDS)
-        for link in list(self._links):
+        for pair in list(self._pairs):
             self.stats.closed_drained += 1
-            link.break_off()
-        while self._links:
+            pair.break_off()
+        while self._pairs:
             await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def probe(self) -> bool:
-        """Whether the upstream takes a connection now; the answer is kept in ``stats``."""
+        """Whether the upstream takes a connection now; the result is kept in ``stats``."""
         try:
             transport = await asyncio.wait_for(
                 connect(self.loop, self.upstream, asyncio.Protocol), self.limits.connect_seconds
             )
         except (OSError, asyncio.TimeoutError) as error:
             self.stats.upstream_up = False
-            self.stats.upstream_error = f"{self.upstream}: {failure_kind(error)} ({error})"
+            self.stats.upstream_error = f"{self.upstream}: {failure_reason(error)} ({error})"
             return False
         transport.close()
         self.stats.upstream_up = True
         self.stats.upstream_error = ""
         return True
 
-    def forget(self, link: Link) -> None:
-        """Called by a link when both its connections are gone."""
-        if link in self._links:
-            self._links.discard(link)
-            self.stats.open = len(self._links)
-            if not self._accepting and not self._draining and len(self._links) < self.limits.max_connections:
+    def forget(self, pair: Pair) -> None:
+        """Called by a pair when both its connections are gone."""
+        if pair in self._pairs:
+            self._pairs.discard(pair)
+            self.stats.open = len(self._pairs)
+            if not self._accepting and not self._draining and len(self._pairs) < self._max_connections:
                 self._resume_accepting()
 
     # Accepting. Our own loop, since asyncio's server cannot leave connections in the kernel's queue.
@@ -158,7 +160,7 @@ class Proxy:
         if self._socket is None:
             return
         for _ in range(_ACCEPTS_AT_A_TIME):
-            if len(self._links) >= self.limits.max_connections:
+            if len(self._pairs) >= self._max_connections:
                 self.stats.accept_paused += 1
                 self._pause_accepting()
                 return
@@ -174,50 +176,50 @@ class Proxy:
                 self.loop.call_later(_FULL_PAUSE_SECONDS, self._resume_accepting)
                 return
             sock.setblocking(False)
-            link = Link(self, self.tap.connection_opened() if self.tap else None)
-            self._links.add(link)
+            pair = Pair(self, self.tap.connection_opened() if self.tap else None)
+            self._pairs.add(pair)
             self.stats.opened += 1
-            self.stats.open = len(self._links)
-            link.connecting = self.loop.create_task(self._serve(link, sock))
+            self.stats.open = len(self._pairs)
+            pair.connecting = self.loop.create_task(self._serve(pair, sock))
 
-    async def _serve(self, link: Link, sock: socket.socket) -> None:
+    async def _serve(self, pair: Pair, sock: socket.socket) -> None:
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            await self.loop.connect_accepted_socket(lambda: link.client, sock)
-            await self._connect_link(link)
+            await self.loop.connect_accepted_socket(lambda: pair.client, sock)
+            await self._connect_upstream(pair)
         except asyncio.CancelledError:
             pass
         except Exception:
             logger.exception("a connection failed inside the proxy")
-            link.break_off()
+            pair.break_off()
         finally:
-            link.connecting = None
+            pair.connecting = None
 
-    async def _connect_link(self, link: Link) -> None:
+    async def _connect_upstream(self, pair: Pair) -> None:
         while True:
             try:
                 await asyncio.wait_for(
-                    connect(self.loop, self.upstream, lambda: link.upstream), self.limits.connect_seconds
+                    connect(self.loop, self.upstream, lambda: pair.upstream), self.limits.connect_seconds
                 )
             except ConnectionResetError:
-                link.upstream_reset()
+                pair.upstream_reset()
                 return
             except (OSError, asyncio.TimeoutError) as error:
-                kind = failure_kind(error)
+                reason = failure_reason(error)
             else:
                 self.stats.upstream_up = True
                 return
-            if link.client.received == 0 and not link.client.ended:
+            if pair.client.received == 0 and not pair.client.ended:
                 # Nobody has asked anything yet: try again when somebody does.
-                await link.asked()
+                await pair.first_bytes_came()
                 continue
-            self.stats.upstream_failures[kind] += 1
-            if kind == "connect_timeout":
-                link.answer(504, "did not accept a connection in time")
+            self.stats.upstream_failures[reason] += 1
+            if reason == "connect_timeout":
+                pair.respond(504, "did not accept a connection in time")
             else:
-                link.answer(502, REASONS[kind])
+                pair.respond(502, REASONS[reason])
             return
 
     # Time.
@@ -229,8 +231,8 @@ class Proxy:
         while True:
             await asyncio.sleep(period)
             now = self.loop.time()
-            for link in list(self._links):
-                link.tick(now)
+            for pair in list(self._pairs):
+                pair.tick(now)
 
     async def _probe_forever(self) -> None:
         seen = -1

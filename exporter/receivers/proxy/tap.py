@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from exporter.http.http1.states import Phase
+from exporter.http.http1.states import State
 
 
 class ConnectionTap(Protocol):
@@ -19,10 +19,13 @@ class ConnectionTap(Protocol):
     def from_upstream(self, data: bytes, /) -> None:
         """Bytes that went from the upstream to the client."""
 
-    def closed(self) -> None:
-        """Both directions are over; what is incomplete stays so."""
+    def closed(self, *, client_left: bool) -> None:
+        """Both directions are over; what is incomplete stays so.
 
-    def phase(self) -> Phase:
+        ``client_left`` says that the client broke the connection off.
+        """
+
+    def state(self) -> State:
         """Where the connection stands, asked while draining."""
 
 

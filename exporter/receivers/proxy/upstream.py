@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -14,7 +15,9 @@ REASONS = {
     "refused": "refused the connection",
     "unreachable": "cannot be reached",
     "unresolved": "has a name that does not resolve",
+    "open_files": "could not be asked: no open files are left to this proxy",
 }
+"""What a 502 says of the upstream."""
 
 
 async def connect(
@@ -41,12 +44,14 @@ async def connect(
     return (await loop.create_connection(factory, hosts[-1], address.port))[0]
 
 
-def failure_kind(error: Exception) -> str:
-    """Which of :data:`~exporter.receivers.proxy.limits.UPSTREAM_FAILURES` an error of :func:`connect` is."""
+def failure_reason(error: Exception) -> str:
+    """Which of :data:`~exporter.receivers.proxy.stats.UPSTREAM_FAILURES` an error of :func:`connect` is."""
     if isinstance(error, asyncio.TimeoutError):
         return "connect_timeout"
     if isinstance(error, socket.gaierror):
         return "unresolved"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "open_files"
     if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
         return "refused"
     return "unreachable"

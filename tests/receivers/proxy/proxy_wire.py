@@ -221,11 +221,15 @@ class Observing(CaptureLog):
     ) -> None:
         super().__init__(**settings)
         self.behind = behind
+        self.summaries: list[Any] = []
+        self._observed = observed
         self.reader = CaptureLogReader(
-            lambda _method, _path: True,
-            lambda wanted, _: observed.extend(wanted),
-            max_kept_bytes=max_kept_bytes,
+            lambda _method, _path: True, self._deliver, max_kept_bytes=max_kept_bytes
         )
+
+    def _deliver(self, wanted: list[Any], summaries: list[Any]) -> None:
+        self._observed.extend(wanted)
+        self.summaries.extend(summaries)
 
     def connection_opened(self) -> LoggedConnection:
         if self._writer is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.receivers.proxy.capture_log import ASKED, CLIENT, CLOSED, OVERRUN, UPSTREAM
+from exporter.receivers.proxy.capture_log import CLIENT, CLOSED, RESTART, STATE, UPSTREAM
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 
 GET = b"GET /predict HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -40,7 +40,7 @@ def test_wanted_and_other_exchanges_are_delivered_apart() -> None:
     assert passed == [("GET", "/health", 200, 1.0, 2.0, 0, 2)]
 
 
-def test_an_exchange_may_be_cut_by_the_end_of_a_strip() -> None:
+def test_an_exchange_may_be_cut_by_the_end_of_a_segment() -> None:
     reader, wanted, _ = reading()
     reader.read([(0, CLIENT, GET[:9], 0.0)])
     reader.read([(0, CLIENT, GET[9:], 0.0), (0, UPSTREAM, OK[:30], 1.0)])
@@ -49,13 +49,13 @@ def test_an_exchange_may_be_cut_by_the_end_of_a_strip() -> None:
     assert [exchange.response_body for exchange in wanted] == [b"ok"]
 
 
-def test_kinds_are_counted_once_for_each_connection_and_told_once() -> None:
+def test_reasons_are_counted_once_for_each_connection_and_told_once() -> None:
     reader, wanted, _ = reading()
     for number, first in enumerate((b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\n", b"\x00\x00", b"\x00\x01")):
-        assert reader.read([(number, CLIENT, first, 0.0)]) == [(number, 1, "unfollowed")]
+        assert reader.read([(number, CLIENT, first, 0.0)]) == [(number, 1, "ERROR")]
         assert reader.read([(number, CLIENT, first, 0.0), (number, UPSTREAM, first, 0.0)]) == []
         reader.read([(number, CLOSED, b"", 0.0)])
-    assert reader.unfollowed == {
+    assert reader.unobserved == {
         "tls": 1,
         "http2": 1,
         "malformed": 2,
@@ -84,17 +84,41 @@ def test_a_gap_inside_a_chunked_answer_is_followed_by_its_last_bytes() -> None:
     reader.read([(0, UPSTREAM, (1 << 30, b"\r\n0\r\n\r\n"), 2.0)])
     reader.read([(0, CLIENT, GET, 3.0), (0, UPSTREAM, OK, 4.0)])
     assert [(e.response_truncated, e.ended) for e in wanted] == [(True, 2.0), (False, 4.0)]
-    assert reader.unfollowed["overrun"] == 0
+    assert reader.unobserved["overrun"] == 0
 
 
-@pytest.mark.parametrize("what", [OVERRUN, CLIENT])
-def test_heads_that_were_not_kept_end_the_following(what: int) -> None:
+def test_heads_that_were_not_kept_end_the_following() -> None:
     reader, wanted, _ = reading()
-    standings = reader.read([(0, what, b"" if what == OVERRUN else (500, b"?"), 0.0), (0, CLIENT, GET, 0.0)])
-    assert standings == [(0, 1, "unfollowed")]
-    assert reader.unfollowed["overrun"] == 1
+    standings = reader.read([(0, CLIENT, (500, b"?"), 0.0), (0, CLIENT, GET, 0.0)])
+    assert standings == [(0, 1, "ERROR")]
+    assert reader.unobserved["overrun"] == 1
     reader.read([(0, UPSTREAM, OK, 0.0)])
     assert wanted == []
+
+
+def test_after_a_restart_earlier_connections_are_forgotten_and_others_followed() -> None:
+    reader, wanted, _ = reading()
+    upload = b"POST /predict HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 50_000
+    reader.read([(0, CLIENT, upload, 0.0), (1, CLIENT, GET[:9], 0.0)])
+    assert reader._shared.account.n_bytes > 50_000
+    later = [(0, CLOSED, 0, 1.0), (2, CLIENT, GET, 1.0), (2, UPSTREAM, OK, 1.0)]
+    assert reader.read([(-1, RESTART, 5, 1.0), *later]) == []
+    assert (reader._shared.account.n_bytes, len(wanted), list(reader._seen)) == (0, 1, [2])
+    assert reader.unobserved["overrun"] == 5
+
+
+def test_who_ended_a_connection_decides_what_is_counted() -> None:
+    reader, wanted, passed = reading()
+    reader.read(
+        [
+            *((0, CLIENT, GET, 0.0), (0, UPSTREAM, OK[:-1], 1.0), (0, UPSTREAM, b"", 2.0)),
+            *((1, CLIENT, GET, 0.0), (1, UPSTREAM, OK[:-1], 1.0), (1, CLOSED, 1, 2.0)),
+            *((2, CLIENT, GET, 0.0), (2, UPSTREAM, OK[:-1], 1.0), (2, CLOSED, 0, 2.0)),
+        ]
+    )
+    assert wanted == []
+    assert [status for _, _, status, *_ in passed] == [502, 499, 502]
+    assert reader.cut_off == 1  # a reset is counted where it is seen
 
 
 def test_a_connection_that_ends_before_its_first_byte_leaves_nothing() -> None:
@@ -103,14 +127,14 @@ def test_a_connection_that_ends_before_its_first_byte_leaves_nothing() -> None:
     assert reader._seen == {}
 
 
-def test_phases_are_told_when_asked_for() -> None:
+def test_states_are_told_when_asked_for() -> None:
     reader, _, _ = reading()
-    assert reader.read([(0, ASKED, 0, 0.0), (0, CLIENT, GET[:5], 0.0), (0, ASKED, 1, 0.0)]) == [
-        (0, 0, "idle"),
-        (0, 1, "asking"),
+    assert reader.read([(0, STATE, 0, 0.0), (0, CLIENT, GET[:5], 0.0), (0, STATE, 1, 0.0)]) == [
+        (0, 0, "IDLE"),
+        (0, 1, "SEND_BODY"),
     ]
-    assert reader.read([(0, CLIENT, GET[5:], 0.0), (0, ASKED, 2, 0.0)]) == [(0, 2, "answering")]
-    assert reader.read([(0, UPSTREAM, OK, 0.0), (0, ASKED, 3, 0.0)]) == [(0, 3, "idle")]
+    assert reader.read([(0, CLIENT, GET[5:], 0.0), (0, STATE, 2, 0.0)]) == [(0, 2, "DONE")]
+    assert reader.read([(0, UPSTREAM, OK, 0.0), (0, STATE, 3, 0.0)]) == [(0, 3, "IDLE")]
 
 
 def test_a_delivery_that_fails_is_counted_and_the_next_one_works(caplog: pytest.LogCaptureFixture) -> None:
@@ -146,8 +170,8 @@ def test_a_selection_that_fails_leaves_that_connection_alone(caplog: pytest.LogC
         )
     assert [exchange.path for exchange in seen] == ["/a"]
     assert reader.failures == 1
-    assert reader.unfollowed["failed"] == 1
-    assert standings == [(0, 1, "unfollowed")]
+    assert reader.unobserved["failed"] == 1
+    assert standings == [(0, 1, "ERROR")]
 
 
 def test_what_was_wanted_before_is_asked_anew() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from exporter.http.http1.states import Phase
+from exporter.http.http1.states import State
 from exporter.receivers.proxy.address import Address
 from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.pair import HOLD_BYTES, Pair
+from exporter.receivers.proxy.proxy import Proxy
 from tests.receivers.proxy.proxy_wire import TIMEOUT, connect, listening, observing, proxying, receive, reset
 
 GET = b"GET /predict HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -211,6 +217,103 @@ def test_connections_beyond_the_limit_wait_their_turn() -> None:
         assert running.proxy.stats.accept_paused >= 1
 
 
+SMALL = """
+import asyncio, logging, resource, socket, sys
+from exporter.receivers.proxy.address import Address
+from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.proxy import Proxy
+
+logging.basicConfig(level="INFO", stream=sys.stdout)
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 64))
+
+async def main():
+    proxy = Proxy(Address(host="127.0.0.1", port=int(sys.argv[1])), Address(host="127.0.0.1"),
+                  limits=ProxyLimits(probe_seconds=0))
+    await proxy.start()
+    print("PORT", proxy.address.port, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    stats = proxy.stats
+    print("STATS", stats.opened, stats.answered_502, stats.accept_paused > 0, flush=True)
+    await proxy.drain(0.0)
+
+asyncio.run(main())
+"""
+
+
+def test_who_cannot_be_served_for_lack_of_files_waits_and_gets_no_502() -> None:
+    def serve() -> None:
+        for _ in range(40):
+            with accepting(server) as upstream:
+                receive(upstream, len(GET))
+                upstream.sendall(OK)
+
+    with listening() as (server, address):
+        child = subprocess.Popen(
+            [sys.executable, "-c", SMALL, str(address.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            said = [child.stdout.readline() for _ in range(2)]
+            assert "connections at a time instead of 10000, since only 64 open files are allowed" in said[0]
+            front = Address(host="127.0.0.1", port=int(said[1].removeprefix("PORT ")))
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(connect(front)) for _ in range(40)]
+                for client in clients:
+                    client.sendall(GET)
+                serving = threading.Thread(target=serve)
+                serving.start()
+                for client in clients:
+                    assert receive(client, len(OK)) == OK
+                    client.close()
+                serving.join(TIMEOUT)
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "STATS 40 0 True\n"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_502_for_lack_of_files_does_not_blame_the_upstream(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_files(*_: Any) -> Any:
+        raise OSError(number, "too many open files")
+
+    monkeypatch.setattr("exporter.receivers.proxy.proxy.connect", no_files)
+    with proxying(nobody(), limits=limits()) as running, connect(running.address) as client:
+        client.sendall(GET)
+        answer = read_to_end(client)
+        assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+        assert b"no open files are left to this proxy" in answer
+        failures = running.proxy.stats.upstream_failures
+        assert (failures["open_files"], failures["unreachable"]) == (1, 0)
+
+
+def test_what_is_held_while_connecting_is_counted_piece_by_piece() -> None:
+    asked: list[int] = []
+
+    class Piece(bytes):
+        def __len__(self) -> int:
+            asked.append(1)
+            return 1
+
+    async def hold() -> int:
+        proxy = Proxy(nobody(), Address())
+        proxy.loop = asyncio.get_running_loop()
+        pair = Pair(proxy, None)
+        pieces = 0
+        while not pair.client.pauses:
+            pair.hold(Piece(b"x"))
+            pieces += 1
+        return pieces
+
+    assert asyncio.run(hold()) == HOLD_BYTES
+    assert len(asked) == HOLD_BYTES  # and not all of them anew with each
+
+
 def test_an_idle_connection_is_closed_in_order() -> None:
     with (
         listening() as (server, address),
@@ -364,7 +467,15 @@ def test_addresses_are_read(text: str, expected: Address) -> None:
     assert Address.parse(str(expected)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "model", "model:x", "model:99999", "http://model/path", "unix:", ":80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "model", "model:x", "model:99999", "http://model/path", "unix:", ":80"),
+        *("http://127.0.0.1:80000", "http://127.0.0.1:8O00", "http://model:", "model:", "http://model:-1"),
+        *("ftp://model:80", "http://user@model:80", "http://model:80?a", "http://model:80#a"),
+        *("http://model:\N{FULLWIDTH DIGIT EIGHT}0", "::1:8000"),
+    ],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         Address.parse(text)
@@ -388,10 +499,10 @@ class Failing:
 
     from_upstream = from_client
 
-    def closed(self) -> None:
+    def closed(self, *, client_left: bool) -> None:
         raise ZeroDivisionError
 
-    def phase(self) -> Phase:
+    def state(self) -> State:
         raise ZeroDivisionError
 
 
@@ -553,6 +664,43 @@ def test_bytes_connections_and_resets_are_counted() -> None:
             len(OK),
         )
         assert (stats.client_resets, stats.upstream_failures["reset"]) == (1, 1)
+
+
+def test_a_response_that_is_cut_off_is_no_success_and_counted_by_who_did_it() -> None:
+    observed: list[Any] = []
+    with (
+        listening() as (server, address),
+        observing(observed) as tap,
+        proxying(address, limits=limits(), tap=tap) as running,
+    ):
+        summaries = tap.summaries
+        with connect(running.address) as client, accepting(server) as upstream:
+            client.sendall(GET)
+            receive(upstream, len(GET))
+            upstream.sendall(OK[:-1])
+            upstream.close()  # killed, with nothing unread: an orderly end of the connection
+            assert read_to_end(client) == OK[:-1]
+        with connect(running.address) as client, accepting(server) as upstream:
+            client.sendall(GET)
+            receive(upstream, len(GET))
+            upstream.sendall(OK[:-1])
+            receive(client, len(OK) - 1)
+            reset(upstream)
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        with connect(running.address) as client, accepting(server) as upstream:
+            client.sendall(GET)
+            receive(upstream, len(GET))
+            upstream.sendall(OK[:-1])
+            receive(client, len(OK) - 1)
+            reset(client)
+            with pytest.raises(ConnectionResetError):
+                upstream.recv(1)
+        eventually(lambda: running.proxy.stats.open == 0)
+        eventually(lambda: len(summaries) == 3)
+        assert [summary[2] for summary in summaries] == [502, 502, 499]
+        assert observed == []
+        assert (tap.reader.cut_off, running.proxy.stats.upstream_failures["reset"]) == (1, 1)
 
 
 def test_a_restarted_upstream_is_used_again() -> None:

@@ -368,13 +368,13 @@ def test_tls_passes_and_the_certificate_is_the_upstreams(certificate: Path, alpn
                 seen.data += data
             tls.unwrap()
 
-    kinds: list[str] = []
+    reasons: list[str] = []
 
     @contextlib.contextmanager
     def front(address: Address) -> Iterator[Address]:
         with observing([]) as tap, proxying(address, tap=tap) as running:
             yield running.address
-        kinds.extend(kind for kind, n in tap.reader.unfollowed.items() for _ in range(n))
+        reasons.extend(reason for reason, n in tap.reader.unobserved.items() for _ in range(n))
 
     assert converse(ask, serve, front) == converse(ask, serve, directly)
-    assert kinds == ["tls"]
+    assert reasons == ["tls"]
