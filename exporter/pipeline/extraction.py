@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.config import CaptureConfig
-from exporter.decoders.registry import Reader, Reading, make_reader
+from exporter.decoders.registry import Reader, Reading, identified, make_reader
 from exporter.decoders.values import Refuse, clean
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -61,8 +61,11 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
-        if exchange.notes or exchange.embeddings:
-            readings = self._joined(exchange, exchange.notes or {}, exchange.embeddings or [])
+        notes = exchange.notes or {}
+        if notes.keys() == {"request_id"} and not exchange.embeddings:
+            readings = identified(self.read(exchange), notes["request_id"])
+        elif notes or exchange.embeddings:
+            readings = self._joined(exchange, notes, exchange.embeddings or [])
         else:
             readings = self.read(exchange)
         if not readings:

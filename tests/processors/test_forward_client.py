@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from starlette.applications import Starlette
 
-from exporter.config import CaptureConfig, IngestConfig
-from exporter.decoders.registry import make_reader
+from exporter.config import IngestConfig
 from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
@@ -35,10 +35,9 @@ def collector(tmp_path):
             IngestConfig(enabled=True, retry_after=1.0),
             model="food",
             sink=sink,
-            read=make_reader(CaptureConfig()),
             **options,
         )
-        server = ServerThread(app, listen, key="admin.listen")
+        server = ServerThread(Starlette(routes=app.routes), listen, key="admin.listen")
         server.start()
         servers.append(server)
         return server

@@ -57,7 +57,7 @@ def test_the_window_is_bounded_in_time():
     clock = Clock()
     joiner = LabelJoiner(window_seconds=10.0, clock=clock)
     joiner.observed(seen("old"))
-    clock.now = 10.0
+    clock.now = 9.9
     joiner.observed(seen("new"))
     assert joiner.labelled(Label("m", "old", "x"))[0] == "joined"
     clock.now = 20.1

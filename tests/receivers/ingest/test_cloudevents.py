@@ -45,7 +45,7 @@ def test_request_and_answer_become_an_exchange(answer_first):
         (event,) = parse_events(body, binary(kind), LIMIT)
         joined += join.add(event, 0.0)
     (pair,) = joined
-    assert (pair.id, pair.model) == ("e1", "wine")
+    assert (pair.exchange.notes, pair.model) == ({"request_id": "e1"}, "wine")
     assert read_auto(pair.exchange)[0]["embedding"] == [1.0, 2.0]
     assert pair.exchange.ended - pair.exchange.started == pytest.approx(0.25)
     assert len(join) == join.waiting_bytes == 0
@@ -81,7 +81,7 @@ def test_an_answer_that_waited_too_long_is_read_alone():
     (other,) = parse_events(REQUEST, binary("request", "b"), LIMIT)
     assert join.add(lonely, 0.0) == []
     (joined,) = join.add(other, 6.0)
-    assert joined.id == "a"
+    assert joined.exchange.notes == {"request_id": "a"}
     assert joined.exchange.request_body == b""
     assert join.flush() == []
 
