@@ -67,18 +67,10 @@ class PostedObservation(_Evidence):
 
     def observation(self, model: str, now: float) -> Observation:
         """As the pipeline takes it; ``model`` and ``now`` are for one that says neither."""
-        return Observation(
-            model=self.model or model,
-            source="ingest",
-            timestamp=now if self.timestamp is None else self.timestamp,
-            predicted_class=self.predicted_class,
-            confidence=self.confidence,
-            value=self.value,
-            embedding=self.embedding,
-            features=self.features,
-            request_id=self.request_id,
-            latency_seconds=self.latency_seconds,
-        )
+        said = dict(self)
+        said["model"] = self.model or model
+        said["timestamp"] = now if self.timestamp is None else self.timestamp
+        return Observation(source="ingest", **said)
 
 
 class PostedLabel(Document):

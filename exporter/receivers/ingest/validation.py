@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from pydantic import (
     AfterValidator,
@@ -48,14 +47,11 @@ _SINCE_1971 = "^(197[1-9]|19[89][0-9]|[2-8][0-9]{3})-"
 
 _SHOWN_CHARACTERS = 80
 _RULES = {
-    "bool_type": "it must be true or false; send one of the two",
-    "dict_type": "it must be an object; send one in braces",
     "float_type": "it must be a number; send one such as 0.5",
     "greater_than_equal": "it must be at least {ge:g}; send {ge:g} or more",
     "less_than_equal": "it must be at most {le:g}; send {le:g} or less",
     "list_type": "it must be a list; send one in square brackets",
     "model_type": "it must be an object; send one in braces",
-    "string_type": "it must be text; put it in quotes",
     "too_long": "it must hold at most {max_length}; send fewer at a time",
     "too_short": "it must hold at least {min_length}; send more, or leave it out",
 }
@@ -141,22 +137,16 @@ def _explained(error: ValidationError, at: str) -> IngestError:
     field = at + key_text(tuple(part[:64] if isinstance(part, str) else part for part in path))
     if item["type"] == "missing":
         return IngestError(422, field, "is required and was not given; add it")
-    known = _RULES.get(item["type"])
-    if broken is not None:
-        rule = str(broken)
-    else:
-        rule = known.format(**details) if known else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
-    return IngestError(422, field or "body", f"{shown(value)} is not valid: {rule}")
+    rule = _RULES[item["type"]].format(**details) if broken is None else str(broken)
+    return IngestError(422, field or "body", f"{_shown(value)} is not valid: {rule}")
 
 
-def shown(value: Any) -> str:
-    """A value as messages show it."""
+def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, list | dict):
-        return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)}"
-    text = repr(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    return repr(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
 
 
 def ruled(rule: str) -> WrapValidator:
@@ -229,10 +219,6 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
-def _single(values: list[float]) -> npt.NDArray[np.float32]:
-    return np.asarray(values, np.float32)
-
-
 def _countable(features: Any) -> Any:
     # Before they are looked at one by one: each that is wrong makes a message.
     if isinstance(features, dict | list) and not 1 <= len(features) <= _MAX_FEATURES:
@@ -263,7 +249,7 @@ Latency = Annotated[float, Field(ge=0)]
 Embedding = Annotated[
     list[Annotated[float, Field(ge=-_LARGEST_SINGLE, le=_LARGEST_SINGLE)]],
     Field(min_length=1, max_length=_MAX_EMBEDDING, fail_fast=True),
-    AfterValidator(_single),
+    AfterValidator(lambda values: np.asarray(values, np.float32)),
 ]
 _Feature = Annotated[float | str | bool | None, ruled("it must be a number, text, boolean or null; send one")]
 Features = Annotated[
