@@ -202,8 +202,38 @@ def test_a_client_made_before_a_fork_works_in_the_child(collector):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:80", "ftp://x", "http://", "unix:", "http://h:port", "http://h/?a=b"]
+    "url",
+    [
+        "",
+        "127.0.0.1:80",
+        "ftp://x",
+        "http://",
+        "unix:",
+        "http://h:port",
+        "http://h/?a=b",
+        "http://[::1",
+        "http://u:p@h",
+    ],
 )
 def test_an_address_of_no_collector_is_refused(url):
     with pytest.raises(ConfigError, match="is not a collector's address"):
         CollectorClient(url)
+
+
+@pytest.mark.parametrize("url", ["http://user:pa/ss@host", "ftp://user:pa@ss@host", "http://user:pass@"])
+def test_credentials_in_an_address_are_not_shown(url):
+    with pytest.raises(ConfigError) as caught:
+        CollectorClient(url)
+    assert "user:" not in str(caught.value)
+    assert "***@" in str(caught.value)
+
+
+def test_an_observation_that_is_no_json_is_dropped_alone(collector):
+    sink = Sink()
+    client = CollectorClient(f"http://{collector(sink).address}")
+    assert client.submit(observation(0))
+    assert not client.submit(observation(1, features=object()))
+    assert client.submit(observation(2))
+    client.stop()
+    assert client.account.dropped == {"failed": 1}
+    assert [item.value for item in sink.observations] == [0.0, 2.0]
