@@ -55,7 +55,7 @@ def until(condition, seconds=10.0):
 
 
 @pytest.mark.parametrize("unix", [False, True])
-def test_observations_arrive_whole_and_in_order(collector, tmp_path, unix):
+def test_observations_arrive_complete_and_in_order(collector, tmp_path, unix):
     sink = Sink()
     listen = f"unix:{tmp_path / 'c.sock'}" if unix else "127.0.0.1:0"
     server = collector(sink, listen, token=TOKEN)
@@ -147,8 +147,8 @@ def test_what_is_refused_is_dropped_alone(collector):
     assert [item.value for item in sink.observations] == [float(i) for i in range(64) if i != 40]
 
 
-def test_an_answer_that_got_lost_counts_nothing_twice():
-    """The server takes the first batch but breaks off before its answer."""
+def test_a_response_that_got_lost_counts_nothing_twice():
+    """The server takes the first batch but breaks off before its response."""
     seen: dict[str, int] = {}
 
     class Handler(BaseHTTPRequestHandler):

@@ -40,7 +40,9 @@ class Connection:
         try:
             parts = urlsplit(url)
             port = parts.port
-            kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[parts.scheme]
+            connection = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[
+                parts.scheme
+            ]
             if not parts.hostname or parts.query or "@" in parts.netloc:
                 raise ValueError
         except (KeyError, ValueError):
@@ -48,7 +50,7 @@ class Connection:
                 f"collector: {self.address!r} is not a collector's address; "
                 "give http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket, without user and password"
             ) from None
-        self._connection = kind(parts.hostname, port, timeout=timeout_seconds)
+        self._connection = connection(parts.hostname, port, timeout=timeout_seconds)
         self._prefix = parts.path.rstrip("/")
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -57,7 +59,7 @@ class Connection:
         Raises
         ------
         OSError, http.client.HTTPException
-            If there is no response, or none of the ingest API's kind.
+            If there is no response, or none that the ingest API would give.
         """
         is_new = self._connection.sock is None
         try:

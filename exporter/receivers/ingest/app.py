@@ -27,7 +27,7 @@ from exporter.config import IngestConfig
 from exporter.errors import IngestError
 from exporter.http.exchange import Exchange, Headers, header
 from exporter.observation import Label, LabelOutcome, Observation
-from exporter.receivers.ingest.bodies import Bodies, check_kind
+from exporter.receivers.ingest.bodies import Bodies, check_content_type
 from exporter.receivers.ingest.cloudevents import EventJoiner, Joined, is_cloudevent, parse_events
 from exporter.receivers.ingest.documents import (
     LABELS,
@@ -86,7 +86,7 @@ class IngestApp:
     embedding_length
         The length that a model's detector expects of embeddings; None where any will do.
     count
-        Called with (route, status) for each answer.
+        Called with (route, status) for each response.
     clock, monotonic
         Seconds since the epoch, and of a clock that does not go back.
     """
@@ -168,7 +168,7 @@ class IngestApp:
             raise IngestError(
                 403, "origin", "without admin.token web pages may not post here; set a token and send it"
             )
-        check_kind(headers)
+        check_content_type(headers)
 
     def _observations(self, body: bytes, headers: Headers) -> Response:
         if is_cloudevent(headers):
@@ -271,14 +271,15 @@ class IngestApp:
         return _json(429, refused, {"retry-after": self._retry_after})
 
     def _refusal(self, error: IngestError) -> Response:
-        headers = {}
-        if error.status == 401:
-            headers["www-authenticate"] = "Bearer"
-        elif error.status == 429:
-            headers["retry-after"] = self._retry_after
-        return _json(error.status, Refused(error=str(error), field=error.field), headers)
+        headers = {
+            401: {"www-authenticate": "Bearer"},
+            408: {"connection": "close"},
+            429: {"retry-after": self._retry_after},
+        }
+        refused = Refused(error=str(error), field=error.field)
+        return _json(error.status, refused, headers.get(error.status))
 
 
-def _json(status: int, answer: BaseModel, headers: dict[str, str] | None = None) -> Response:
-    content = answer.model_dump_json(exclude_none=True)
+def _json(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> Response:
+    content = body.model_dump_json(exclude_none=True)
     return Response(content, status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""Bodies as they come: of which kind, how large, how many at once, and how long one may take."""
+"""Bodies as they come: of which type, how large, how many at once, and how long one may take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.http.exchange import Headers, header
 _AT_ONCE = 4
 
 
-def check_kind(headers: Headers) -> None:
+def check_content_type(headers: Headers) -> None:
     """Refuse what is not declared as JSON, nor as an event with its attributes in headers.
 
     A web page can have a browser post forms and plain text to any address, but neither JSON nor headers
@@ -26,8 +26,10 @@ def check_kind(headers: Headers) -> None:
         With status 415.
     """
     given = header(headers, b"content-type") or b""
-    kind = given.partition(b";")[0].strip().lower()
-    is_json = kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+    content_type = given.partition(b";")[0].strip().lower()
+    is_json = content_type == b"application/json" or (
+        content_type.startswith(b"application/") and content_type.endswith(b"+json")
+    )
     if not is_json and header(headers, b"ce-type") is None:
         shown = repr(given[:64].decode("latin-1")) if given else "nothing"
         raise IngestError(

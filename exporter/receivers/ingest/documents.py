@@ -37,7 +37,7 @@ class _Evidence(Document):
 
 
 class PostedObservation(_Evidence):
-    """One prediction: what was asked and what was answered, as far as it is known."""
+    """One prediction: what went in and what came out, as far as it is known."""
 
     model_config = ConfigDict(
         json_schema_extra={

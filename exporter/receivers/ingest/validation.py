@@ -41,7 +41,7 @@ _MAX_EMBEDDING = 65_536
 _LARGEST_SINGLE = 3.4e38
 _MAX_FEATURES = 4096
 _MAX_MODEL_CHARACTERS = 128
-_MAX_WHOLE = 9 * 10**18  # of an identifier that is a number; the parser is exact up to here
+_LARGEST_INTEGER = 9 * 10**18  # of an identifier that is a number; the parser is exact up to here
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 _SINCE_1971 = "^(197[1-9]|19[89][0-9]|[2-8][0-9]{3})-"
 
@@ -170,14 +170,16 @@ class _Text:
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         limit = self._limit
         text = Annotated[str, Field(min_length=1, max_length=limit)]
-        number = Annotated[int, Field(ge=-_MAX_WHOLE, le=_MAX_WHOLE)]
-        rule = f"it must be text of 1 to {limit} characters or a whole number up to {_MAX_WHOLE}; send one"
+        number = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
+        rule = (
+            f"it must be text of 1 to {limit} characters or a whole number up to {_LARGEST_INTEGER}; send one"
+        )
         return handler.generate_schema(
-            Annotated[text | number, BeforeValidator(_whole), AfterValidator(str), ruled(rule)]
+            Annotated[text | number, BeforeValidator(_as_integer), AfterValidator(str), ruled(rule)]
         )
 
 
-def _whole(value: Any) -> Any:
+def _as_integer(value: Any) -> Any:
     # JSON knows no difference between 7 and 7.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -132,11 +132,11 @@ def test_gzip_is_undone_and_a_bomb_is_not():
     assert client.post("/v1/observations", gzip.compress(b'{"value": 1}'), encoded)[0] == 202
     bomb = gzip.compress(b"[" + b" " * (64 * 1024 * 1024) + b"]")
     tracemalloc.start()
-    status, answer, _ = client.post("/v1/observations", bomb, encoded)
+    status, said, _ = client.post("/v1/observations", bomb, encoded)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert status == 413
-    assert "max_body_bytes" in answer["error"]
+    assert "max_body_bytes" in said["error"]
     assert peak < 32 * 1024 * 1024
     assert client.post("/v1/observations", b"x", ((b"content-encoding", b"lzw"),))[0] == 415
 
@@ -180,16 +180,16 @@ def test_gzip_is_undone_and_a_bomb_is_not():
 )
 def test_a_bad_observation_names_its_field_and_nothing_is_taken(body, status, field):
     client = Client(embedding_length=lambda _: 2)
-    answered, answer, _ = client.post("/v1/observations", body)
-    assert (answered, answer["field"]) == (status, field)
+    code, said, _ = client.post("/v1/observations", body)
+    assert (code, said["field"]) == (status, field)
     assert client.sink.observations == []
     assert client.counted == [("/v1/observations", status)]
 
 
 def test_a_full_queue_says_when_to_come_back_and_what_was_taken():
     client = Client(Sink(room=3), config=IngestConfig(enabled=True, retry_after=1.5))
-    status, answer, headers = client.post("/v1/observations", [{"value": i} for i in range(5)])
-    assert (status, answer["accepted"], headers[b"retry-after"]) == (429, 3, b"2")
+    status, said, headers = client.post("/v1/observations", [{"value": i} for i in range(5)])
+    assert (status, said["accepted"], headers[b"retry-after"]) == (429, 3, b"2")
 
 
 def test_an_idempotency_key_makes_a_repeat_go_on_where_it_was_left():
@@ -230,8 +230,8 @@ def test_labels_join_late_and_once():
     ],
 )
 def test_a_bad_label_names_its_field(body, field):
-    status, answer, _ = Client().post("/v1/labels", body)
-    assert (status, answer["field"]) == (422, field)
+    status, said, _ = Client().post("/v1/labels", body)
+    assert (status, said["field"]) == (422, field)
 
 
 def report(model_type="classifier", **first):
@@ -286,8 +286,8 @@ def test_a_report_of_a_regression_has_values():
 )
 def test_a_bad_report_names_its_field(change, field):
     client = Client()
-    status, answer, _ = client.post("/metrics", {**report(), **change})
-    assert (status, answer["field"]) == (422, field)
+    status, said, _ = client.post("/metrics", {**report(), **change})
+    assert (status, said["field"]) == (422, field)
     assert client.sink.observations == client.sink.reports == []
 
 
@@ -317,9 +317,9 @@ def test_the_token_is_needed_where_there_is_one():
     body = {"value": 1}
     for given in (None, b"Bearer wrong", b"Basic " + TOKEN.encode(), TOKEN.encode()):
         headers = () if given is None else ((b"authorization", given),)
-        status, _, answered = client.post("/v1/observations", body, headers)
+        status, _, sent = client.post("/v1/observations", body, headers)
         assert status == 401
-        assert answered[b"www-authenticate"] == b"Bearer"
+        assert sent[b"www-authenticate"] == b"Bearer"
     assert client.sink.observations == []
     assert client.post("/v1/observations", body, ((b"authorization", f"Bearer {TOKEN}".encode()),))[0] == 202
 

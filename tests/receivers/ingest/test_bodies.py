@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tracemalloc
 
 import orjson
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 from exporter.config import IngestConfig
 from exporter.errors import IngestError
+from exporter.receivers.ingest.app import IngestApp
 from exporter.receivers.ingest.bodies import Bodies
-from tests.receivers.ingest.test_app import JSON, TOKEN, Client
+from exporter.sidecar.server import ServerThread
+from tests.receivers.ingest.test_app import JSON, TOKEN, Client, Sink
 
 BODY = {"value": 1}
 
@@ -30,8 +34,8 @@ BODY = {"value": 1}
 )
 def test_what_a_web_page_may_post_anywhere_is_refused(kind):
     client = Client()
-    status, answer, _ = client.post("/v1/observations", BODY, ((b"content-type", kind),))
-    assert (status, answer["field"]) == (415, "content-type")
+    status, said, _ = client.post("/v1/observations", BODY, ((b"content-type", kind),))
+    assert (status, said["field"]) == (415, "content-type")
     assert client.sink.observations == []
 
 
@@ -44,8 +48,8 @@ def test_json_is_taken_under_any_of_its_names(kind):
 
 def test_a_page_of_this_host_may_not_post_without_a_token():
     origin = (b"origin", b"http://here.example:9109")
-    status, answer, _ = Client().post("/v1/observations", BODY, (origin,))
-    assert (status, answer["field"]) == (403, "origin")
+    status, said, _ = Client().post("/v1/observations", BODY, (origin,))
+    assert (status, said["field"]) == (403, "origin")
     bearer = (b"authorization", f"Bearer {TOKEN}".encode())
     assert Client(token=TOKEN).post("/v1/observations", BODY, (origin, bearer))[0] == 202
 
@@ -106,6 +110,25 @@ async def test_a_body_that_does_not_come_is_given_up_and_let_go():
         assert caught.value.status == 408
 
 
+def test_who_does_not_send_the_rest_of_a_body_is_told_and_hung_up_on():
+    app = IngestApp(IngestConfig(enabled=True), model="m", sink=Sink(), body_seconds=0.2)
+    server = ServerThread(Starlette(routes=app.routes), "127.0.0.1:0", key="admin.listen")
+    server.start()
+    try:
+        port = int(server.address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sender:
+            sender.sendall(
+                b"POST /v1/observations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                b'content-length: 100\r\n\r\n{"value": '
+            )
+            said = b""
+            while data := sender.recv(65_536):
+                said += data
+    finally:
+        server.stop()
+    assert said.startswith(b"HTTP/1.1 408 ")
+
+
 async def test_a_body_in_small_pieces_costs_its_own_size():
     bodies = Bodies(max_bytes=1 << 20, timeout_seconds=60.0)
     n = 500_000
@@ -128,9 +151,9 @@ async def test_a_body_in_small_pieces_costs_its_own_size():
 def test_too_many_bodies_at_once_are_asked_to_come_again(monkeypatch):
     client = Client(config=IngestConfig(enabled=True, max_body_bytes=100, retry_after=2.0))
     monkeypatch.setattr(client.ingest._bodies, "_held", 399)
-    status, answer, headers = client.post("/v1/observations", BODY)
+    status, said, headers = client.post("/v1/observations", BODY)
     assert (status, headers[b"retry-after"]) == (429, b"2")
-    assert "again" in answer["error"]
+    assert "again" in said["error"]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +176,9 @@ def test_a_million_mistakes_make_one_message(document):
     orjson.loads(body)
     parsed = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    status, answer, _ = client.post("/v1/observations", body)
+    status, said, _ = client.post("/v1/observations", body)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert status == 422
-    assert len(answer["error"]) < 400
+    assert len(said["error"]) < 400
     assert peak < parsed + 4 * len(body) + 16_000_000
