@@ -164,8 +164,8 @@ def test_too_many_bodies_at_once_are_asked_to_come_again(monkeypatch):
         [{"features": {f"a{index}": [] for index in range(4096)}}] * 50,
         [{"embedding": ["x"] * 60_000}] * 10,
         [{"value": "x"}] * 10_000,
-        [[]] * 1_000_000,
-        {"observations": [[]] * 1_000_000},
+        [[]] * 400_000,
+        {"observations": [[]] * 400_000},
     ],
     ids=["fields", "features", "wrong features", "numbers", "observations", "lists", "wrapped lists"],
 )
@@ -182,3 +182,16 @@ def test_a_million_mistakes_make_one_message(document):
     assert status == 422
     assert len(said["error"]) < 400
     assert peak < parsed + 4 * len(body) + 16_000_000
+
+
+@pytest.mark.parametrize("item", [b"[],", b"{},"])
+def test_millions_of_lists_are_not_made(item):
+    client = Client()
+    body = b"[" + item * 2_500_000 + b"1]"
+    tracemalloc.start()
+    status, said, _ = client.post("/v1/observations", body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert status == 413
+    assert "2500001 opening brackets" in said["error"]
+    assert peak < 5 * len(body)
