@@ -32,6 +32,8 @@ from exporter.receivers.ingest.validation import (
 
 _BATCHED = b"application/cloudevents-batch+json"
 _OVERHEAD_BYTES = 1024
+# They are about the way here; what waits, waits without the token.
+_OWN_HEADERS = (b"content-encoding", b"authorization")
 
 
 def _from_base64(value: Any) -> bytes:
@@ -42,7 +44,7 @@ def _from_base64(value: Any) -> bytes:
 
 
 class _Attributes(BaseModel):
-    """What is read of an event, in any content mode; whatever else it says is let be."""
+    """What is read of an event; whatever else it says is let be. In the binary mode the data are the body."""
 
     model_config = ConfigDict(strict=True)
 
@@ -55,33 +57,12 @@ class _Attributes(BaseModel):
     id: RequestId
     inferenceservicename: ModelName | None = None
     time: Moment | None = None
-
-    def event(self, headers: Headers, body: bytes) -> Event:
-        """The event that has these attributes."""
-        is_request = self.type.endswith(".request")
-        return Event(self.id, is_request, self.inferenceservicename, self.time, headers, body)
-
-
-class _Structured(_Attributes):
     data: Any = None
     data_base64: Annotated[bytes, PlainValidator(_from_base64)] | None = None
 
-    def with_data(self, at: str) -> Event:
-        """The event; its data are the body. ``at`` goes before the field in an error."""
-        body = self.data_base64
-        if body is None:
-            try:
-                body = orjson.dumps(self.data)
-            except orjson.JSONEncodeError as error:
-                raise IngestError(
-                    422, f"{at}data", f"cannot be taken as JSON: {error}; send less deep"
-                ) from None
-        return self.event((), body)
 
-
-_BINARY: TypeAdapter[_Attributes] = TypeAdapter(_Attributes)
-_SINGLE: TypeAdapter[_Structured] = TypeAdapter(_Structured)
-_BATCH: TypeAdapter[list[_Structured]] = TypeAdapter(Annotated[list[_Structured], MANY])
+_SINGLE: TypeAdapter[_Attributes] = TypeAdapter(_Attributes)
+_BATCH: TypeAdapter[list[_Attributes]] = TypeAdapter(Annotated[list[_Attributes], MANY])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +106,32 @@ def parse_events(body: bytes, headers: Headers, max_bytes: int) -> list[Event]:
     content_type = (header(headers, b"content-type") or b"").lower()
     if content_type.startswith(_BATCHED):
         batch = validated(_BATCH, parsed(body, headers, max_bytes))
-        return [item.with_data(f"[{index}].") for index, item in enumerate(batch)]
+        return [_event(item, (), _data(item, f"[{index}].")) for index, item in enumerate(batch)]
     if content_type.startswith(b"application/cloudevents"):
-        return [validated(_SINGLE, parsed(body, headers, max_bytes)).with_data("")]
+        single = validated(_SINGLE, parsed(body, headers, max_bytes))
+        return [_event(single, (), _data(single, ""))]
     plain = plain_body(body, headers, max_bytes)
-    attributes = {
+    said = {
         name[3:].decode("latin-1"): value.decode("utf-8", "replace")
         for name, value in headers
         if name.startswith(b"ce-")
     }
-    others = [pair for pair in headers if not pair[0].startswith(b"ce-") and pair[0] != b"content-encoding"]
-    return [validated(_BINARY, attributes, "ce-").event(others, plain)]
+    others = [pair for pair in headers if not pair[0].startswith(b"ce-") and pair[0] not in _OWN_HEADERS]
+    return [_event(validated(_SINGLE, said, "ce-"), others, plain)]
+
+
+def _event(said: _Attributes, headers: Headers, body: bytes) -> Event:
+    is_request = said.type.endswith(".request")
+    return Event(said.id, is_request, said.inferenceservicename, said.time, headers, body)
+
+
+def _data(said: _Attributes, at: str) -> bytes:
+    if said.data_base64 is not None:
+        return said.data_base64
+    try:
+        return orjson.dumps(said.data)
+    except orjson.JSONEncodeError as error:
+        raise IngestError(422, f"{at}data", f"cannot be taken as JSON: {error}; send less deep") from None
 
 
 class EventJoiner:
@@ -175,11 +171,6 @@ class EventJoiner:
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """What the waiting halves hold, roughly."""
-        return self._bytes
 
     def add(self, event: Event, now: float) -> list[Joined]:
         """Take in an event; returns the exchanges that are complete now, or will not become so.

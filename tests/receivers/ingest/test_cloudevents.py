@@ -48,7 +48,7 @@ def test_request_and_response_become_an_exchange(response_first):
     assert (pair.exchange.notes, pair.model) == ({"request_id": "e1"}, "wine")
     assert read_auto(pair.exchange)[0]["embedding"] == [1.0, 2.0]
     assert pair.exchange.ended - pair.exchange.started == pytest.approx(0.25)
-    assert len(join) == join.waiting_bytes == 0
+    assert len(join) == join._bytes == 0
 
 
 def test_structured_and_batched_modes():
@@ -67,6 +67,11 @@ def test_structured_and_batched_modes():
     )
     assert [item.id for item in batch] == ["s1", "s2"]
     assert batch[1].body == RESPONSE
+
+
+def test_the_token_does_not_wait_with_the_event():
+    (event,) = parse_events(RESPONSE, (*binary("response"), (b"authorization", b"Bearer secret")), LIMIT)
+    assert event.headers == [(b"content-type", b"application/json")]
 
 
 def test_what_is_a_cloudevent():
@@ -94,9 +99,9 @@ def test_what_waits_is_bounded(bounds):
         (event,) = parse_events(RESPONSE, binary("response", f"a{index}"), LIMIT)
         alone += join.add(event, 0.0)
     assert len(join) <= 3
-    assert join.waiting_bytes <= 4000
+    assert join._bytes <= 4000
     assert len(alone) + len(join.flush()) == 100
-    assert join.waiting_bytes == 0
+    assert join._bytes == 0
 
 
 def test_the_same_event_again_changes_nothing():
