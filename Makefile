@@ -8,12 +8,20 @@ READY := .venv/.ready
 ALIBI_READY := .venv-alibi/.ready
 MLSERVER_READY := .venv-mlserver/.ready
 
-.PHONY: help setup demo test check format bench e2e clean
+# What stands beside the package: examples, tools, and what tests share. (Grafana's types need 3.11.)
+MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards tools docs/build.py deploy/build.py \
+  $(shell find tests -name '*.py' -not -name 'test_*' -not -path 'tests/alibi/*')
+
+.PHONY: help setup demo test check format generated coverage mutants docs bench e2e clean
 
 help:
 	@echo "make demo    a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
 	@echo "make test    the tests (under five minutes)"
-	@echo "make check   lint, types, layers, generated files"
+	@echo "make check   lint, types, layers"
+	@echo "make generated  dashboards, rules and docs/metrics.md, from their sources"
+	@echo "make coverage  the tests, with the lines and branches that they do not reach (slower than make test)"
+	@echo "make mutants the tests against broken copies of the ledger, of http1 and of the detectors (hours)"
+	@echo "make docs    the documentation as a site, in site/"
 	@echo "make e2e     tests against real servers (needs the Debian packages that .ci/run installs)"
 	@echo "make bench   the benchmarks of docs/benchmarks.md, beside alibi-detect, nginx and others (hours)"
 
@@ -47,7 +55,22 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(MYPY_BESIDE)
 	$(BIN)/lint-imports
+
+generated: $(READY)
+	$(BIN)/python -m dashboards.build
+	$(BIN)/python deploy/build.py
+	$(BIN)/python docs/build.py
+
+coverage: $(READY)
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+mutants: $(READY)
+	$(BIN)/python -m tools.mutants $(MUTANTS)
+
+docs: $(READY)
+	$(BIN)/zensical build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

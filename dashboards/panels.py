@@ -13,7 +13,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.alert import threshold_steps
+from exporter.mixin.alerts import alerts
 from exporter.mixin.terms import Terms
 
 TERMS = Terms.of(None)

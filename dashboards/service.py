@@ -191,13 +191,13 @@ def _sidecar(board: Board) -> None:
         (
             "Upstream failures",
             "inference_exporter_proxy_upstream_failures_total",
-            "Connections that the service refused, left silent or broke off, by kind.",
+            "Connections that the service refused, left silent or broke off, by reason.",
         ),
         (
             "Unobserved connections",
             "inference_exporter_proxy_unobserved_total",
-            "Connections passed on but not followed (HTTP/2, upgrades, what is not HTTP), by kind.",
+            "Connections forwarded but not followed (HTTP/2, upgrades, what is not HTTP), by reason.",
         ),
     ):
-        query = f'sum by (kind) (rate({name}{{job=~"$job"}}{RATE}))'
-        board.add(lines([(query, "{{kind}}")], "cps", low=0), title, description, w=8)
+        query = f'sum by (reason) (rate({name}{{job=~"$job"}}{RATE}))'
+        board.add(lines([(query, "{{reason}}")], "cps", low=0), title, description, w=8)

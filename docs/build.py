@@ -1,11 +1,27 @@
-"""Writes docs/metrics.md from the contract in exporter/metrics/contract.py: ``python docs/build.py``."""
+"""Writes docs/metrics.md from the metric contract, and docs/layers.md from the import contracts.
+
+python docs/build.py [--check]
+"""
 
 from __future__ import annotations
 
+import argparse
+import ast
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 from exporter.metrics import contract as metrics
 from exporter.metrics.contract import Spec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+_WIDTH = 84
 
 _HEAD = """# Metrics
 
@@ -28,8 +44,71 @@ _SECTIONS = (
 )
 
 
+_LAYERS_HEAD = """# Layers
+
+Made from the import contracts in `pyproject.toml` by `python docs/build.py`; `make check` holds the code
+to them. A room imports from the layers below its own only. Rooms that share a layer do not import each
+other, unless `<->` stands between them.
+`(pure)` marks rooms that use no threads, no asyncio and no Prometheus.
+"""
+
+
+def pages() -> dict[str, str]:
+    """The text of each page that is made, by its file name."""
+    return {"metrics.md": render(), "layers.md": render_layers(import_contracts())}
+
+
+def import_contracts() -> list[dict[str, Any]]:
+    """The contracts as pyproject.toml has them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return contracts
+
+
+def render_layers(contracts: list[dict[str, Any]]) -> str:
+    """The page of the layers: the drawing, what each room is for, and the other contracts."""
+    layers = next(c for c in contracts if c["type"] == "layers" and "containers" not in c)["layers"]
+    pure = {
+        module
+        for contract in contracts
+        if contract["type"] == "forbidden" and "threading" in contract["forbidden_modules"]
+        for module in contract["source_modules"]
+    }
+    edge = "+" + "-" * (_WIDTH - 2) + "+"
+    lines = [edge]
+    for layer in layers:
+        rooms = [f"{_short(room)} (pure)" if room in pure else _short(room) for room in _rooms(layer)]
+        text = (" <-> " if ":" in layer else "   |   ").join(rooms)
+        lines += [f"| {text:^{_WIDTH - 4}} |", edge]
+    drawing = "\n".join(lines)
+    table = "\n".join(
+        f"| `{_short(room)}` | {_purpose(room)} |" for layer in layers for room in _rooms(layer)
+    )
+    others = "\n".join(f"- {contract['name']}." for contract in contracts)
+    return (
+        f"{_LAYERS_HEAD}\n```text\n{drawing}\n```\n\n| room | what it holds |\n|---|---|\n{table}\n\n"
+        f"All contracts:\n\n{others}\n"
+    )
+
+
+def _rooms(layer: str) -> list[str]:
+    return [room.strip() for room in re.split(r"[|:]", layer)]
+
+
+def _short(module: str) -> str:
+    return module.removeprefix("exporter.")
+
+
+def _purpose(module: str) -> str:
+    """The first sentence of a room's docstring."""
+    path = ROOT.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    said = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return re.sub(r"(?::\w+:)?`+([^`]+)`+", r"`\1`", said.partition("\n")[0]).replace("|", "or")
+
+
 def render() -> str:
-    """The whole page."""
+    """The page of the metrics."""
     parts = [_HEAD]
     for title, specs in _SECTIONS:
         parts.append(
@@ -58,5 +137,21 @@ def _values() -> str:
     )
 
 
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page disagrees")
+    check = parser.parse_args().check
+    stale = 0
+    for name, text in pages().items():
+        page = Path(__file__).with_name(name)
+        if not check:
+            page.write_text(text, encoding="utf-8")
+        elif not page.is_file() or page.read_text(encoding="utf-8") != text:
+            stale = 1
+            print(f"{page}: differs from its source; run python docs/build.py", file=sys.stderr)
+    return stale
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("metrics.md").write_text(render(), encoding="utf-8")
+    sys.exit(main())

@@ -14,10 +14,14 @@ from prometheus_client import CollectorRegistry
 from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline.batches import Item, Pipeline
 from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.packing import Item
+from exporter.pipeline.pipeline import Pipeline
 from exporter.processes.helper import HelperProcess
+from exporter.processors.assembly import make_pipeline
+from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
 
 log = logging.getLogger(__name__)
@@ -69,23 +73,20 @@ class Runtime:
             value_buckets=config.capture.value_buckets,
             sidecar=sidecar,
             forward=config.collector is not None,
+            shared_folder=multiprocess_folder(),
         )
-        self.pipeline = Pipeline(config, self.instruments, on_event=on_event, clock=clock)
+        notify = Notifier(self.instruments, on_event)
+        self.pipeline = make_pipeline(config, self.instruments, notify=notify, clock=clock)
         self._way: HelperProcess | Pipeline = self.pipeline
         if isolated:
-            self._way = HelperProcess(config, self.instruments, self.pipeline)
+            self._way = HelperProcess(config, self.instruments, self.pipeline, notify)
         self.monitor = Monitor(config, self.instruments, self._way)
-        self._orphans_published = 0
+        self._totals = Totals()
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
         self._stopped = False
         self._starting = threading.Lock()
         _alive.add(self)
-
-    def use_thread(self) -> None:
-        """Read, count and test on a thread of this process after all; to be called before it starts."""
-        if self._pid is None:
-            self._way = self.monitor.handler = self.pipeline
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
@@ -129,9 +130,10 @@ class Runtime:
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Content type and body of a scrape's answer."""
-        if multiprocess_folder() is not None:
+        folder = self.instruments.shared_folder
+        if folder is not None:
             self.instruments.refresh()
-        return render(self.registry, accept)
+        return render(self.registry, accept, folder)
 
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""
@@ -147,9 +149,8 @@ class Runtime:
         self._pid = os.getpid()
 
     def _publish_orphans(self) -> None:
-        total = orphan_observes()
-        self.instruments["inference_exporter_orphan_observes_total"].inc(total - self._orphans_published)
-        self._orphans_published = total
+        counter = self.instruments["inference_exporter_orphan_observes_total"]
+        self._totals.carry(counter, orphan_observes())
 
 
 def _after_fork_in_child() -> None:

@@ -10,8 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 def free_port() -> int:
@@ -39,7 +42,7 @@ def request(
         connection.close()
 
 
-def wait_for(condition, seconds: float = 20.0, what: str = "the condition"):
+def wait_for(condition: Callable[[], Result], seconds: float = 20.0, what: str = "the condition") -> Result:
     """Wait until ``condition()`` gives something true, and return it; OSError counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -52,13 +55,12 @@ def wait_for(condition, seconds: float = 20.0, what: str = "the condition"):
 
 @contextlib.contextmanager
 def process(
-    command: Sequence[str], *, log: Path | None = None, **options
+    command: Sequence[str], *, log: Path | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own; at the end it is asked to stop, and then made to."""
-    sink = log.open("wb") if log is not None else subprocess.DEVNULL
-    child = subprocess.Popen(
-        command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True, **options
-    )
+    sink = log.open("wb") if log is not None else None
+    out = sink or subprocess.DEVNULL
+    child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, **options)
     try:
         yield child
     finally:
@@ -70,7 +72,7 @@ def process(
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait(10)
-        if log is not None:
+        if sink is not None:
             sink.close()
 
 

@@ -15,7 +15,7 @@ from exporter.config.loading import load_config
 from exporter.metrics.contract import CONTRACT
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -28,10 +28,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_metrics_page_is_made_from_the_contract() -> None:
-    render = runpy.run_path(str(ROOT / "docs" / "build.py"))["render"]
-    message = "docs/metrics.md differs from exporter/metrics/contract.py: run python docs/build.py"
-    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == render(), message
+def test_made_pages_agree_with_their_sources() -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "build.py"))["pages"]()
+    assert set(pages) == {"metrics.md", "layers.md"}
+    for name, text in pages.items():
+        message = f"docs/{name} differs from its source: run python docs/build.py"
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, message
 
 
 def test_every_metric_named_in_the_documentation_exists() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
@@ -206,7 +206,7 @@ class Performance:
             finally:
                 self._display = None
 
-    def _screen(self) -> object:
+    def _screen(self) -> RenderableType:
         remaining = None
         if self.phase >= 0 and self.phases[self.phase].requests is None:
             remaining = max(0.0, self.phase_start + self.seconds - time.monotonic())

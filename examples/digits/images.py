@@ -159,4 +159,5 @@ def to_input(picture: Picture) -> NDArray[np.float32]:
     else:
         small = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BOX)
         cells = np.asarray(small, dtype=np.float64)
-    return (cells / 255.0).astype(np.float32)[None]
+    scaled: NDArray[np.float32] = (cells / 255.0).astype(np.float32)[None]
+    return scaled

@@ -35,11 +35,13 @@ class DigitNet(nn.Module):
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Turn (n, 1, 8, 8) pictures into (n, 64) embeddings."""
-        return self.features(pictures)
+        embeddings: Tensor = self.features(pictures)
+        return embeddings
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Turn (n, 1, 8, 8) pictures into (n, 10) logits."""
-        return self.head(self.embed(pictures))
+        logits: Tensor = self.head(self.embed(pictures))
+        return logits
 
 
 def save_network(network: DigitNet, path: Path, recipe: str = "") -> None:

@@ -105,7 +105,8 @@ def _blend(split: Split, index: int, rng: np.random.Generator) -> NDArray[np.flo
     others = np.flatnonzero(split.labels != split.labels[index])
     other = split.images[int(rng.choice(others))]
     share = rng.uniform(0.4, 0.6)
-    return 0.6 * (share * split.images[index] + (1.0 - share) * other)
+    blended: NDArray[np.float64] = 0.6 * (share * split.images[index] + (1.0 - share) * other)
+    return blended
 
 
 def _changed(picture: Picture, change: Callable[[Any, Any], Any]) -> Picture:

@@ -107,7 +107,7 @@ def _fit(network: DigitNet, split: Split, epochs: int, rng: np.random.Generator)
     for _ in range(epochs):
         # Every epoch sees other variations of the same images.
         pictures = torch.from_numpy(np.stack([to_input(draw(image, rng)) for image in split.images]))
-        for chosen in torch.from_numpy(rng.permutation(len(split))).split(BATCH):
+        for chosen in torch.split(torch.from_numpy(rng.permutation(len(split))), BATCH):
             optimizer.zero_grad()
             loss(network(pictures[chosen]), labels[chosen]).backward()
             optimizer.step()

@@ -21,7 +21,6 @@ from exporter.drift.embeddings import Refuse, fitting, screen, stack
 from exporter.drift.panel import Panel
 from exporter.drift.sampling import RateSampler
 from exporter.errors import InvalidEmbedding, InvalidReference
-from exporter.metrics.exposition import multiprocess_folder
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
 from exporter.references.reference import ReferenceLearner
@@ -95,7 +94,8 @@ class DriftWatch:
         )
         self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
         # Where processes share their metrics, one that only forks others has nothing to say for itself.
-        self._shown = multiprocess_folder() is None
+        self._alone = instruments.shared_folder is None
+        self._shown = self._alone
         self._state: State = "filling"
         if self._detector is not None:
             self._enter("filling")
@@ -178,7 +178,7 @@ class DriftWatch:
 
     def after_fork(self) -> None:
         """In a child process: no thread came along, and what one of them was changing is in pieces."""
-        self._shown = multiprocess_folder() is None
+        self._shown = self._alone
         if self._lock.locked():
             self._panel.recent.clear()
             if self._detector is not None:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
+from exporter.metrics.private import histogram_parts
+
 
 def observe_all(histogram: Histogram, amounts: Sequence[float] | NDArray[np.float64]) -> None:
     """Do what ``histogram.observe`` does for each of ``amounts``, which are finite: the same counts.
@@ -22,13 +24,12 @@ def observe_all(histogram: Histogram, amounts: Sequence[float] | NDArray[np.floa
     values = np.asarray(amounts, dtype=np.float64)
     if not values.size:
         return
-    # prometheus-client has no public way to add more than one observation at a time.
-    buckets = histogram._buckets
-    histogram._sum.inc(float(values.sum()))
-    counts = np.bincount(_bounds(tuple(histogram._upper_bounds)).searchsorted(values))
+    parts = histogram_parts(histogram)
+    parts.sum.inc(float(values.sum()))
+    counts = np.bincount(_bounds(tuple(parts.bounds)).searchsorted(values))
     for index, n in enumerate(counts.tolist()):
         if n:
-            buckets[index].inc(n)
+            parts.buckets[index].inc(n)
 
 
 @lru_cache(maxsize=64)

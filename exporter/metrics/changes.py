@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, Summary
+from prometheus_client import Gauge
 
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.private import numbers
 
 Cell = tuple[str, tuple[str, ...], str | int]
 """Name of the instrument, values of its labels, and which number of it: a bucket's place, or a word."""
@@ -35,22 +36,22 @@ class Outgoing:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
         self._sent: dict[Cell, float] = {}
-        self._numbers: dict[Cell, int] = {}
+        self._places: dict[Cell, int] = {}
         self._cells: dict[tuple[str, tuple[str, ...]], list[tuple[Cell, Any, bool]]] = {}
 
     def changes(self) -> Changes:
         """Additions to counters and histograms, and new values of gauges; all gauges at first."""
         changes = Changes([], [])
-        sent, numbers = self._sent, self._numbers
+        sent, places = self._sent, self._places
         for cell, value, is_gauge in self._all():
             amount = value.get()
             before = sent.get(cell)
             if amount == before or (before is None and amount == 0 and not is_gauge):
                 continue
             sent[cell] = amount
-            number = numbers.get(cell)
+            number = places.get(cell)
             if number is None:
-                number = numbers[cell] = len(numbers)
+                number = places[cell] = len(places)
                 changes.named.append(cell)
             changes.amounts.append((number, amount if is_gauge else amount - (before or 0.0)))
         return changes
@@ -61,7 +62,7 @@ class Outgoing:
             cells = known.get((name, labels))
             if cells is None:
                 is_gauge = isinstance(child, Gauge)
-                cells = [((name, labels, part), value, is_gauge) for part, value in _numbers(child)]
+                cells = [((name, labels, part), value, is_gauge) for part, value in numbers(child)]
                 known[name, labels] = cells
             yield from cells
 
@@ -90,16 +91,5 @@ class Incoming:
         child = self._instruments[name].labels(*labels) if labels else self._instruments[name]
         if isinstance(child, Gauge):
             return child.set
-        inc: Callable[[float], None] = dict(_numbers(child))[part].inc
+        inc: Callable[[float], None] = dict(numbers(child))[part].inc
         return inc
-
-
-def _numbers(child: Any) -> list[tuple[str | int, Any]]:
-    # prometheus-client has no public way to the numbers of a histogram.
-    if isinstance(child, Counter | Gauge):
-        return [("value", child._value)]
-    if isinstance(child, Histogram):
-        return [("sum", child._sum), *enumerate(child._buckets)]
-    if isinstance(child, Summary):
-        return [("sum", child._sum), ("count", child._count)]
-    raise TypeError(f"{type(child).__name__} is no instrument of ours")

@@ -1,6 +1,7 @@
 """Every metric's name, help, labels and buckets: the published contract, in one file.
 
-The rest of the package reaches the instruments through :class:`Metrics`; nothing else creates one.
+The rest of the package reaches them through :class:`exporter.metrics.instruments.Instruments`; nothing
+else creates one, but :mod:`exporter.metrics.http`, which counts in a form of its own.
 Names follow Prometheus's conventions: base units, ``_total`` on counters, ratios from 0 to 1.
 """
 
@@ -43,7 +44,7 @@ DROP_REASONS = (
     "failed",  # a stage of ours raised while handling it
     "stopped",  # it was still queued when the drain time was over, or came after the stop
 )
-ERROR_STAGES = ("extract", "detect", "history", "notify", "proxy")
+ERROR_STAGES = ("extract", "detect", "notify", "proxy")
 DETECTOR_STATES = ("learning", "calibrating", "filling", "ready", "failed")
 INVALID_VALUES = (
     ("predicted_class", "wrong_type"),
@@ -273,14 +274,14 @@ SIDECAR = (
     Spec(
         "inference_exporter_proxy_upstream_failures_total",
         "counter",
-        "Connections that the upstream failed, by kind.",
-        ("kind",),
+        "Connections that the upstream failed, by reason.",
+        ("reason",),
     ),
     Spec(
         "inference_exporter_proxy_unobserved_total",
         "counter",
-        "Connections forwarded without being followed, by kind.",
-        ("kind",),
+        "Connections forwarded without being followed, by reason.",
+        ("reason",),
     ),
     Spec(
         "inference_exporter_config_reload_success",

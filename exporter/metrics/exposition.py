@@ -15,36 +15,42 @@ from prometheus_client.registry import Collector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+_VERSIONS = frozenset({"1.0.0"})
+
 _RETRIES = 20
 _RETRY_SECONDS = 0.01
 
 
 def multiprocess_folder() -> Path | None:
-    """The folder that the processes of a pre-fork server share, if one is set."""
+    """The folder that the processes of a pre-fork server share, if one is set.
+
+    For composition roots: they ask once, and hand on what they were told.
+    """
     value = os.environ.get(MULTIPROCESS_VARIABLE)
     return Path(value) if value else None
 
 
-def render(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:
-    """Content type and body of a scrape's answer.
-
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, the values of all processes that share the folder are
-    put together, and those that belong to processes which have died are left out of live gauges.
+def render(
+    registry: CollectorRegistry, accept: str = "", shared_folder: Path | None = None
+) -> tuple[str, bytes]:
+    """Content type and body of the response to a scrape.
 
     Parameters
     ----------
     accept
         The scrape's ``Accept`` header, which chooses between the Prometheus and OpenMetrics formats.
+    shared_folder
+        Where given, the values of all processes that share it are put together, and those that belong
+        to processes which have died are left out of live gauges.
     """
-    encode, content_type = choose_encoder(accept)
-    folder = multiprocess_folder()
-    if folder is None:
+    encode, content_type = choose_encoder(_offered(accept))
+    if shared_folder is None:
         return content_type, encode(registry)
-    for pid in _pids(folder) - {os.getpid()}:
+    for pid in _pids(shared_folder) - {os.getpid()}:
         if not _alive(pid):
-            mark_process_dead(pid, str(folder))
+            mark_process_dead(pid, str(shared_folder))
     merged = CollectorRegistry()
-    merged.register(_Merged(MultiProcessCollector(None, path=str(folder))))
+    merged.register(_Merged(MultiProcessCollector(None, path=str(shared_folder))))
     for _ in range(_RETRIES):
         try:
             return content_type, encode(merged)
@@ -52,6 +58,21 @@ def render(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:
             # Another process has made a file and not yet written to it, or taken one away.
             time.sleep(_RETRY_SECONDS)
     return content_type, encode(merged)
+
+
+def _offered(accept: str) -> str:
+    """Those media types of an ``Accept`` header whose version is one that is written here.
+
+    prometheus-client takes any version for one: it names it in the content type of a body of version
+    1.0.0, and raises at what is not a number.
+    """
+    offered = []
+    for media_type in accept.split(","):
+        parameters = [parameter.strip().partition("=") for parameter in media_type.split(";")[1:]]
+        versions = [value for name, _, value in parameters if name == "version"]
+        if all(version in _VERSIONS for version in versions):
+            offered.append(media_type)
+    return ",".join(offered)
 
 
 class _Merged(Collector):

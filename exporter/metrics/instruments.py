@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
@@ -31,6 +32,7 @@ from exporter.metrics.contract import (
     SOURCES,
     Spec,
 )
+from exporter.metrics.private import series_of
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ class Instruments(Collector):
         prometheus-fastapi-instrumentator, in the sidecar from :mod:`exporter.metrics.http`.)
     forward
         Whether to carry the metrics of a client that sends to a collector.
+    shared_folder
+        The folder through which the processes of a pre-fork server share their values; None if there is
+        one process. Decided once, by the composition root; whoever has to know asks here.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class Instruments(Collector):
         value_buckets: Sequence[float] = (),
         sidecar: bool = False,
         forward: bool = False,
+        shared_folder: Path | None = None,
     ) -> None:
         self.registry = registry
+        self.shared_folder = shared_folder
         specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION]
         if sidecar:
             specs += [*SIDECAR, *INGEST]
@@ -83,11 +90,7 @@ class Instruments(Collector):
     def children(self) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         """Every series there is: its instrument's name, the values of its labels, and the instrument."""
         for name, instrument in self._by_name.items():
-            if not instrument._labelnames:
-                yield name, (), instrument
-                continue
-            # A copy: another thread may add one.
-            for labels, child in instrument._metrics.copy().items():
+            for labels, child in series_of(instrument):
                 yield name, labels, child
 
     def before_collect(self, refresh: Callable[[], None]) -> None:
@@ -137,10 +140,7 @@ class ModelInstruments:
         self.confidence = instruments["prediction_confidence"].labels(model)
         self.value = instruments["prediction_value"].labels(model)
         self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(model)
-        self.invalid = {
-            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
-            for key in INVALID_VALUES
-        }
+        self._instruments = instruments
         self._classes = instruments["predicted_class_total"]
         self._model = model
         self.max_classes = max_classes
@@ -157,9 +157,33 @@ class ModelInstruments:
                 child = self._class_children[class_name] = self._classes.labels(self._model, class_name)
         child.inc(n)
 
-    def refuse(self, field: str, reason: str) -> None:
-        """Count a value that was found but is not valid."""
-        child = self.invalid.get((field, reason))
+    def know(self, class_names: Iterable[str]) -> None:
+        """Count classes under their own names that are shown under them already."""
+        for name in class_names:
+            if name != OTHER_CLASS:
+                self._class_children[name] = self._classes.labels(self._model, name)
+
+    def known(self) -> list[str]:
+        """The classes that are shown under their own names, by whomever they were counted."""
+        return [
+            labels[1]
+            for name, labels, _ in self._instruments.children()
+            if name == "predicted_class_total" and labels[0] == self._model and labels[1] != OTHER_CLASS
+        ]
+
+
+class InvalidValues:
+    """Counts one model's values that were found but are not valid; called with (field, reason)."""
+
+    def __init__(self, instruments: Instruments, model: str) -> None:
+        self._children = {
+            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
+            for key in INVALID_VALUES
+        }
+
+    def __call__(self, field: str, reason: str) -> None:
+        """Count one; a pair outside of the contract counts as nothing."""
+        child = self._children.get((field, reason))
         if child is not None:
             child.inc()
 

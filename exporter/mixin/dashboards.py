@@ -8,7 +8,8 @@ from typing import Any
 
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.alert import threshold_steps
+from exporter.mixin.alerts import alerts
 from exporter.mixin.terms import RUNBOOKS, Terms
 
 
@@ -95,7 +96,7 @@ def panel_ids() -> dict[tuple[str, str], int]:
     }
     if not ids:
         raise ConfigError(
-            "dashboards: none are installed beside exporter/monitoring; reinstall inference-exporter, or "
+            "dashboards: none are installed beside exporter/mixin; reinstall inference-exporter, or "
             "in a source checkout run python -m dashboards.build"
         )
     return ids

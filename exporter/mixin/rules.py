@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from exporter.config import Config
-from exporter.mixin.alerts import Alert, alerts
+from exporter.mixin.alert import Alert
+from exporter.mixin.alerts import alerts
 from exporter.mixin.dashboards import panel_ids
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms, duration, number

@@ -10,6 +10,8 @@ from exporter.errors import ConfigError
 from exporter.metrics.contract import HTTP_DURATION_BUCKETS
 
 RUNBOOKS = "https://github.com/inference-exporter/inference-exporter/blob/main/docs/runbooks"
+# An exchange given up for one of these was looked at: the worker is alive.
+UNREAD_REASONS = ("unreadable", "no_prediction", "body_too_large")
 _BUILD_INFO = "inference_exporter_build_info"
 
 
@@ -122,6 +124,29 @@ class Terms:
         """
         rate = f"rate({_select(metric, (*self._job(), *matchers))}[{window}])"
         return rate if self.alerts.job is not None else f"({rate} and on (job) {_BUILD_INFO})"
+
+    def recorded(self, function: str, window: str) -> str:
+        """Sum over the predictions that were read and recorded, tested for drift or not.
+
+        What was observed is no measure of them: an exchange counts as observed before anybody has read
+        it. ``label_replace`` keeps the two metrics apart, which have the same labels.
+        """
+        tested, untested = (
+            f"{function}({self.of_model(f'inference_exporter_{name}_total')}{window})"
+            for name in ("processed", "sampled_out")
+        )
+        return f'sum by (job, model) (label_replace({tested}, "tested", "yes", "", "") or {untested})'
+
+    def standing(self) -> str:
+        """Select the observations a second of models whose worker brings none of them to an end."""
+        window = self.window(600)
+        observed = self.of_model("inference_exporter_observations_total")
+        unread = self.of_model("inference_exporter_dropped_total", f'reason=~"{"|".join(UNREAD_REASONS)}"')
+        return (
+            f"sum by (job, model) (rate({observed}[{window}])) > 0 "
+            f"unless on (job, model) ({self.recorded('rate', f'[{window}]')} > 0) "
+            f"unless on (job, model) (sum by (job, model) (rate({unread}[{window}])) > 0)"
+        )
 
     def up(self) -> str:
         """Select ``up`` of our targets, and of those that were ours within the last day."""

@@ -13,20 +13,20 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from exporter.config import Config
 from exporter.metrics.changes import Incoming
 from exporter.metrics.exposition import MULTIPROCESS_VARIABLE
-from exporter.metrics.instruments import Instruments
-from exporter.observation import Source
-from exporter.pipeline.batches import Outcomes, Pipeline
+from exporter.metrics.instruments import Instruments, ModelInstruments
+from exporter.observation import DriftEvent
+from exporter.pipeline.ledger import Tally
+from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
 from exporter.processes.framing import Link
-from exporter.processes.helper_messages import Begin, Tally, Update, Work
-from exporter.processes.portable import portable
+from exporter.processes.helper_messages import Begin, Update, Work
 from exporter.processes.spawn import spawn
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,9 @@ class HelperProcess:
         Where the metrics appear.
     pipeline
         One for this process: it has shown that the configuration can serve, its metrics are there
-        before the helper's, it tells of events, and it takes over where no helper can be started.
+        before the helper's, and it takes over where no helper can be started.
+    notify
+        Called with each :class:`DriftEvent` of the helper's.
     """
 
     def __init__(
@@ -68,11 +70,14 @@ class HelperProcess:
         config: Config,
         instruments: Instruments,
         pipeline: Pipeline,
+        notify: Callable[[DriftEvent], None],
     ) -> None:
         self._config = config
         self._instruments = instruments
         self._errors = instruments.errors["detect"]
         self._pipeline = pipeline
+        self._notify = notify
+        self._metrics = ModelInstruments(instruments, config.model, max_classes=0)
         self._at_home = False
         self._child: _Child | None
         self._turn: threading.Lock
@@ -95,15 +100,15 @@ class HelperProcess:
             elif self._child is None:
                 self._spawn()
 
-    def handle(self, outcomes: Outcomes, batch: Batch[Source]) -> None:
+    def handle(self, tally: Tally, batch: Batch) -> None:
         """Have a batch handled, and wait until it is."""
         with self._turn:
             if self._ready():
-                self._hand_over(outcomes, batch)
+                self._hand_over(tally, batch)
             elif self._at_home:
-                self._pipeline.handle(outcomes, batch)
+                self._pipeline.handle(tally, batch)
             else:
-                outcomes.dropped("stopped", len(batch))
+                tally.dropped("stopped", len(batch))
 
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""
@@ -160,7 +165,7 @@ class HelperProcess:
             return
         child = _Child(process, Link(connection), Incoming(self._instruments))
         with suppress(OSError):  # if it has died already, the first answer will be missing
-            child.link.send(Begin(self._config))
+            child.link.send(Begin(self._config, self._metrics.known()))
         self._child = child
 
     def _stay_at_home(self, reason: str) -> None:
@@ -168,33 +173,23 @@ class HelperProcess:
         self._at_home = True
         self._pipeline.start()
 
-    def _hand_over(self, outcomes: Outcomes, batch: Batch[Source]) -> None:
+    def _hand_over(self, tally: Tally, batch: Batch) -> None:
         child = self._child
         if child is None:
             return
-        parts, views = portable(batch, self._pipeline.refuse)
-        answer = self._work(child, Work(parts), views)
-        tally = answer.tally if answer is not None and answer.tally is not None else Tally()
-        for source, n in tally.extra.items():
-            outcomes.unfolded(source, n + 1)
-        for outcome, n in tally.outcomes.items():
-            outcomes.settled(outcome, n)
-        for reason, n in tally.reasons.items():
-            outcomes.dropped(reason, n)
-        lost = len(batch) - tally.balance
-        if lost:
-            outcomes.dropped("failed", lost)
+        answer = self._work(child, batch)
         if answer is None:
             self._lost(child)
-        elif lost:  # over an item that could not be sent, or an error in the helper; either was logged
-            self._errors.inc()
+        elif answer.tally is not None:
+            tally.add(answer.tally)
 
-    def _work(self, child: _Child, work: Work, views: Sequence[memoryview]) -> Update | None:
+    def _work(self, child: _Child, batch: Batch) -> Update | None:
         """The answer to a batch; None if the helper died over it."""
         if not child.ready and self._answer(child) is None:
             return None
+        work = Work([block.lengths.tobytes() for block in batch.blocks])
         try:
-            child.link.send(work, views)
+            child.link.send(work, [block.view for block in batch.blocks])
         except OSError:
             return None
         return self._answer(child)
@@ -232,7 +227,7 @@ class HelperProcess:
             for line in update.lines:
                 logging.getLogger(line.logger).log(line.level, "%s", line.text)
             for event in update.events:
-                self._pipeline.notify(event)
+                self._notify(event)
         except Exception:
             log.exception("a message of the helper process could not be taken in")
             self._errors.inc()

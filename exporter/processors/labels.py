@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cachetools import TTLCache
@@ -14,6 +14,7 @@ from exporter.decoders.values import class_name
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
 from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, Observation
+from exporter.pipeline.processor import Outcomes, Processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class LabelJoiner:
         return entry
 
 
-class Labels:
+class Labels(Processor):
     """Joins one model's labels, and counts which predictions were right."""
 
     def __init__(self, config: LabelsConfig, model: str, instruments: Instruments) -> None:
@@ -127,7 +128,7 @@ class Labels:
         labels = instruments["inference_exporter_labels_total"]
         self._outcomes = {outcome: labels.labels(model, outcome) for outcome in LABEL_OUTCOMES}
 
-    def process(self, observations: Iterable[Observation]) -> None:
+    def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:  # noqa: ARG002
         """Remember predictions, for labels that may come."""
         for observation in observations:
             self._count(self._joiner.observed(observation))

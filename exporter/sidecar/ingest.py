@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exporter.http.exchange import Exchange
 from exporter.observation import Label, LabelOutcome, Observation
+from exporter.processors.drift import Drift
 from exporter.processors.labels import Labels
 from exporter.receivers.ingest.app import IngestApp
 from exporter.receivers.ingest.documents import Report
@@ -35,7 +36,7 @@ class Ingest:
             embedding_length=self._embedding_length,
             count=self._count,
         )
-        runtime.pipeline.on_observation = lambda observation: self._labels.process((observation,))
+        runtime.pipeline.processors.append(self._labels)
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken: those of the model that is watched."""
@@ -43,7 +44,7 @@ class Ingest:
 
     def submit(self, item: Observation | Exchange, model: str) -> bool:  # noqa: ARG002 - there is one
         """Queue an observation or exchange; False if the queue is full."""
-        return self._runtime.submit(item.packed() if isinstance(item, Exchange) else item, "ingest")
+        return self._runtime.submit(item, "ingest")
 
     def label(self, label: Label) -> LabelOutcome:
         """Join a label."""
@@ -57,9 +58,10 @@ class Ingest:
         self._requests.labels(route, str(status)).inc()
 
     def _embedding_length(self, _model: str) -> int | None:
+        drift = self._runtime.pipeline.find(Drift)
         lengths = {
             watch.detector.n_features
-            for watch in self._runtime.pipeline.watches
+            for watch in (drift.watches if drift is not None else ())
             if watch.detector is not None
         }
         return lengths.pop() if len(lengths) == 1 else None

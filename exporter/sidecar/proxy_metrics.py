@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from exporter.http.http1.follower import KINDS
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.totals import Totals
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 from exporter.receivers.proxy.limits import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
@@ -30,7 +29,7 @@ class PlaneMetrics:
         self._failures = {kind: failures.labels(kind) for kind in UPSTREAM_FAILURES}
         unobserved = instruments["inference_exporter_proxy_unobserved_total"]
         self._unobserved = {kind: unobserved.labels(kind) for kind in KINDS}
-        self._published: dict[Any, int] = {}
+        self._totals = Totals()
 
     def publish(self, report: Report | None) -> None:
         """Advance each counter by what was added since the last scrape."""
@@ -41,15 +40,11 @@ class PlaneMetrics:
             stats = report.stats
             self._up.set(1 if stats.upstream_up else 0)
             self._open.set(stats.open)
-            self._advance(self._opened, stats.opened)
+            self._totals.carry(self._opened, stats.opened)
             for kind, counter in self._failures.items():
-                self._advance(counter, stats.upstream_failures[kind])
+                self._totals.carry(counter, stats.upstream_failures[kind])
             errors += stats.tap_failures
             unobserved["failed"] += report.abandoned
-        self._advance(self._errors, errors)
+        self._totals.carry(self._errors, errors)
         for kind, counter in self._unobserved.items():
-            self._advance(counter, unobserved[kind])
-
-    def _advance(self, counter: Any, total: int) -> None:
-        counter.inc(total - self._published.get(counter, 0))
-        self._published[counter] = total
+            self._totals.carry(counter, unobserved[kind])

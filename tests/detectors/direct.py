@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 def kernel(x: NDArray[np.floating], y: NDArray[np.floating], bandwidth: float) -> NDArray[np.float64]:
     difference = x.astype(np.float64)[:, None, :] - y.astype(np.float64)[None, :, :]
-    return np.exp(-(difference**2).sum(axis=2) / (2.0 * bandwidth**2))
+    values: NDArray[np.float64] = np.exp(-(difference**2).sum(axis=2) / (2.0 * bandwidth**2))
+    return values
 
 
 def mean_off_diagonal(k: NDArray[np.float64]) -> float:

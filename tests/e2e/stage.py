@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -312,7 +312,7 @@ def performed(folder: Path) -> Iterator[Stage]:
         for sidecar in sidecars.values():
             sidecar.wait()
         for port in (plain, watched):
-            wait_for(lambda port=port: get(port, "/metrics")[0] == 200, START_SECONDS, "the digits service")
+            wait_for(partial(_serves, port), START_SECONDS, "the digits service")
         targets = {job: f"127.0.0.1:{sidecar.admin}" for job, sidecar in sidecars.items()}
         # The detector sees the network's embeddings from inside the service; its hook is the target.
         targets |= {"drifted": f"127.0.0.1:{watched}", "cadvisor": f"127.0.0.1:{cadvisor}"}
@@ -365,3 +365,7 @@ def _wait(what: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not what():
         time.sleep(0.2)
+
+
+def _serves(port: int) -> bool:
+    return get(port, "/metrics")[0] == 200

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from dashboards.queries import Period, panel_series
-from dashboards.render import render
 from examples.stack import TIME_SCALE, missing_programs
 from exporter.mixin.alerts import alerts
 from exporter.mixin.dashboards import panels, shipped
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms
-from tests.e2e.pictures import CHOICES, period_of
 from tests.e2e.stage import ALSO, INHIBITED, SCENARIOS, SCRAPE_SECONDS, Stage, performed
+from tools.pictures.__main__ import CHOICES, period_of
+from tools.pictures.queries import Period, panel_series
+from tools.pictures.render import render
 
 pytestmark = [
     pytest.mark.e2e,

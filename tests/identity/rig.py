@@ -10,6 +10,8 @@ import torch
 from fastapi import FastAPI
 
 from exporter import InferenceExporter
+from exporter.processors.drift import Drift
+from exporter.processors.predictions import Predictions
 from tests.identity.service import Log, create_app, everything, served
 
 
@@ -34,7 +36,10 @@ class Rig:
         )
         self.monitor = self.exporter.runtime.monitor
         self.pipeline = self.exporter.runtime.pipeline
-        self.watch = self.pipeline.watches[0]
+        self.predictions, drift = self.pipeline.find(Predictions), self.pipeline.find(Drift)
+        assert self.predictions is not None
+        assert drift is not None
+        self.watch = drift.watches[0]
 
     def _event(self, event: Any) -> None:
         self.before_event()

@@ -125,8 +125,7 @@ def test_several_processes_are_one_to_the_scrape(tmp_path: Path, ending: str):
     }[ending]
 
 
-def test_one_process_renders_its_registry(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+def test_one_process_renders_its_registry():
     registry = CollectorRegistry()
     Counter("a", "B.", registry=registry).inc()
     content_type, body = render(registry)
@@ -135,6 +134,39 @@ def test_one_process_renders_its_registry(monkeypatch: pytest.MonkeyPatch):
     content_type, body = render(registry, "application/openmetrics-text;version=1.0.0,text/plain;q=0.1")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+PLAIN, OPEN = b"a_total 1.0\n", b"# EOF\n"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "ending"),
+    [
+        ("application/openmetrics-text; version=abc", "text/plain; version=0.0.4", PLAIN),
+        ("text/plain; version=abc", "text/plain; version=0.0.4", PLAIN),
+        ("application/openmetrics-text; version=2.0.0", "text/plain; version=0.0.4", PLAIN),
+        ("text/plain; version=2.0.0", "text/plain; version=0.0.4", PLAIN),
+        ("text/plain; version=", "text/plain; version=0.0.4", PLAIN),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0", OPEN),
+        (
+            "application/openmetrics-text; version=2.0.0, application/openmetrics-text; version=1.0.0",
+            "application/openmetrics-text; version=1.0.0",
+            OPEN,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4",
+            "application/openmetrics-text; version=1.0.0",
+            OPEN,
+        ),
+    ],
+)
+def test_a_version_is_named_only_where_it_is_written(accept: str, content_type: str, ending: bytes):
+    registry = CollectorRegistry()
+    Counter("a", "B.", registry=registry).inc()
+    chosen, body = render(registry, accept)
+    assert chosen.startswith(content_type)
+    assert ending in body
+    assert body.endswith(b"# EOF\n") == (ending == OPEN)
 
 
 @pytest.mark.parametrize(("value", "folder"), [(None, None), ("", None), ("/tmp/x", Path("/tmp/x"))])

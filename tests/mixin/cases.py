@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.mixin.promtool import Case, Phases, counter, gauge
 
 TARGET = 'job="digits", instance="a:9109"'
@@ -25,7 +27,7 @@ def errors(client: Phases, server: Phases, *, restart_at: float | None = None) -
 
 
 def latency(
-    phases: list[tuple[float, float, float]], *, restart_at: float | None = None, step: int = 15
+    phases: Sequence[tuple[float, float, float]], *, restart_at: float | None = None, step: int = 15
 ) -> dict[str, str]:
     """Each phase: requests a second, share of slow ones, minutes."""
     prefix = f'http_request_duration_seconds_{{}}{{{TARGET}, handler="/predict", method="POST"{{}}}}'
@@ -70,6 +72,15 @@ def observed(phases: Phases, *, restart_at: float | None = None, step: int = 15)
 def processed(phases: Phases, *, restart_at: float | None = None, step: int = 15) -> dict[str, str]:
     name = f"inference_exporter_processed_total{{{MODEL}}}"
     return {name: counter(phases, restart_at=restart_at, step=step)}
+
+
+def sampled_out(phases: Phases, *, step: int = 15) -> dict[str, str]:
+    return {f"inference_exporter_sampled_out_total{{{MODEL}}}": counter(phases, step=step)}
+
+
+def unread(phases: Phases, *, reason: str = "unreadable", step: int = 15) -> dict[str, str]:
+    name = f'inference_exporter_dropped_total{{{MODEL}, reason="{reason}"}}'
+    return {name: counter(phases, step=step)}
 
 
 def handled(phases: Phases, *, restart_at: float | None = None, step: int = 15) -> dict[str, str]:
@@ -256,6 +267,31 @@ def _predictions() -> list[Case]:
             step=60,
         ),
         Case(silent, "idle", handled([(0, 120)], step=60), {59: QUIET, 119: QUIET}, step=60),
+        *(
+            Case(
+                silent,
+                f"the payload changed, and every response is {reason}",
+                {
+                    **observed([(2, 180)], step=60),
+                    **processed([(2, 60), (0, 60), (2, 60)], step=60),
+                    **unread([(0, 60), (2, 60), (0, 60)], reason=reason, step=60),
+                },
+                {59: QUIET, 80: {silent}, 110: {silent}, 140: QUIET},
+                step=60,
+            )
+            for reason in ("unreadable", "no_prediction", "body_too_large")
+        ),
+        Case(
+            silent,
+            "every prediction is left out of the tests",
+            {
+                **observed([(2, 120)], step=60),
+                **processed([(2, 60), (0, 60)], step=60),
+                **sampled_out([(0, 60), (2, 60)], step=60),
+            },
+            {59: QUIET, 80: QUIET, 119: QUIET},
+            step=60,
+        ),
         Case(
             silent,
             "silent for hours",
@@ -415,6 +451,18 @@ def _exporter() -> list[Case]:
             "survives a counter reset",
             handled([(2, 60)], restart_at=30),
             {30: QUIET, 31: QUIET, 40: QUIET},
+        ),
+        Case(
+            stale,
+            "every prediction is left out of the tests",
+            {**observed([(2, 60)]), **processed([(0, 60)]), **sampled_out([(2, 60)])},
+            {30: QUIET, 59: QUIET},
+        ),
+        Case(
+            stale,
+            "the worker stands still, and the queue is full",
+            {**observed([(2, 60)]), **processed([(2, 10), (0, 50)]), **unread([(0, 60)])},
+            {9: QUIET, 30: {stale}},
         ),
         Case(stale, "idle", {**processed([(0, 60)]), **observed([(0, 60)])}, {59: QUIET}),
         Case(full, "fires and resolves", dropped(0.2), {4: QUIET, 15: {full}, 35: QUIET}),

@@ -11,7 +11,8 @@ import yaml
 
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.mixin.alerts import alerts, threshold_steps
+from exporter.mixin.alert import threshold_steps
+from exporter.mixin.alerts import alerts
 from exporter.mixin.rules import write_rules
 from exporter.mixin.terms import Terms
 from tests.mixin.cases import CASES, SITUATIONS
@@ -54,6 +55,10 @@ def test_alerts_in_every_situation(tmp_path: Path) -> None:
         ("ErrorResponses", " and on (job) inference_exporter_build_info", ""),
         ("LowPredictionConfidence", "(rate(prediction_confidence_count[5m])) > 0", "(rate(up[5m])) >= 0"),
         ("PredictionsStopped", "unless on (job, model)", "and on (job, model)"),
+        ("PredictionsStopped", "inference_exporter_processed_total", "inference_exporter_observations_total"),
+        ("PredictionsStopped", "increase(inference_exporter_sampled_out_total", "increase(up"),
+        ("PredictionsStopped", 'reason=~"unreadable|', 'reason=~"'),
+        ("ExporterStale", "rate(inference_exporter_sampled_out_total", "rate(up"),
         ("DriftActive", "(increase(drift_test_stat_count[1h])) > 0", "(drift_test_stat_count) > 0"),
         ("DriftScoreRising", "unless on (job, model, detector)", "and on (job, model, detector)"),
         ("UpstreamDown", "(inference_exporter_upstream_up) < 1", "(inference_exporter_upstream_up) > 1"),

@@ -32,6 +32,7 @@ WORDS = {
         "increase",
         "changes",
         "histogram_quantile",
+        "label_replace",
         "max_over_time",
         "avg_over_time",
         "last_over_time",

@@ -180,7 +180,7 @@ def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: R
         wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cow") == 1, what="observing")
     # The connection that was open had begun unseen, and stays unobserved, which is counted.
     assert sidecar.sample("predicted_class_total", class_name="fox") == 0
-    assert sidecar.sample("inference_exporter_proxy_unobserved_total", kind="failed") >= 1
+    assert sidecar.sample("inference_exporter_proxy_unobserved_total", reason="failed") >= 1
     assert "the analyzer died" in sidecar.log.read_text()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 
 from exporter.config import Config
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.totals import Totals
 from exporter.observation import Observation
+from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.forward.client import CollectorClient
 
 
-class Collector:
+class Collector(Processor):
     """Sends this process's observations to the collector that ``config.collector`` names.
 
     Raises
@@ -29,7 +31,7 @@ class Collector:
         self._queued = instruments["inference_exporter_forward_queued"]
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
-        self._published: Counter[str] = Counter()
+        self._totals = Totals()
         self._instruments = instruments
         self._shown = False
 
@@ -40,16 +42,18 @@ class Collector:
             self._instruments.before_collect(self.publish)
         if self._stopped:
             self._client = self._new_client()
-            self.begin_ledger()
+            self._totals.begin_anew()
             self._stopped = False
 
-    def begin_ledger(self) -> None:
-        """Begin the account at zero, as the client does after a stop and in a child process."""
-        self._published.clear()
+    def after_fork(self) -> None:
+        """Begin the account at zero, as the client does in a child process."""
+        self._totals.begin_anew()
 
-    def submit(self, observation: Observation) -> bool:
-        """Queue an observation for the collector; False if it was dropped, which is counted."""
-        return self._client.submit(observation)
+    def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
+        """Queue observations for the collector; what finds no place there is dropped."""
+        for position, observation in enumerate(observations):
+            if not self._client.submit(observation):
+                outcomes.dropped(position, "queue_full")
 
     def stop(self) -> None:
         """Send what waits, within ``queue.drain_seconds``; count the rest as dropped."""
@@ -61,11 +65,9 @@ class Collector:
         """Carry the client's account over to the metrics."""
         account = self._client.account
         self._queued.set(account.queued)
-        self._sent.inc(account.sent - self._published["sent"])
-        self._published["sent"] = account.sent
+        self._totals.carry(self._sent, account.sent)
         for reason, n in account.dropped.items():
-            self._dropped[reason].inc(n - self._published[reason])
-            self._published[reason] = n
+            self._totals.carry(self._dropped[reason], n)
 
     def _new_client(self) -> CollectorClient:
         config = self._config

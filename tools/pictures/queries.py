@@ -66,11 +66,11 @@ def panel_series(
         start = period.end if target.get("instant") else period.start
         for result in query_range(expr, start, period.end, period.step):
             labels = {key: value for key, value in result["metric"].items() if key != "__name__"}
-            legend = re.sub(
-                r"\{\{\s*(\w+)\s*\}\}",
-                lambda match, labels=labels: labels.get(match[1], ""),
-                fill(target.get("legendFormat", ""), variables),
-            )
+            legend = _legend(fill(target.get("legendFormat", ""), variables), labels)
             points = [(float(at), float(value)) for at, value in result["values"]]
             found.append(Series(target["refId"], legend or "value", labels, points))
     return found
+
+
+def _legend(template: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: labels.get(match[1], ""), template)

@@ -10,7 +10,7 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from dashboards.queries import Period, Series
+from tools.pictures.queries import Period, Series
 
 TEXT, FAINT = "#d8d9da", "#6e7280"
 COLORS = {
@@ -112,10 +112,10 @@ def lines(axes: Axes, panel: dict[str, Any], series: list[Series], period: Perio
     low, high = defaults.get("min"), defaults.get("max")
     axes.set_ylim(bottom=low, top=high if high is None else high * 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: number(value, unit))
-    axes.yaxis.get_major_locator().set_params(nbins=5)
+    axes.locator_params(axis="y", nbins=5)
     _time_axis(axes, period)
     handles, labels = axes.get_legend_handles_labels()
-    inches = axes.get_window_extent().width / axes.get_figure().dpi
+    inches = axes.get_window_extent().width / axes.figure.dpi
     columns = max(1, min(len(labels), int(inches * 11 / (6 + max(map(len, labels), default=1)))))
     fit = columns * LEGEND_ROWS
     if len(labels) > fit:
@@ -138,7 +138,7 @@ def lines(axes: Axes, panel: dict[str, Any], series: list[Series], period: Perio
 def stat(axes: Axes, panel: dict[str, Any], series: list[Series], _: Period) -> None:
     """The last value, large, or one row for each series."""
     axes.axis("off")
-    room, dpi = axes.get_window_extent(), axes.get_figure().dpi
+    room, dpi = axes.get_window_extent(), axes.figure.dpi
     rows = len(series)
     for index, line in enumerate(series):
         text, color = text_of(line.last, panel), colour_of(line.last, panel)

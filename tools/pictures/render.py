@@ -1,8 +1,9 @@
 """Draw the dashboards as pictures, with a Prometheus's real data in Grafana's layout.
 
-    python -m dashboards.render --prometheus http://localhost:9090 --out pictures --minutes 15
+    python -m tools.pictures.render --prometheus http://localhost:9090 --out pictures --minutes 15
 
-It shows what a person will see, and layout mistakes, where no Grafana is at hand.
+It shows the panels' data and layout, and mistakes in either, where no Grafana is at hand. What Grafana
+draws looks different in details.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dashboards.drawing import DRAWERS, FAINT, TEXT
-from dashboards.queries import Period, QueryRange, Series, fill, panel_series
 from exporter.mixin.dashboards import shipped
+from tools.pictures.drawing import DRAWERS, FAINT, TEXT
+from tools.pictures.queries import Period, QueryRange, Series, fill, panel_series
 
 WIDTH_INCHES = 13.0
 UNIT_INCHES = 0.36  # one step of Grafana's grid

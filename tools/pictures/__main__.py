@@ -1,4 +1,4 @@
-"""Play the stage and draw the dashboards from it: ``python -m tests.e2e.pictures docs/images``."""
+"""Play the stage and draw the dashboards from it: ``python -m tools.pictures docs/images``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dashboards.queries import Period
-from dashboards.render import render
 from tests.e2e.stage import SCRAPE_SECONDS, Stage, performed
+from tools.pictures.queries import Period
+from tools.pictures.render import render
 
 CHOICES = {
     "service.json": {"job": "slow"},

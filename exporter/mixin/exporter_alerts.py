@@ -1,0 +1,61 @@
+"""Alerts on the exporter itself."""
+
+from __future__ import annotations
+
+from exporter.mixin.alert import Alert
+from exporter.mixin.terms import Terms
+
+
+def exporter(terms: Terms) -> list[Alert]:
+    """List the alerts on the exporter itself."""
+    window = terms.window(600)
+    return [
+        Alert(
+            name="ExporterDown",
+            title="Exporter down",
+            group="exporter",
+            severity="critical",
+            expr=f"min by (job, instance) ({terms.up()})",
+            op="<",
+            limit=1,
+            for_seconds=terms.seconds(120),
+            summary="{{ $labels.instance }} cannot be scraped",
+            description=(
+                "Prometheus gets no metrics from {{ $labels.instance }} ({{ $labels.job }}): "
+                "up is {{ $value }}."
+            ),
+            panel=("inference-high-level", "Exporters up"),
+        ),
+        Alert(
+            name="ExporterStale",
+            title="Exporter stale",
+            group="exporter",
+            severity="critical",
+            expr=terms.standing(),
+            op=">",
+            limit=0,
+            for_seconds=terms.seconds(300),
+            summary="Observations of model {{ $labels.model }} are taken but not processed",
+            description=(
+                "{{ $value | humanize }} observations a second of model {{ $labels.model }} "
+                f"({{{{ $labels.job }}}}) came in over {window}, and none came to an end."
+            ),
+            panel=("inference-drift", "Ledger"),
+        ),
+        Alert(
+            name="QueueDropping",
+            title="Queue dropping",
+            group="exporter",
+            severity="warning",
+            expr=terms.of_model("job_model:inference_exporter_dropped:ratio_rate5m"),
+            op=">",
+            limit=0.01,
+            for_seconds=terms.seconds(300),
+            summary="Observations of model {{ $labels.model }} are dropped",
+            description=(
+                "{{ $value | humanizePercentage }} of the observations of model {{ $labels.model }} "
+                "({{ $labels.job }}) are dropped because the queue is full; the limit is 1%."
+            ),
+            panel=("inference-drift", "Dropped by reason"),
+        ),
+    ]

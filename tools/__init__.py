@@ -1,0 +1,1 @@
+"""What the people who carry on use; no part of the package."""
