@@ -15,15 +15,15 @@ MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards
 .PHONY: help setup demo test check format generated coverage mutants docs bench e2e clean
 
 help:
-	@echo "make demo    a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
-	@echo "make test    the tests (under five minutes)"
-	@echo "make check   lint, types, layers"
+	@echo "make demo      a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
+	@echo "make test      the tests (under five minutes)"
+	@echo "make check     lint, types, layers"
 	@echo "make generated  dashboards, rules and docs/metrics.md, from their sources"
 	@echo "make coverage  the tests, with the lines and branches that they do not reach (slower than make test)"
-	@echo "make mutants the tests against broken copies of the ledger, of http1 and of the detectors (hours)"
-	@echo "make docs    the documentation as a site, in site/"
-	@echo "make e2e     tests against real servers (needs the Debian packages that .ci/run installs)"
-	@echo "make bench   the benchmarks of docs/benchmarks.md, beside alibi-detect, nginx and others (hours)"
+	@echo "make mutants   the tests against broken copies of the ledger, of http1 and of the detectors (hours)"
+	@echo "make docs      the documentation as a site, in site/"
+	@echo "make e2e       tests against real servers (needs the Debian packages that .ci/run installs)"
+	@echo "make bench     the benchmarks of docs/benchmarks.md, beside alibi-detect, nginx and others (hours)"
 
 setup: $(READY)
 

@@ -90,7 +90,7 @@ def _latency(board: Board) -> None:
     board.add(
         lines([(mean, "Mean")], "ms", low=0),
         "$job average request duration (ms)",
-        "Mean time from request to the end of the answer.",
+        "Mean time from request to the end of the response.",
         w=12,
     )
     board.add(
@@ -136,7 +136,7 @@ def _traffic(board: Board) -> None:
         lines([(f"sum by (handler, method) (rate({ALL}{RATE}))", "{{method}} {{handler}}")], "reqps", low=0),
         "Requests per second",
         "By method and handler.",
-        w=12,
+        w=8,
     )
     client, server = (
         f'sum(rate(http_requests_total{{{HTTP}, status=~"{digit}.*"}}{RATE})) or vector(0)' for digit in "45"
@@ -146,7 +146,18 @@ def _traffic(board: Board) -> None:
         "Error responses",
         "Responses a second with a client's (4xx) and a server's (5xx) error. Dashed: the alert's limit for "
         "their sum.",
-        w=12,
+        w=8,
+    )
+    board.add(
+        lines(
+            [('job:http_server_errors:ratio_rate5m{job=~"$job"}', "{{job}}")],
+            "percentunit",
+            low=0,
+            limits=True,
+        ),
+        "Share of server errors",
+        "Requests that failed with a status of 500 or above, over five minutes. Dashed: the alert's limit.",
+        w=8,
     )
     board.add(
         lines([(f"sum by (status) (rate({ALL}{RATE}))", "{{status}}")], "reqps", low=0, stack=True),
@@ -163,9 +174,9 @@ def _traffic(board: Board) -> None:
     )
     sizes = [
         (f"sum(rate({name}_sum{{{HTTP}}}{RATE})) / (sum(rate({name}_count{{{HTTP}}}{RATE})) > 0)", legend)
-        for name, legend in (("http_request_size_bytes", "Request"), ("http_response_size_bytes", "Answer"))
+        for name, legend in (("http_request_size_bytes", "Request"), ("http_response_size_bytes", "Response"))
     ]
-    board.add(lines(sizes, "bytes", low=0), "Body size", "Mean size of request and answer bodies.", w=8)
+    board.add(lines(sizes, "bytes", low=0), "Body size", "Mean size of request and response bodies.", w=8)
 
 
 def _sidecar(board: Board) -> None:

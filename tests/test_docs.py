@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,12 @@ from exporter.metrics.contract import CONTRACT
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+DESIGN_WORDS = (
+    *("receiver", "decoder", "exchange", "observation", "pipeline", "processor", "ledger", "reference"),
+    *("window", "statistic", "threshold", "expected run length", "episode", "upstream", "downstream"),
+    *("data plane", "capture log", "analyzer", "helper", "supervisor", "transaction", "response"),
+    *("outcome", "snapshot", "baseline", "reason", "summary", "complete", "account", "segment"),
+)
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -78,3 +86,40 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_site_shows_every_page() -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    shown = list(leaves(settings["nav"]))
+    assert len(shown) == len(set(shown))
+    assert set(shown) == {
+        path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")
+    }
+
+
+def leaves(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    else:
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(item)
+
+
+def test_the_glossary_has_each_word_once() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = [word for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for word in row.split(", ")]
+    words = [word for word in words if word not in ("word", "---")]
+    assert len(words) == len(set(words))
+    assert set(DESIGN_WORDS) <= set(words)
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()) - {
+        "help",
+        "setup",
+        "format",
+        "clean",
+    }
+    assert targets
+    assert targets <= set(re.findall(r'@echo "make (\w+)', text))

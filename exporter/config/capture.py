@@ -25,8 +25,8 @@ Payload = Literal["auto", "open-inference-v2", "kserve-v1", "torchserve", "opena
 class FieldsConfig(Section):
     """Where each field of an observation stands.
 
-    A value is a dotted path into the JSON answer (``result.label``, ``scores[0]``), the same into the
-    request with the prefix ``request.``, a header with ``header:NAME`` (answer) or
+    A value is a dotted path into the JSON response (``result.label``, ``scores[0]``), the same into the
+    request with the prefix ``request.``, a header with ``header:NAME`` (of the response) or
     ``request-header:NAME``, or a JMESPath expression with ``jmespath:``.
     """
 
@@ -42,7 +42,8 @@ class ImageConfig(Section):
     """Where a request's images are, and how they are prepared for the embedder.
 
     ``source`` is ``auto`` (by the request's content type), ``body`` for a raw image, ``multipart`` or
-    ``multipart:NAME`` for uploads, or a dotted path to base64 text in a JSON request.
+    ``multipart:NAME`` for uploads, or a dotted path to base64 text in a JSON request. A request of more
+    than ``max_images``, or an image of more than ``max_pixels``, is not embedded, and counted.
     """
 
     source: str = Field(default="auto", min_length=1)
@@ -54,6 +55,7 @@ class ImageConfig(Section):
     mean: tuple[Number, ...] = (0.485, 0.456, 0.406)
     std: tuple[Number, ...] = (0.229, 0.224, 0.225)
     max_pixels: Whole = Field(default=40_000_000, ge=1)
+    max_images: Whole = Field(default=64, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _one_number_for_each_channel(self) -> ImageConfig:

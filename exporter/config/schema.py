@@ -74,6 +74,9 @@ class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
     errors_per_second: Number = Field(default=20.0, gt=0)
+    server_error_ratio: Number = Field(
+        default=0.1, gt=0, lt=1, description="Share of responses with a status from 500 that is an alert."
+    )
     min_confidence: Number = Field(default=0.75, gt=0, lt=1)
     latency_sla: Duration = 0.5
     latency_objective: Number = Field(default=0.99, ge=0.5, lt=1)

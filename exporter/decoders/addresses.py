@@ -7,20 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.config import FieldsConfig
-from exporter.decoders.registry import Reading, identified, request_json, response_json
-from exporter.decoders.rows import limited
+from exporter.decoders.base import Reading, identified, limited, request_json, response_json
 from exporter.errors import ConfigError, PayloadError
 from exporter.http.exchange import Exchange, header
 
 _Getter = Callable[["_Documents"], Any]
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
-
-HEADER_FIELDS = {
-    "predicted_class": b"x-predicted-class",
-    "confidence": b"x-confidence",
-    "value": b"x-prediction-value",
-    "request_id": b"x-request-id",
-}
 
 
 class _Documents:
@@ -59,8 +51,8 @@ class FieldMapping:
     def __init__(self, fields: FieldsConfig) -> None:
         given = fields.model_dump(exclude_none=True)
         self._getters = {name: _getter(f"capture.fields.{name}", address) for name, address in given.items()}
-        # Where all fields are names in the answer, as they mostly are, nothing has to be walked.
-        self._keys = _answer_keys(given)
+        # Where all fields are names in the response, as they mostly are, nothing has to be walked.
+        self._keys = _response_keys(given)
 
     @property
     def empty(self) -> bool:
@@ -90,21 +82,6 @@ class FieldMapping:
         if not reading:
             raise PayloadError("no_prediction", "none of capture.fields is in this exchange")
         return _instances(reading)
-
-
-def read_headers(exchange: Exchange) -> list[Reading]:
-    """The preset ``headers``: what the answer's ``x-predicted-class`` and its like say."""
-    reading: Reading = {}
-    for name, key in HEADER_FIELDS.items():
-        value = header(exchange.response_headers, key)
-        if value is None and name == "request_id":
-            value = header(exchange.request_headers, key)
-        if value is not None:
-            reading[name] = value.decode("utf-8", "replace")
-    if not reading.keys() - {"request_id"}:
-        wanted = ", ".join(key.decode() for key in HEADER_FIELDS.values())
-        raise PayloadError("no_prediction", f"the answer has none of the headers {wanted}")
-    return [reading]
 
 
 def walk(document: Any, steps: tuple[str | int, ...]) -> Any:
@@ -149,8 +126,8 @@ def _is_column(name: str, value: list[Any]) -> bool:
     return True
 
 
-def _answer_keys(given: dict[str, str]) -> list[tuple[str, str]] | None:
-    """(field, key) where each address is a single name in the answer; else None."""
+def _response_keys(given: dict[str, str]) -> list[tuple[str, str]] | None:
+    """(field, key) where each address is a single name in the response; else None."""
     keys = []
     for field, address in given.items():
         path = address.removeprefix("response.")

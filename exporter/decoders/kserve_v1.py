@@ -1,32 +1,22 @@
 """KServe's V1 protocol and TensorFlow Serving's REST API, which it grew out of.
 
 Source: TensorFlow Serving's RESTful API (predict in row and column format, classify, regress) and
-KServe's V1 data plane.
+KServe's V1 data plane. MLflow's scoring server gives the same responses.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from exporter.decoders.plain import fields
-from exporter.decoders.registry import Reading, request_json, response_json
-from exporter.decoders.rows import (
-    add_row,
-    limited,
-    marks,
-    may_hold,
-    numeric,
-    vector_reading,
-    with_request_id,
-)
+from exporter.decoders.base import Reading, limited, response_json, with_request_id
+from exporter.decoders.features import add_request, transposed
+from exporter.decoders.items import item_reading, numeric
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
-_BATCHED_REQUEST = marks("instances", "inputs", "examples")
-
 
 def is_kserve_v1(document: Any) -> bool:
-    """Whether an answer bears the protocol's mark: a list of predictions."""
+    """Whether a response bears the protocol's mark: a list of predictions."""
     return isinstance(document.get("predictions"), list)
 
 
@@ -38,54 +28,21 @@ def read_kserve_v1(exchange: Exchange) -> list[Reading]:
     """
     document = response_json(exchange)
     if not isinstance(document, dict):
-        raise PayloadError("unreadable", "the answer is not an object with predictions")
+        raise PayloadError("unreadable", "the response is not an object with predictions")
     return read_document(document, exchange)
 
 
 def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]:
-    """As :func:`read_kserve_v1`, for an answer that is parsed already."""
+    """As :func:`read_kserve_v1`, for a response that is parsed already."""
     predictions = _predictions(document)
     limited(len(predictions))
-    readings = [prediction_reading(item) for item in predictions]
+    readings = [item_reading(item) for item in predictions]
     if not any(readings):
         raise PayloadError(
-            "no_prediction", "the answer has no predictions that say a class, number or vector"
+            "no_prediction", "the response has no predictions that say a class, number or vector"
         )
-    rows = request_rows(exchange)
-    if len(rows) == len(readings):
-        for reading, row in zip(readings, rows, strict=True):
-            add_row(reading, row)
+    add_request(readings, exchange)
     return with_request_id(readings, exchange, document.get("id"))
-
-
-def prediction_reading(item: Any) -> Reading:
-    """A reading from one prediction, whatever its shape; empty where it says nothing."""
-    if isinstance(item, dict):
-        return fields(item) or _named_outputs(item)
-    if isinstance(item, list):
-        return vector_reading(item)
-    if isinstance(item, float):
-        return {"value": item}
-    return {} if item is None else {"predicted_class": item}
-
-
-def request_rows(exchange: Exchange) -> list[Any]:
-    """The instances that were asked about; none where the request was not kept or has none."""
-    if not may_hold(exchange, _BATCHED_REQUEST):
-        return []
-    try:
-        document = request_json(exchange)
-    except PayloadError:
-        return []
-    if not isinstance(document, dict):
-        return []
-    for name in ("instances", "inputs", "examples"):
-        rows = document.get(name)
-        if isinstance(rows, list):
-            return [None if isinstance(row, dict) and "b64" in row else row for row in rows]
-        if isinstance(rows, dict):
-            return _transposed(rows)
-    return []
 
 
 def _predictions(document: dict[str, Any]) -> list[Any]:
@@ -96,20 +53,11 @@ def _predictions(document: dict[str, Any]) -> list[Any]:
     if isinstance(outputs, list):
         return outputs
     if isinstance(outputs, dict):
-        return _transposed(outputs)
+        return transposed(outputs)
     result = document.get("result")
     if isinstance(result, list):
         return [_ranked(item) if isinstance(item, list) else item for item in result]
-    raise PayloadError("no_prediction", "the answer has neither predictions nor outputs nor result")
-
-
-def _transposed(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Columns of equal length as one object for each row."""
-    lists = {name: column for name, column in columns.items() if isinstance(column, list)}
-    lengths = {len(column) for column in lists.values()}
-    if len(lengths) != 1:
-        return []
-    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    raise PayloadError("no_prediction", "the response has neither predictions nor outputs nor result")
 
 
 def _ranked(pairs: list[Any]) -> Any:
@@ -120,12 +68,3 @@ def _ranked(pairs: list[Any]) -> Any:
         return pairs
     label, score = max(pairs, key=lambda pair: pair[1])
     return {"predicted_class": label, "confidence": score}
-
-
-def _named_outputs(outputs: dict[str, Any]) -> Reading:
-    """From a model's named outputs: what each of its vectors says, the first one winning."""
-    reading: Reading = {}
-    for output in outputs.values():
-        if isinstance(output, list):
-            reading = {**vector_reading(output), **reading}
-    return reading

@@ -9,16 +9,19 @@ import re
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from exporter.decoders.plain import instances
-from exporter.decoders.registry import Reading, parse_json, request_bytes, response_bytes
-from exporter.decoders.rows import (
-    MAX_REQUEST_EMBEDDING,
-    SUM_TOLERANCE,
+from exporter.decoders.base import (
+    Reading,
     limited,
-    softmax,
+    parse_json,
+    request_bytes,
+    response_bytes,
     with_request_id,
 )
+from exporter.decoders.features import MAX_REQUEST_EMBEDDING
+from exporter.decoders.items import SUM_TOLERANCE
+from exporter.decoders.plain import instances
 from exporter.decoders.tensors import Tensor, read_tensors, split_document
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -29,7 +32,7 @@ _EMBEDDING_NAMES = ("embed", "feature", "hidden", "pooled")
 
 
 def is_open_inference_v2(document: Any) -> bool:
-    """Whether an answer bears the protocol's marks: a list of outputs that are named, typed and shaped."""
+    """Whether a response bears the protocol's marks: a list of outputs that are named, typed and shaped."""
     outputs = document.get("outputs")
     if not isinstance(outputs, list) or not outputs:
         return False
@@ -41,24 +44,24 @@ def read_open_inference_v2(exchange: Exchange) -> list[Reading]:
     """One reading for each instance of the batch, from all outputs together.
 
     - Whole numbers, booleans and text, one for each instance, are the class; text may also be a
-      ``score:index:label`` of the classification extension, or a JSON answer of its own.
+      ``score:index:label`` of the classification extension, or a JSON response of its own.
     - A float for each instance is the confidence where the output's name says so, else the value.
     - A vector for each instance is an embedding where its name says so; ``logits`` are turned into
       probabilities; a distribution gives class and confidence; any other vector is an embedding.
 
     The request's inputs become features and, where no output was an embedding, the embedding.
     """
-    document, binary = split_document(response_bytes(exchange), exchange.response_headers, "answer")
+    document, binary = split_document(response_bytes(exchange), exchange.response_headers, "response")
     if not isinstance(document, dict):
-        raise PayloadError("unreadable", "the answer is not an object with outputs")
+        raise PayloadError("unreadable", "the response is not an object with outputs")
     return read_document(document, binary, exchange)
 
 
 def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -> list[Reading]:
-    """As :func:`read_open_inference_v2`, for an answer that is parsed already."""
+    """As :func:`read_open_inference_v2`, for a response that is parsed already."""
     outputs = read_tensors(document.get("outputs"), binary)
     if not outputs:
-        raise PayloadError("no_prediction", "the answer has no outputs")
+        raise PayloadError("no_prediction", "the response has no outputs")
     inputs = _inputs(exchange)
     rows = outputs[0].rows
     if len(outputs[0].shape) == 1 and rows > 1 and inputs and all(tensor.rows == 1 for tensor in inputs):
@@ -101,7 +104,7 @@ def _columns(output: Tensor, rows: int) -> dict[str, Any]:
         return {"embedding": matrix}
     if "logit" in name:
         with np.errstate(all="ignore"):
-            matrix = softmax(matrix)
+            matrix = _softmax(matrix)
     elif not _distributions(matrix):
         return {"embedding": matrix}
     return {
@@ -115,6 +118,14 @@ def _distributions(matrix: Any) -> bool:
         inside = (matrix >= 0.0).all() and (matrix <= 1.0 + SUM_TOLERANCE).all()
         sums = matrix.sum(axis=1, dtype=np.float64)
         return bool(inside and (np.abs(sums - 1.0) <= SUM_TOLERANCE).all())
+
+
+def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Rows of logits (n, k) as rows of probabilities (n, k) float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponentials: npt.NDArray[np.float64] = np.exp(shifted)
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
 
 
 def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
@@ -177,13 +188,12 @@ def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
     columns = {tensor.name: tensor.values for tensor in inputs if len(tensor.values) == rows}
     if not columns:
         return
-    numbers = [np.asarray(values, np.float32) for values in columns.values() if not isinstance(values, list)]
-    embeddings = np.stack(numbers, axis=1) if numbers else None
+    numbers = not all(isinstance(values, list) for values in columns.values())
     lists = {
         name: list(values) if isinstance(values, list) else values.tolist()
         for name, values in columns.items()
     }
     for index, reading in enumerate(readings):
-        reading["features"] = {name: values[index] for name, values in lists.items()}
-        if embeddings is not None:
-            reading.setdefault("embedding", embeddings[index])
+        row = reading["features"] = {name: values[index] for name, values in lists.items()}
+        if numbers:
+            reading.setdefault("embedding", row)

@@ -1,7 +1,7 @@
 """OpenAI-compatible services: chat and text completions, streamed or not, and embeddings.
 
 A choice becomes a reading: its finish reason is the class, the mean probability of its tokens (where
-the answer carries logprobs) the confidence, and the token counts are the features, with the number
+the response carries logprobs) the confidence, and the token counts are the features, with the number
 of completion tokens as the value. Prompts and texts are never read.
 
 Source: the API reference of the OpenAI platform; server-sent events as in the HTML standard.
@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from exporter.decoders.registry import Reading, parse_json, response_bytes
-from exporter.decoders.rows import limited, with_request_id
+from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange, header
 
@@ -29,15 +28,15 @@ _TOKEN_COUNTS = ("prompt_tokens", "completion_tokens")
 
 
 def is_openai(document: Any) -> bool:
-    """Whether an answer bears the API's mark: the kind of object that it is."""
-    kind = document.get("object")
-    if kind in _COMPLETIONS:
+    """Whether a response bears the API's mark: the type of object that it is."""
+    object_type = document.get("object")
+    if object_type in _COMPLETIONS:
         return isinstance(document.get("choices"), list)
-    return kind == "list" and _is_embeddings(document.get("data"))
+    return object_type == "list" and _is_embeddings(document.get("data"))
 
 
 def is_event_stream(content_type: bytes | None) -> bool:
-    """Whether an answer of this content type is a stream of server-sent events."""
+    """Whether a response of this content type is a stream of server-sent events."""
     return content_type is not None and content_type[:17].lower() == b"text/event-stream"
 
 
@@ -46,14 +45,14 @@ def read_openai(exchange: Exchange) -> list[Reading]:
     body = response_bytes(exchange)
     if is_event_stream(header(exchange.response_headers, b"content-type")):
         return read_stream(body, exchange)
-    document = parse_json(body, "answer")
+    document = parse_json(body, "response")
     if not isinstance(document, dict) or not is_openai(document):
-        raise PayloadError("no_prediction", "the answer is neither a completion nor a list of embeddings")
+        raise PayloadError("no_prediction", "the response is neither a completion nor a list of embeddings")
     return read_document(document, exchange)
 
 
 def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]:
-    """As :func:`read_openai`, for an answer that is parsed already and bears the mark."""
+    """As :func:`read_openai`, for a response that is parsed already and bears the mark."""
     if document.get("object") == "list":
         readings = [_embedding(item) for item in document["data"]]
     else:
@@ -65,7 +64,7 @@ def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]
 
 
 def read_stream(body: bytes, exchange: Exchange) -> list[Reading]:
-    """The choices of a streamed answer, put together from its chunks.
+    """The choices of a streamed response, put together from its chunks.
 
     Raises
     ------
@@ -100,7 +99,7 @@ class _Choice:
     tokens: int = 0
 
     def add(self, piece: Any) -> None:
-        """Take in a whole choice, or one chunk of it."""
+        """Take in a complete choice, or one chunk of it."""
         if not isinstance(piece, dict):
             return
         reason = piece.get("finish_reason")
@@ -124,7 +123,7 @@ def _choice_readings(choices: list[_Choice], usage: Any) -> list[Reading]:
     limited(len(choices))
     readings = [choice.reading() for choice in choices]
     if not any(readings):
-        raise PayloadError("no_prediction", "no choice of the answer has a finish reason or logprobs")
+        raise PayloadError("no_prediction", "no choice of the response has a finish reason or logprobs")
     if isinstance(usage, dict):
         counts = {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}
         for reading in readings:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.registry import parse_json
+from exporter.decoders.base import parse_json
 from exporter.errors import PayloadError
 from exporter.http.exchange import Headers, header
 

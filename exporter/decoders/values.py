@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.decoders.registry import Reading
+from exporter.decoders.base import Reading
 
 MAX_CLASS_CHARACTERS = 128
 MAX_REQUEST_ID_CHARACTERS = 256
@@ -47,7 +47,7 @@ def clean(reading: Reading, refuse: Refuse) -> Reading:
         elif name == "embedding":
             vector = as_vector(value)
             if vector is None:
-                refuse(name, "wrong_type" if not hasattr(value, "ndim") else "wrong_shape")
+                refuse(name, "wrong_shape" if _is_numeric(value) else "wrong_type")
             else:
                 fields[name] = vector
         elif name == "request_id":
@@ -58,22 +58,29 @@ def clean(reading: Reading, refuse: Refuse) -> Reading:
 
 
 def class_name(value: Any) -> str | None:
-    """A class as label text; None for what cannot name a class."""
+    """A class as label text; None for what cannot name a class.
+
+    Predictions and labels that arrive later are named by it alike: 1, 1.0 and "1" are one class.
+    """
     if isinstance(value, str):
         return _text(value, MAX_CLASS_CHARACTERS)
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    if isinstance(value, (int, np.integer)):
-        return str(value)[:MAX_CLASS_CHARACTERS]
     if isinstance(value, (float, np.floating)):
-        return (
-            (str(int(value)) if float(value).is_integer() else str(value)) if math.isfinite(value) else None
-        )
-    return None
+        if not math.isfinite(value):
+            return None
+        if float(value).is_integer():
+            value = int(value)
+    elif not isinstance(value, (int, np.integer)):
+        return None
+    try:
+        return str(value)[:MAX_CLASS_CHARACTERS]
+    except ValueError:  # an integer of thousands of digits
+        return None
 
 
 def as_vector(value: Any) -> Any:
-    """A one-dimensional numeric array, numpy or the kind it came as; None where it is not one."""
+    """A one-dimensional numeric array, of numpy or of the library it came from; None where it is not one."""
     if type(value) is list and 0 < (n := len(value)) <= _MAX_PACKED:
         # Three times as fast as numpy, for a list of plain numbers. What is none of that is left to numpy.
         vector = np.empty(n, np.float32)
@@ -86,13 +93,21 @@ def as_vector(value: Any) -> Any:
     if hasattr(value, "ndim") and hasattr(value, "dtype"):
         if value.ndim == 2 and value.shape[0] == 1:
             value = value[0]
-        return value if value.ndim == 1 and value.shape[0] > 0 else None
+        return value if value.ndim == 1 and value.shape[0] > 0 and _is_numeric(value) else None
     try:
         with np.errstate(over="ignore"):  # infinite then, which the detector refuses
             array = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         return None
     return as_vector(array)
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether a value is an array of real numbers, numpy or of another library."""
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype):
+        return dtype.kind in "fiub"
+    return dtype is not None and hasattr(value, "ndim") and not getattr(dtype, "is_complex", False)
 
 
 def _number(value: Any) -> float | None:
@@ -115,7 +130,7 @@ def _refusal(name: str, number: float | None) -> str | None:
 
 
 def _text(value: str, limit: int) -> str:
-    """Text that any scrape can carry: a lone surrogate would make the whole of it fail."""
+    """Text that any scrape can carry: a lone surrogate would make all of it fail."""
     if len(value) <= limit and value.isascii():
         return value
     return value[:limit].encode("utf-8", "replace").decode("utf-8")

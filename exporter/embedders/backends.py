@@ -1,7 +1,9 @@
 """The kinds of model that can embed: ONNX, TorchScript, and torchvision's architectures.
 
-None of them runs code out of a file: ONNX and TorchScript have their own closed formats, and weights
-are read with ``weights_only`` (or as safetensors), which refuses any other pickled object.
+None of them runs Python out of a file: ONNX is a graph of known operators, and weights are read with
+``weights_only`` (or as safetensors), which refuses any other pickled object. TorchScript is a program,
+in a language of torch's own; it is no sandbox, so take such a file only from who may run code here, and
+pin its ``sha256``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Embedder:
 
     def __init__(self, config: EmbedderConfig) -> None:
         self._config = config
-        self._find = image_finder(config.image.source)
+        self._find = image_finder(config.image)
         _check_file(config)
         self._run = BACKENDS[config.kind](config)
         side, channels = config.image.crop, config.image.channels
@@ -52,45 +53,54 @@ class Embedder:
     def attach(self, exchanges: Sequence[Exchange]) -> int:
         """Add embeddings to the exchanges that have none but whose requests hold images.
 
-        All images of all exchanges go through the model together, ``max_batch`` at a time.
+        The images of all exchanges are unpacked, and go through the model, ``max_batch`` at a time: an
+        image of a few bytes becomes half a megabyte.
 
         Returns
         -------
         int
             How many exchanges have an image that could not be found, decoded or embedded.
         """
-        inputs: list[npt.NDArray[np.float32]] = []
-        owners: list[tuple[Exchange, int]] = []
-        failed = 0
-        for exchange in exchanges:
-            if exchange.embeddings is not None or (exchange.notes or {}).get("embedding") is not None:
+        rows: dict[int, list[npt.NDArray[np.float32]]] = {}
+        failed: set[int] = set()
+        prepared = self._prepared(exchanges, failed)
+        while batch := list(islice(prepared, self._config.max_batch)):
+            try:
+                embedded = self.embed(np.stack([image for _, image in batch]))
+                for (owner, _), row in zip(batch, embedded, strict=True):
+                    rows.setdefault(owner, []).append(row)
+            except Exception:
+                log.exception("%d images could not be embedded", len(batch))
+                failed.update([owner for owner, _ in batch])
+            batch.clear()  # before the next ones are unpacked
+        for owner, own in rows.items():
+            if owner not in failed and np.isfinite(own).all():
+                exchanges[owner].add_embeddings(np.stack(own))
+            else:
+                failed.add(owner)
+        return len(failed)
+
+    def _prepared(
+        self, exchanges: Sequence[Exchange], failed: set[int]
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Images that are to be embedded, each with the position of its exchange, unpacked one by one."""
+        for index, exchange in enumerate(exchanges):
+            if self.has_embedding(exchange):
                 continue
             try:
-                pictures = [prepare(image, self._config.image) for image in self._find(exchange)]
+                for image in self._find(exchange):
+                    yield index, prepare(image, self._config.image)
             except PayloadError as error:
                 log.debug("no embedding for a request: %s", error)
-                failed += 1
-                continue
-            inputs += pictures
-            owners.append((exchange, len(pictures)))
-        if not inputs:
-            return failed
-        rows = self.embed(np.stack(inputs))
-        position = 0
-        for exchange, count in owners:
-            own = rows[position : position + count]
-            position += count
-            if count and np.isfinite(own).all():
-                exchange.add_embeddings(own)
-            else:
-                failed += count > 0
-        return failed
+                failed.add(index)
+
+    def has_embedding(self, exchange: Exchange) -> bool:
+        """Whether the live model or the service's own word gave an exchange its embedding."""
+        return exchange.embeddings is not None or (exchange.notes or {}).get("embedding") is not None
 
     def embed(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Prepared images (n, ...) float32 as embeddings (n, length) float32."""
-        size = self._config.max_batch
-        parts = [_rows(self._run(inputs[start : start + size])) for start in range(0, len(inputs), size)]
-        return np.concatenate(parts)
+        """At most ``max_batch`` prepared images (n, ...) float32 as embeddings (n, length) float32."""
+        return _rows(self._run(inputs))
 
     def _try(self, blank: npt.NDArray[np.float32]) -> int:
         path = self._config.path

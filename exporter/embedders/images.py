@@ -18,37 +18,37 @@ import numpy.typing as npt
 
 from exporter.config import ImageConfig
 from exporter.decoders.addresses import parse_path, walk
-from exporter.decoders.registry import parse_json, request_bytes
+from exporter.decoders.base import parse_json, request_bytes
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange, header
 
 IMAGE_NAMES = ("image", "images", "image_base64", "image_b64", "img", "b64", "instances", "inputs", "data")
-MAX_IMAGES = 1024
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
 _NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
 
 
-def image_finder(source: str) -> Callable[[Exchange], list[bytes]]:
+def image_finder(config: ImageConfig) -> Callable[[Exchange], list[bytes]]:
     """A function that returns the encoded images of a request, in order.
 
-    ``source`` as in :class:`ImageConfig`. The function raises :class:`PayloadError` where the request
-    was not kept, or is not what ``source`` says; a request without images gives none.
+    The function raises :class:`PayloadError` where the request was not kept, is not what
+    ``config.source`` says, or holds more than ``config.max_images``; a request without images gives none.
 
     Raises
     ------
     ConfigError
         If ``source`` is not a dotted path.
     """
+    source, most = config.source, config.max_images
     if source == "auto":
-        return _find_by_content_type
+        return lambda exchange: _find_by_content_type(exchange, most)
     if source == "body":
         return lambda exchange: [body] if (body := request_bytes(exchange)) else []
     if source == "multipart" or source.startswith("multipart:"):
         name = source.partition(":")[2].encode() or None
-        return lambda exchange: _parts(exchange, name)
+        return lambda exchange: _parts(exchange, name, most)
     steps = parse_path("capture.embedder.image.source", source.removeprefix("request."))
-    return lambda exchange: _encoded(walk(parse_json(request_bytes(exchange), "request"), steps))
+    return lambda exchange: _encoded(walk(parse_json(request_bytes(exchange), "request"), steps), most)
 
 
 def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
@@ -105,7 +105,7 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
         shorter = config.crop
     if shorter is not None:
         scale = shorter / min(width, height)
-        # A segment of a few thousand to one would become a giant: only its middle is of use.
+        # A picture a thousand times as wide as high would become a giant: only its middle is of use.
         longest = 8 * shorter
         size = (
             min(longest, max(shorter, int(width * scale))),
@@ -117,10 +117,10 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
     return picture.crop((left, top, left + config.crop, top + config.crop))
 
 
-def _find_by_content_type(exchange: Exchange) -> list[bytes]:
+def _find_by_content_type(exchange: Exchange, most: int) -> list[bytes]:
     content_type = (header(exchange.request_headers, b"content-type") or b"").lower()
     if content_type.startswith(b"multipart/"):
-        return _parts(exchange, None)
+        return _parts(exchange, None, most)
     body = request_bytes(exchange)
     if not body:
         return []
@@ -129,16 +129,13 @@ def _find_by_content_type(exchange: Exchange) -> list[bytes]:
     document = parse_json(body, "request")
     if isinstance(document, dict):
         document = next((document[name] for name in IMAGE_NAMES if name in document), None)
-    return _encoded(document)
+    return _encoded(document, most)
 
 
-def _encoded(value: Any) -> list[bytes]:
+def _encoded(value: Any, most: int) -> list[bytes]:
     """Base64 text, or a list of it, or of objects ``{"b64": ...}``, as bytes."""
     items = value if isinstance(value, list) else [value]
-    if len(items) > MAX_IMAGES:
-        raise PayloadError(
-            "unreadable", f"the request has {len(items)} images; at most {MAX_IMAGES} are read"
-        )
+    _limited(len(items), most)
     images = []
     for item in items:
         text = (
@@ -155,7 +152,7 @@ def _encoded(value: Any) -> list[bytes]:
     return images
 
 
-def _parts(exchange: Exchange, name: bytes | None) -> list[bytes]:
+def _parts(exchange: Exchange, name: bytes | None, most: int) -> list[bytes]:
     """The uploads of a multipart body: those called ``name``, or all with a file name or an image type."""
     content_type = header(exchange.request_headers, b"content-type") or b""
     boundary = _BOUNDARY.search(content_type)
@@ -163,7 +160,7 @@ def _parts(exchange: Exchange, name: bytes | None) -> list[bytes]:
         raise PayloadError("unreadable", "the request is not multipart with a boundary")
     delimiter = b"\r\n--" + boundary[1]
     images: list[bytes] = []
-    for part in (b"\r\n" + request_bytes(exchange)).split(delimiter)[1 : MAX_IMAGES + 1]:
+    for part in (b"\r\n" + request_bytes(exchange)).split(delimiter)[1:]:
         if part.startswith(b"--"):
             break
         head, separator, content = part.partition(b"\r\n\r\n")
@@ -177,4 +174,13 @@ def _parts(exchange: Exchange, name: bytes | None) -> list[bytes]:
             wanted = b"filename=" in lower or b"content-type: image/" in lower
         if wanted:
             images.append(content)
+            _limited(len(images), most)
     return images
+
+
+def _limited(count: int, most: int) -> None:
+    if count > most:
+        raise PayloadError(
+            "unreadable",
+            f"the request has {count} images or more; capture.embedder.image.max_images is {most}",
+        )

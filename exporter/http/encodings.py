@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from exporter.errors import PayloadError
 
 MAX_LAYERS = 3
+MAX_MEMBERS = 4096
+_PIECE_BYTES = 16 * 1024
+_ZEROS = re.compile(rb"\0*")
 _ZSTD_WINDOW = 8 * 1024 * 1024  # the most that RFC 9659 lets a sender of content use
 
 _Decoder = Callable[[bytes, int], bytes]
@@ -33,8 +37,9 @@ def decode(body: bytes, content_encoding: bytes, max_bytes: int) -> bytes:
     Raises
     ------
     PayloadError
-        ``body_too_large`` beyond the cap; ``unreadable`` for data that is not what the header says,
-        an unknown encoding, or one whose library is not installed.
+        ``body_too_large`` beyond the cap; ``unreadable`` for data that is not what the header says or
+        has more than ``MAX_MEMBERS`` gzip or zlib members, an unknown encoding, or one whose library is
+        not installed.
     """
     names = [name for part in content_encoding.lower().split(b",") if (name := part.strip())]
     if len(names) > MAX_LAYERS:
@@ -55,20 +60,31 @@ def decode(body: bytes, content_encoding: bytes, max_bytes: int) -> bytes:
 
 
 def _inflate(body: bytes, max_bytes: int, wbits: int, name: str) -> bytes:
-    """Inflate all members of a body, stopping one byte beyond the cap."""
+    """Inflate all members of a body, stopping one byte beyond the cap.
+
+    What zlib leaves unused behind the end of a member is a copy. Pieces of ``_PIECE_BYTES`` bound it,
+    since a body can be all ends; ``MAX_MEMBERS`` bounds how often it is made.
+    """
+    view = memoryview(body)
     parts: list[bytes] = []
     room = max_bytes + 1
+    position = members = 0
     try:
-        while body and room > 0:
+        while position < len(view) and room > 0:
+            members += 1
+            if members > MAX_MEMBERS:
+                raise PayloadError("unreadable", f"body has more than {MAX_MEMBERS} {name} members")
             decoder = zlib.decompressobj(wbits)
-            data = decoder.decompress(body, room)
-            parts.append(data)
-            room -= len(data)
-            if not decoder.eof:
-                if room > 0:
+            while not decoder.eof and room > 0:
+                piece = view[position : position + _PIECE_BYTES]
+                if not piece:
                     raise PayloadError("unreadable", f"body ends in the middle of its {name} data")
-                break
-            body = decoder.unused_data.lstrip(b"\0")
+                data = decoder.decompress(piece, room)
+                position += len(piece) - len(decoder.unused_data)
+                parts.append(data)
+                room -= len(data)
+            padding = _ZEROS.match(body, position)
+            position = padding.end() if padding is not None else position
     except zlib.error as error:
         raise PayloadError("unreadable", f"body is not valid {name}: {error}") from None
     return b"".join(parts)

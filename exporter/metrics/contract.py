@@ -86,7 +86,7 @@ PREDICTIONS = (
     Spec(
         "prediction_confidence",
         "histogram",
-        "Confidence of the model in its answer, 0 to 1.",
+        "Confidence of the model in its prediction, 0 to 1.",
         ("model",),
         CONFIDENCE_BUCKETS,
     ),
@@ -319,7 +319,7 @@ HTTP = (
     Spec(
         "http_response_size_bytes",
         "summary",
-        "Size of the bodies of answers in bytes, by handler.",
+        "Size of the bodies of responses in bytes, by handler.",
         ("handler",),
     ),
 )

@@ -42,6 +42,17 @@ def _service(terms: Terms) -> list[Recording]:
                 f"1 - sum by (job) ({fast}) / (sum by (job) ({every}) > {floor})",
             )
         )
+    window = terms.window(300)
+    failed = terms.http_rate("http_requests_total", window, terms.handlers, 'status=~"5.*"')
+    every = terms.http_rate("http_requests_total", window, terms.handlers)
+    floor = number(_MIN_REQUESTS / terms.window_seconds(300))
+    rules.append(
+        Recording(
+            "job:http_server_errors:ratio_rate5m",
+            # Where nothing ever failed there is no series to say so.
+            f"(sum by (job) ({failed}) or 0 * sum by (job) ({every})) / (sum by (job) ({every}) > {floor})",
+        )
+    )
     return rules
 
 

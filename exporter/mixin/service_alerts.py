@@ -41,6 +41,23 @@ def service(terms: Terms) -> list[Alert]:
             panel=("inference-service", "Error responses"),
         ),
         Alert(
+            name="ServerErrors",
+            title="Server errors",
+            group="service",
+            severity="critical",
+            expr=terms.of_exporter("job:http_server_errors:ratio_rate5m"),
+            op=">",
+            limit=settings.server_error_ratio,
+            for_seconds=terms.seconds(120),
+            summary="{{ $labels.job }} fails a large share of its requests",
+            description=(
+                "{{ $value | humanizePercentage }} of the last five minutes' requests to {{ $labels.job }} "
+                f"failed with a status of 500 or above; the limit is {settings.server_error_ratio:.4g} "
+                "(a share of 1)."
+            ),
+            panel=("inference-service", "Share of server errors"),
+        ),
+        Alert(
             name="LatencyBudgetBurnsFast",
             title="Latency above its SLA (fast)",
             group="service",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.config import CaptureConfig
-from exporter.decoders.registry import Reader, Reading, identified, make_reader
+from exporter.decoders.base import Decoder, Reading, identified
+from exporter.decoders.features import Columns, from_request
+from exporter.decoders.registry import make_reader
 from exporter.decoders.values import Refuse, clean
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -33,7 +35,8 @@ class Extractor:
     def __init__(self, model: str, config: CaptureConfig, refuse: Refuse) -> None:
         self._model = model
         self._refuse = refuse
-        self.read: Reader = make_reader(config)
+        self.read: Decoder = make_reader(config)
+        self._columns = Columns()
         self._embedder = None
         if config.embedder is not None:
             from exporter.embedders.embedder import Embedder
@@ -46,51 +49,80 @@ class Extractor:
         return self._embedder is not None
 
     def embed(self, exchanges: Sequence[Exchange]) -> int:
-        """Add embeddings to exchanges that have none; gives how many hold an image that has none now."""
+        """Add embeddings to exchanges that need one; gives how many hold an image that has none now."""
         return 0 if self._embedder is None else self._embedder.attach(exchanges)
 
+    def needs_embedding(self, exchange: Exchange) -> bool:
+        """Whether :meth:`embed` is to be asked: the service itself gave no embedding, in any way."""
+        if self._embedder is None or self._embedder.has_embedding(exchange):
+            return False
+        try:
+            readings = self.read(exchange)
+        except Exception:  # observations() meets it again, for whoever counts such
+            return bool((exchange.notes or {}).keys() - {"request_id"})
+        return not any("embedding" in reading and not from_request(reading) for reading in readings)
+
     def observations(self, source: Source, exchange: Exchange) -> list[Observation]:
-        """One observation for each instance that the exchange answered, at least one.
+        """One observation for each instance that the exchange holds, at least one.
 
         Embeddings out of the live module belong to the instances in their order; more embeddings than
-        instances make further observations. What the service said with ``observe()`` wins.
+        instances make further observations. What was noted with ``observe()``, or by who sent the exchange,
+        wins; of several instances all take the identifier, and the first one the rest.
 
         Raises
         ------
         PayloadError
             If the exchange holds no readable prediction.
         """
-        model, refuse, ended = self._model, self._refuse, exchange.ended
-        notes = exchange.notes or {}
-        if notes.keys() == {"request_id"} and not exchange.embeddings:
-            readings = identified(self.read(exchange), notes["request_id"])
-            found = [clean(reading, refuse) for reading in readings]
-        elif notes or exchange.embeddings:
-            found = self._joined(exchange, notes)
+        said: list[Reading] = []
+        if exchange.notes or exchange.embeddings:
+            readings, said = self._joined(exchange, exchange.notes or {})
         else:
-            found = [clean(reading, refuse) for reading in self.read(exchange)]
-        if not found:
+            readings = self.read(exchange)
+        if not readings:
             raise PayloadError("no_prediction", "the response holds no instance")
-        latency = ended - exchange.started
+        for reading in readings:
+            embedding = reading.get("embedding")
+            if embedding is not None and (type(embedding) is dict or self._embedder is not None):
+                self._settle_embedding(reading)
+        model, refuse, ended = self._model, self._refuse, exchange.ended
+        latency = ended - exchange.started if ended > exchange.started else None
+        found = [clean(reading, refuse) for reading in readings]
+        for fields, own in zip(found, said, strict=False):
+            fields.update(own)
         return [observation_of(model, source, ended, latency, fields) for fields in found]
 
-    def _joined(self, exchange: Exchange, notes: Reading) -> list[Reading]:
-        """What the response says, cleaned, under what the service noted and embeddings of the live model.
+    def _settle_embedding(self, reading: Reading) -> None:
+        """Put named features in order; drop what the request says where an embedder makes embeddings."""
+        embedding = reading["embedding"]
+        if self._embedder is not None and from_request(reading):
+            del reading["embedding"]
+        elif type(embedding) is dict:
+            reading["embedding"] = self._columns.vector(embedding)
+            if reading["embedding"] is None:
+                self._refuse("embedding", "wrong_shape")
 
-        These are clean: they were packed.
+    def _joined(self, exchange: Exchange, notes: Reading) -> tuple[list[Reading], list[Reading]]:
+        """What the response says, and what the service noted and the live model computed, which wins.
+
+        The latter is clean: it was packed. There are as many of the one as of the other.
         """
         rows = [row for block in exchange.embeddings or () for row in block]
         try:
             readings = self.read(exchange)
         except PayloadError:
+            if not rows and notes.keys() <= {"request_id"}:
+                raise  # an identifier alone is no prediction
             readings = [{}]
         if not readings:
-            return []
+            return [], []
         readings += [{} for _ in range(len(rows) - len(readings))]
+        if notes.get("request_id") is not None:
+            identified(readings, notes["request_id"])
         said: list[Reading] = [{"embedding": row} for row in rows] if "embedding" not in notes else []
         said += [{} for _ in range(len(readings) - len(said))]
-        said[0].update(notes)
-        return [
-            clean({name: value for name, value in reading.items() if name not in known}, self._refuse) | known
-            for reading, known in zip(readings, said, strict=True)
-        ]
+        said[0].update({name: value for name, value in notes.items() if name != "request_id"})
+        for reading, own in zip(readings, said, strict=True):
+            for name in own:
+                reading.pop(name, None)
+        return readings, said

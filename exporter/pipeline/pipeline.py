@@ -147,7 +147,7 @@ class Pipeline:
         while together := [unpack(data) for data in islice(waiting, _EMBEDDED_TOGETHER)]:
             chosen, left = [], set()
             for number, (_, item) in enumerate(together):
-                if not isinstance(item, Exchange) or _has_embedding(item):
+                if not isinstance(item, Exchange) or not self.extractor.needs_embedding(item):
                     continue
                 worth = self._worth_embedding(item.ended)
                 if worth:
@@ -197,10 +197,6 @@ class Pipeline:
                 log.exception("%s failed over %d observations", type(processor).__name__, len(batch))
                 self._errors.inc()
         tally.ended.update(outcomes.count(len(batch)))
-
-
-def _has_embedding(exchange: Exchange) -> bool:
-    return exchange.embeddings is not None or (exchange.notes or {}).get("embedding") is not None
 
 
 def _rest() -> None:

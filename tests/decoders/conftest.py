@@ -12,7 +12,7 @@ from exporter.http.exchange import Exchange
 
 
 def exchange(
-    answer: Any,
+    response: Any,
     request: Any = None,
     *,
     request_headers: tuple[tuple[bytes, bytes], ...] = (),
@@ -24,7 +24,7 @@ def exchange(
     if request is not None:
         made.request_chunk(request if isinstance(request, bytes) else orjson.dumps(request))
     made.response_start(200, headers)
-    body = answer if isinstance(answer, bytes) else orjson.dumps(answer)
+    body = response if isinstance(response, bytes) else orjson.dumps(response)
     middle = len(body) // 2
     made.response_chunk(body[:middle])
     made.response_chunk(body[middle:])

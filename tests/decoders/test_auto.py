@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+from typing import get_args
 
 import orjson
 import pytest
@@ -9,17 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import CaptureConfig
-from exporter.decoders.registry import make_reader
-from exporter.decoders.values import clean
+from exporter.config.capture import Payload
+from exporter.decoders.registry import DECODERS, make_reader
 from exporter.errors import PayloadError
+from exporter.pipeline.extraction import Extractor
 from tests.decoders.conftest import exchange
 
-PRESETS = ("auto", "open-inference-v2", "kserve-v1", "torchserve", "openai", "headers")
 read_auto = make_reader(CaptureConfig())
 
 
+def test_every_decoder_can_be_configured():
+    assert {*get_args(Payload)} == {*DECODERS, "fields"}
+
+
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         ({"prediction": "cat", "probability": 0.5}, {"predicted_class": "cat", "confidence": 0.5}),
         ({"result": {"label": "cat", "score": 1}}, {"predicted_class": "cat", "confidence": 1}),
@@ -46,12 +52,12 @@ read_auto = make_reader(CaptureConfig())
         ),
     ],
 )
-def test_plain_answers(answer, expected):
-    assert read_auto(exchange(answer)) == [expected]
+def test_plain_responses(response, expected):
+    assert read_auto(exchange(response)) == [expected]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {},
         [],
@@ -74,12 +80,12 @@ def test_plain_answers(answer, expected):
         b'{"prediction": 1e999}',
     ],
 )
-def test_what_says_nothing_is_a_payload_error(answer):
+def test_what_says_nothing_is_a_payload_error(response):
     with pytest.raises(PayloadError):
-        read_auto(exchange(answer))
+        read_auto(exchange(response))
 
 
-def test_a_batch_of_answers_takes_the_exchange_id_by_position():
+def test_a_batch_of_responses_takes_the_exchange_id_by_position():
     readings = read_auto(
         exchange({"id": "q", "results": [{"label": "a"}, {"label": "b"}]}, {"features": [[1.0], [2.0]]})
     )
@@ -111,14 +117,14 @@ def test_mapped_columns_are_a_batch():
         }
     )
     read = make_reader(config)
-    answer = {"rows": [{"label": "a", "p": 0.5}, {"label": "b", "p": 1.0}]}
-    readings = read(exchange(answer, {"x": [[1], [2]]}, request_headers=((b"x-id", b"n"),)))
+    response = {"rows": [{"label": "a", "p": 0.5}, {"label": "b", "p": 1.0}]}
+    readings = read(exchange(response, {"x": [[1], [2]]}, request_headers=((b"x-id", b"n"),)))
     assert readings == [
         {"predicted_class": "a", "confidence": 0.5, "embedding": [1], "request_id": "n:0"},
         {"predicted_class": "b", "confidence": 1.0, "embedding": [2], "request_id": "n:1"},
     ]
     with pytest.raises(PayloadError, match="lists of different lengths"):
-        read(exchange(answer, {"x": [[1], [2], [3]]}))
+        read(exchange(response, {"x": [[1], [2], [3]]}))
     with pytest.raises(PayloadError, match="empty lists"):
         read(exchange({"rows": []}, {"x": []}))
 
@@ -140,7 +146,7 @@ def test_mapped_fields_win_over_the_preset():
     assert reading == {"predicted_class": "a", "confidence": 0.9}
 
 
-def test_fields_may_be_names_in_the_answer():
+def test_fields_may_be_names_in_the_response():
     config = CaptureConfig.model_validate(
         {"payload": "fields", "fields": {"predicted_class": "label", "confidence": "response.p"}}
     )
@@ -178,6 +184,7 @@ NAMES = st.sampled_from(
         *("prediction", "probability", "probabilities", "label", "labels", "score", "scores", "value"),
         *("embedding", "result", "output", "outputs", "predictions", "id", "instances", "inputs", "features"),
         *("name", "datatype", "shape", "data", "parameters", "binary_data_size", "object", "choices"),
+        *("dataframe_split", "dataframe_records", "columns", "examples", "class", "cat", "dog"),
         *("finish_reason", "logprobs", "content", "logprob", "token_logprobs", "usage", "index"),
     ]
 )
@@ -197,7 +204,7 @@ TENSORS = st.fixed_dictionaries(
         "parameters": st.fixed_dictionaries({"binary_data_size": st.integers(-1, 40)}),
     },
 )
-ANSWERS = st.one_of(
+RESPONSES = st.one_of(
     DOCUMENTS,
     st.fixed_dictionaries({"outputs": st.lists(TENSORS, max_size=3), "id": LEAVES}),
     st.fixed_dictionaries({"predictions": st.lists(DOCUMENTS, max_size=4)}),
@@ -210,7 +217,7 @@ ANSWERS = st.one_of(
         }
     ),
 )
-REQUESTS = st.one_of(ANSWERS, st.fixed_dictionaries({"inputs": st.lists(TENSORS, max_size=3)}), st.none())
+REQUESTS = st.one_of(RESPONSES, st.fixed_dictionaries({"inputs": st.lists(TENSORS, max_size=3)}), st.none())
 HEADERS = st.sampled_from(
     [
         (),
@@ -223,31 +230,27 @@ HEADERS = st.sampled_from(
 )
 
 
-def check(read, made) -> None:
-    """A reading, or a payload error; and every value of a reading can be judged."""
-    try:
-        readings = read(made)
-    except PayloadError:
-        return
-    assert readings
-    for reading in readings:
-        clean(reading, lambda field, reason: None)
+def check(preset, made) -> None:
+    """An observation for each reading, or a payload error; and every value can be judged."""
+    extractor = Extractor("m", CaptureConfig(payload=preset), lambda field, reason: None)
+    with contextlib.suppress(PayloadError):
+        assert extractor.observations("hook", made)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DECODERS)
 @settings(max_examples=80, deadline=None)
-@given(answer=ANSWERS, request=REQUESTS, headers=HEADERS, streamed=st.booleans())
-def test_any_document_gives_readings_or_a_payload_error(preset, answer, request, headers, streamed):
-    body = orjson.dumps(answer)
+@given(response=RESPONSES, request=REQUESTS, headers=HEADERS, streamed=st.booleans())
+def test_any_document_gives_readings_or_a_payload_error(preset, response, request, headers, streamed):
+    body = orjson.dumps(response)
     if streamed:
         body = b"data: " + body + b"\n\ndata: [DONE]\n\n"
     made = exchange(body, json.dumps(request).encode(), headers=headers, request_headers=headers)
-    check(make_reader(CaptureConfig.model_validate({"payload": preset})), made)
+    check(preset, made)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DECODERS)
 @settings(max_examples=40, deadline=None)
-@given(answer=st.binary(max_size=200), request=st.binary(max_size=100), headers=HEADERS)
-def test_any_bytes_give_readings_or_a_payload_error(preset, answer, request, headers):
-    made = exchange(answer, request, headers=headers, request_headers=headers)
-    check(make_reader(CaptureConfig.model_validate({"payload": preset})), made)
+@given(response=st.binary(max_size=200), request=st.binary(max_size=100), headers=HEADERS)
+def test_any_bytes_give_readings_or_a_payload_error(preset, response, request, headers):
+    made = exchange(response, request, headers=headers, request_headers=headers)
+    check(preset, made)

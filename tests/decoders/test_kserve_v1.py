@@ -56,12 +56,12 @@ def test_columns_classify_and_regress(exchange):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [[], 3, {}, {"predictions": []}, {"predictions": [[[1]]]}, {"predictions": [None]}, {"outputs": 3}],
 )
-def test_what_has_no_prediction_is_refused(exchange, answer):
+def test_what_has_no_prediction_is_refused(exchange, response):
     with pytest.raises(PayloadError):
-        read_kserve_v1(exchange(answer))
+        read_kserve_v1(exchange(response))
 
 
 def test_too_many_instances_are_refused(exchange):

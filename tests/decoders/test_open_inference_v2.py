@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from exporter.decoders.auto import read_auto
+from exporter.decoders.features import Columns
 from exporter.decoders.open_inference_v2 import read_open_inference_v2
 from exporter.errors import PayloadError
 
@@ -32,7 +33,7 @@ def texts(*items):
 
 def test_a_classifier_with_probabilities(exchange):
     request = {"inputs": [tensor("input-0", "FP32", [2, 3], [[1, 2, 3], [4, 5, 6]])]}
-    answer = {
+    response = {
         "model_name": "wine",
         "id": "a1",
         "outputs": [
@@ -41,7 +42,7 @@ def test_a_classifier_with_probabilities(exchange):
         ],
     }
     for read in (read_open_inference_v2, read_auto):
-        readings = read(exchange(answer, request))
+        readings = read(exchange(response, request))
         assert [reading["predicted_class"] for reading in readings] == [2, 0]
         assert [reading["confidence"] for reading in readings] == [0.7, 0.5]
         assert [reading["request_id"] for reading in readings] == ["a1:0", "a1:1"]
@@ -50,55 +51,55 @@ def test_a_classifier_with_probabilities(exchange):
 
 
 def test_probabilities_alone_give_the_class(exchange):
-    answer = {"id": "x", "outputs": [tensor("p", "FP32", [1, 4], [0.1, 0.6, 0.2, 0.1])]}
-    (reading,) = read_auto(exchange(answer))
+    response = {"id": "x", "outputs": [tensor("p", "FP32", [1, 4], [0.1, 0.6, 0.2, 0.1])]}
+    (reading,) = read_auto(exchange(response))
     assert reading["predicted_class"] == 1
     assert reading["confidence"] == pytest.approx(0.6)
     assert reading["request_id"] == "x"
 
 
 def test_logits_become_probabilities(exchange):
-    answer = {"outputs": [tensor("logits", "FP32", [1, 2], [0.0, math.log(3.0)])]}
-    (reading,) = read_auto(exchange(answer))
+    response = {"outputs": [tensor("logits", "FP32", [1, 2], [0.0, math.log(3.0)])]}
+    (reading,) = read_auto(exchange(response))
     assert reading["predicted_class"] == 1
     assert reading["confidence"] == pytest.approx(0.75)
 
 
 def test_named_vectors_and_numbers(exchange):
-    answer = {
+    response = {
         "outputs": [
             tensor("sentence_embedding", "FP32", [2, 2], [0.5, 0.5, 3.0, -4.0]),
             tensor("score", "FP32", [2], [0.25, 0.75]),
             tensor("label", "BYTES", [2], ["cat", "dog"]),
         ]
     }
-    first, second = read_auto(exchange(answer))
+    first, second = read_auto(exchange(response))
     assert (first["predicted_class"], first["confidence"]) == ("cat", 0.25)
     np.testing.assert_array_equal(second["embedding"], [3.0, -4.0])
 
 
 def test_regression_keeps_double_precision(exchange):
-    answer = {"outputs": [tensor("predict", "FP64", [2, 1], [1234567.891, -2.5])]}
-    assert [reading["value"] for reading in read_auto(exchange(answer))] == [1234567.891, -2.5]
+    response = {"outputs": [tensor("predict", "FP64", [2, 1], [1234567.891, -2.5])]}
+    assert [reading["value"] for reading in read_auto(exchange(response))] == [1234567.891, -2.5]
 
 
 def test_a_model_without_batch_dimension_is_one_instance(exchange):
     request = {"inputs": [tensor("x", "FP32", [1, 2], [1, 2])]}
-    answer = {"outputs": [tensor("p", "FP32", [3], [0.2, 0.3, 0.5])]}
-    (reading,) = read_auto(exchange(answer, request))
+    response = {"outputs": [tensor("p", "FP32", [3], [0.2, 0.3, 0.5])]}
+    (reading,) = read_auto(exchange(response, request))
     assert reading["predicted_class"] == 2
 
 
 def test_classification_extension(exchange):
-    answer = {"outputs": [tensor("c", "BYTES", [2, 2], ["0.9:7:mug", "0.1:2:cup", "0.8:3", "0.1:1"])]}
-    first, second = read_auto(exchange(answer))
+    response = {"outputs": [tensor("c", "BYTES", [2, 2], ["0.9:7:mug", "0.1:2:cup", "0.8:3", "0.1:1"])]}
+    first, second = read_auto(exchange(response))
     assert (first["predicted_class"], first["confidence"]) == ("mug", 0.9)
     assert (second["predicted_class"], second["confidence"]) == ("3", 0.8)
 
 
 def test_documents_inside_bytes(exchange):
-    answer = {"outputs": [tensor("output", "BYTES", [1, 1], ['{"label": "POSITIVE", "score": 0.98}'])]}
-    (reading,) = read_auto(exchange(answer))
+    response = {"outputs": [tensor("output", "BYTES", [1, 1], ['{"label": "POSITIVE", "score": 0.98}'])]}
+    (reading,) = read_auto(exchange(response))
     assert (reading["predicted_class"], reading["confidence"]) == ("POSITIVE", 0.98)
 
 
@@ -110,11 +111,14 @@ def test_columns_of_a_table_become_features(exchange):
             tensor("income", "FP64", [2], [1.5, 2.5]),
         ]
     }
-    answer = {"outputs": [tensor("predict", "BOOL", [2], [True, False])]}
-    first, second = read_auto(exchange(answer, request))
+    response = {"outputs": [tensor("predict", "BOOL", [2], [True, False])]}
+    first, second = read_auto(exchange(response, request))
     assert first["predicted_class"] is True
     assert second["features"] == {"age": 45, "city": "Riga", "income": 2.5}
-    np.testing.assert_array_equal(second["embedding"], [45, 2.5])
+    assert Columns().vector(second["embedding"]).tolist() == [45, 2.5]
+    request["inputs"].reverse()
+    other = read_auto(exchange(response, request))[1]
+    assert Columns().vector(other["embedding"]).tolist() == [45, 2.5]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_binary_floats(exchange, datatype, blob, expected):
     assert [reading["value"] for reading in read_auto(exchange(body, headers=headers))] == expected
 
 
-def test_binary_tensors_follow_each_other_in_request_and_answer(exchange):
+def test_binary_tensors_follow_each_other_in_request_and_response(exchange):
     x = np.arange(6, dtype="<f4")
     request, request_headers = binary(
         {"inputs": [tensor("x", "FP32", [2, 3], binary_data_size=24)]}, x.tobytes()
@@ -198,7 +202,7 @@ def test_bytes_elements_must_be_whole(exchange):
 
 
 def test_a_broken_request_costs_only_the_features(exchange):
-    answer = {"outputs": [tensor("predict", "INT64", [1], [3])]}
+    response = {"outputs": [tensor("predict", "INT64", [1], [3])]}
     for request in (b"{", b"[]", {"inputs": [tensor("x", "FP32", [5], [1])]}):
-        (reading,) = read_auto(exchange(answer, request))
+        (reading,) = read_auto(exchange(response, request))
         assert reading == {"predicted_class": 3}

@@ -36,11 +36,11 @@ def content(*probabilities):
 
 @pytest.mark.parametrize("read", [read_openai, read_auto])
 def test_a_chat_completion(exchange, read):
-    answer = chat(
+    response = chat(
         {"index": 0, "message": {"content": "hi"}, "finish_reason": "stop", "logprobs": content(0.5, 1.0)},
         usage={"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
     )
-    (reading,) = read(exchange(answer))
+    (reading,) = read(exchange(response))
     assert reading["predicted_class"] == "stop"
     assert reading["confidence"] == pytest.approx(0.75)
     assert reading["features"] == {"prompt_tokens": 9, "completion_tokens": 2}
@@ -56,15 +56,15 @@ def test_several_choices(exchange):
 
 def test_a_text_completion(exchange):
     logprobs = {"tokens": ["a", "b"], "token_logprobs": [None, math.log(0.25)]}
-    answer = {
+    response = {
         "object": "text_completion",
         "choices": [{"text": "ab", "finish_reason": "length", "logprobs": logprobs}],
     }
-    (reading,) = read_auto(exchange(answer))
+    (reading,) = read_auto(exchange(response))
     assert (reading["predicted_class"], reading["confidence"]) == ("length", pytest.approx(0.25))
 
 
-def test_a_streamed_answer(exchange):
+def test_a_streamed_response(exchange):
     body = sse(
         chunk(0, logprobs=content(0.5)),
         chunk(1, logprobs=content(1.0)),
@@ -82,20 +82,20 @@ def test_a_streamed_answer(exchange):
 
 def test_embeddings_as_lists_and_as_base64(exchange):
     packed = base64.b64encode(np.array([1.5, -2.0], "<f4").tobytes()).decode()
-    answer = {
+    response = {
         "object": "list",
         "data": [
             {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]},
             {"object": "embedding", "index": 1, "embedding": packed},
         ],
     }
-    first, second = read_auto(exchange(answer))
+    first, second = read_auto(exchange(response))
     assert first["embedding"] == [0.5, 0.25]
     np.testing.assert_array_equal(second["embedding"], [1.5, -2.0])
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         [],
         {"object": "list", "data": [{"object": "model", "id": "m"}]},
@@ -107,9 +107,9 @@ def test_embeddings_as_lists_and_as_base64(exchange):
         chat(7),
     ],
 )
-def test_what_is_neither_is_refused(exchange, answer):
+def test_what_is_neither_is_refused(exchange, response):
     with pytest.raises(PayloadError):
-        read_openai(exchange(answer))
+        read_openai(exchange(response))
 
 
 def test_a_stream_without_chunks_is_refused(exchange):

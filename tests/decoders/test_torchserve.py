@@ -7,7 +7,7 @@ from exporter.errors import PayloadError
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         ({"tabby": 0.4, "lynx": 0.3, "tiger": 0.1}, {"predicted_class": "tabby", "confidence": 0.4}),
         ([{"tabby": 0.4, "lynx": 0.3}], {"predicted_class": "tabby", "confidence": 0.4}),
@@ -26,10 +26,15 @@ from exporter.errors import PayloadError
             {"predicted_class": 5},
         ),
         ({"prediction": "cat", "score": 0.5}, {"predicted_class": "cat", "confidence": 0.5}),
+        (
+            {"prediction": {"label": "cat", "score": 0.5}, "box": [9.0, 2.0]},
+            {"predicted_class": "cat", "confidence": 0.5},
+        ),
+        ({"pooled": [9.0, 2.0]}, {"embedding": [9.0, 2.0]}),
     ],
 )
-def test_an_answer(exchange, answer, expected):
-    assert read_torchserve(exchange(answer)) == [expected]
+def test_an_response(exchange, response, expected):
+    assert read_torchserve(exchange(response)) == [expected]
 
 
 def test_features_and_id(exchange):
@@ -44,7 +49,7 @@ def test_features_and_id(exchange):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"<html>\x00</html>",
@@ -56,6 +61,6 @@ def test_features_and_id(exchange):
         {"code": 404, "type": "x", "message": "y"},
     ],
 )
-def test_what_no_handler_answers_is_refused(exchange, answer):
+def test_what_no_handler_responses_is_refused(exchange, response):
     with pytest.raises(PayloadError):
-        read_torchserve(exchange(answer))
+        read_torchserve(exchange(response))

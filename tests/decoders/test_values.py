@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +78,17 @@ def test_a_number_too_large_is_infinite_and_not_an_error():
         ("predicted_class", {}, "wrong_type"),
         ("request_id", "i" * 300, "i" * 256),
         ("request_id", 7, "7"),
+        ("predicted_class", np.float32(3.0), "3"),
+        ("predicted_class", 1e300, str(int(1e300))[:128]),
+        ("predicted_class", np.True_, "true"),
+        pytest.param("predicted_class", 10**5000, "wrong_type", id="thousands of digits"),
         ("embedding", [], "wrong_type"),
+        ("embedding", np.array([object()]), "wrong_type"),
+        ("embedding", np.array(["1", "2"]), "wrong_type"),
+        ("embedding", np.array([1j]), "wrong_type"),
+        ("embedding", np.array(1.0), "wrong_shape"),
+        ("embedding", torch.ones(2, dtype=torch.complex64), "wrong_type"),
+        ("embedding", torch.ones(2, 2), "wrong_shape"),
         ("embedding", np.zeros((2, 2)), "wrong_shape"),
     ],
 )

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import pickle
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
+import orjson
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -68,6 +71,16 @@ def asked(body: bytes) -> Exchange:
     )
     made.request_chunk(body)
     return made
+
+
+def posted(document: object) -> Exchange:
+    made = Exchange("POST", "/p", max_body_bytes=1 << 20, started=0.0)
+    made.request_chunk(orjson.dumps(document))
+    return made
+
+
+def run_out_of_memory() -> np.ndarray:
+    raise RuntimeError("out of memory")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "onnx-batch-1", "onnx-maps", "torchscript"])
@@ -202,3 +215,43 @@ def test_files_that_cannot_serve_are_named(tmp_path, monkeypatch):
 def test_settings_that_break_a_rule(section, message):
     with pytest.raises(ValueError, match=message):
         EmbedderConfig.model_validate(section)
+
+
+def test_many_small_images_are_unpacked_a_batch_at_a_time(tmp_path):
+    """256 images of one pixel are 23 KiB, and 150 MiB once all of them are prepared."""
+    path = onnx_file(tmp_path, side=224)
+    image = {"max_images": 256, "mean": [0.0], "std": [1.0]}
+    embedder = Embedder(config("onnx", path, max_batch=8, image=image))
+    text = base64.b64encode(png(1, 1, color=(255, 0, 0))).decode()
+    exchanges = [posted({"images": [text] * 256}), posted({"image": text})]
+    tracemalloc.start()
+    try:
+        assert embedder.attach(exchanges) == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [len(made.embeddings[0]) for made in exchanges] == [256, 1]
+    np.testing.assert_allclose(exchanges[0].embeddings[0], [[1.0, 0.0, 0.0]] * 256)
+    assert peak < 8 * 2 * 3 * 224 * 224 * 4 + 4 * 1024 * 1024
+
+
+def test_a_request_of_too_many_images_is_not_embedded(tmp_path):
+    image = {**IMAGE, "max_images": 2}
+    embedder = Embedder(config("onnx", onnx_file(tmp_path), image=image))
+    text = base64.b64encode(png()).decode()
+    exchanges = [posted({"images": [text] * 3}), posted({"images": [text] * 2})]
+    assert embedder.attach(exchanges) == 1
+    assert exchanges[0].embeddings is None
+    assert [len(block) for block in exchanges[1].embeddings] == [2]
+
+
+def test_a_model_that_fails_costs_only_the_images_at_hand(tmp_path, monkeypatch, caplog):
+    embedder = Embedder(config("onnx", onnx_file(tmp_path), max_batch=2))
+    run = embedder.embed
+    monkeypatch.setattr(
+        embedder, "embed", lambda inputs: run(inputs) if len(inputs) < 2 else run_out_of_memory()
+    )
+    exchanges = [asked(png()) for _ in range(3)]
+    assert embedder.attach(exchanges) == 2
+    assert [made.embeddings is None for made in exchanges] == [True, True, False]
+    assert "2 images could not be embedded" in caplog.text

@@ -121,7 +121,7 @@ TEXT = base64.b64encode(b"one").decode()
 )
 def test_where_images_are(source, content_type, body, expected):
     made = exchange({}, body, request_headers=headers(content_type))
-    assert image_finder(source)(made) == expected
+    assert image_finder(ImageConfig(source=source))(made) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,15 @@ def test_where_images_are(source, content_type, body, expected):
         ("auto", b"application/json", {"image": "abc"}),
         ("multipart", b"multipart/form-data", b"x"),
         ("multipart", b"application/json", b"{}"),
-        ("image", b"application/json", {"image": ["AAAA"] * 1025}),
+        ("image", b"application/json", {"image": ["AAAA"] * 65}),
+        ("auto", b"application/json", {"images": ["AAAA"] * 65}),
+        (
+            "multipart",
+            b"multipart/form-data; boundary=XX",
+            multipart(*[(b"Content-Type: image/png", b"one")] * 65),
+        ),
     ],
 )
 def test_what_is_not_as_said_is_unreadable(source, content_type, body):
     with pytest.raises(PayloadError):
-        image_finder(source)(exchange({}, body, request_headers=headers(content_type)))
+        image_finder(ImageConfig(source=source))(exchange({}, body, request_headers=headers(content_type)))

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import importlib
 import random
+import time
 import tracemalloc
 import zlib
 
@@ -13,9 +14,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.decoders.registry import request_json, response_json
+from exporter.decoders.base import request_json, response_json
 from exporter.errors import PayloadError
-from exporter.http.encodings import decode
+from exporter.http.encodings import MAX_MEMBERS, decode
 from exporter.http.exchange import Exchange
 
 TEXT = b'{"prediction": "cat", "probability": 0.5}' * 20
@@ -76,6 +77,40 @@ def test_gzip_members_in_a_row_are_one_body():
     assert decode(gzip.compress(b"ab") + gzip.compress(b"cd"), b"gzip", 10) == b"abcd"
 
 
+@given(
+    st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 3)), min_size=1, max_size=5),
+    st.integers(0, 2),
+    st.sampled_from([b"gzip", b"deflate"]),
+)
+def test_members_come_back_wherever_their_ends_fall(members, big, name):
+    """Also where an end, or the zeros behind it, meets the end of a piece that zlib is given."""
+    parts = [(text + random.Random(1).randbytes(16_300 * big), zeros) for text, zeros in members]
+    body = b"".join(ENCODERS[name](text) + bytes(zeros) for text, zeros in parts)
+    whole = b"".join(text for text, _ in parts)
+    assert decode(body, name, len(whole)) == whole
+
+
+def test_as_many_members_as_may_be_are_read_and_no_more():
+    assert decode(gzip.compress(b"a") * MAX_MEMBERS, b"gzip", 10_000) == b"a" * MAX_MEMBERS
+    with pytest.raises(PayloadError, match="more than 4096 gzip members") as caught:
+        decode(gzip.compress(b"a") * (MAX_MEMBERS + 1), b"gzip", 10_000)
+    assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("name", [b"gzip", b"deflate", b"br", b"zstd"])
+@pytest.mark.parametrize("padding", [0, 2030])
+def test_a_body_of_ends_costs_no_more_than_its_length(name, padding):
+    """8 MiB of empty members, frames or metadata blocks: each of them must not cost a copy of the rest."""
+    nothing = b"\x06" if name == b"br" else ENCODERS[name](b"")
+    if name in (b"gzip", b"deflate"):
+        nothing += bytes(padding)
+    body = nothing * (8 * 1024 * 1024 // len(nothing))
+    started = time.process_time()
+    with contextlib.suppress(PayloadError):
+        assert decode(body, name, 8 * 1024 * 1024) == b""
+    assert time.process_time() - started < 1.0
+
+
 @pytest.mark.parametrize("name", [b"gzip", b"deflate", b"DEFLATE", b"br"])
 def test_a_body_that_breaks_off_is_unreadable(name):
     whole = ENCODERS[name](random.Random(1).randbytes(5000))
@@ -121,7 +156,7 @@ def test_a_truncated_body_is_too_large_and_says_which():
     exchange.request_chunk(b"[1,2]")
     exchange.response_start(200, ())
     exchange.response_chunk(b"[1,2]")
-    for read, which in ((request_json, "request"), (response_json, "answer")):
+    for read, which in ((request_json, "request"), (response_json, "response")):
         with pytest.raises(PayloadError, match=f"{which} is longer than max_body_bytes .3.") as caught:
             read(exchange)
         assert caught.value.reason == "body_too_large"

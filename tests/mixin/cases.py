@@ -14,7 +14,11 @@ QUIET: set[str] = set()
 SITUATIONS = {"fires and resolves", "does not fire", "survives a counter reset", "idle"}
 
 
-def errors(client: Phases, server: Phases, *, restart_at: float | None = None) -> dict[str, str]:
+def errors(
+    client: Phases, server: Phases, *, well: float = 30, restart_at: float | None = None
+) -> dict[str, str]:
+    """Responses a second by their status; ``well`` of them without an error, for half an hour."""
+
     def name(status: str) -> str:
         return f'http_requests_total{{{TARGET}, handler="/predict", method="POST", status="{status}"}}'
 
@@ -22,7 +26,7 @@ def errors(client: Phases, server: Phases, *, restart_at: float | None = None) -
         **INFO,
         name("4xx"): counter(client, restart_at=restart_at),
         name("5xx"): counter(server, restart_at=restart_at),
-        name("2xx"): counter([(5, 30)], restart_at=restart_at),
+        name("2xx"): counter([(well, 30)], restart_at=restart_at),
     }
 
 
@@ -110,21 +114,22 @@ def dropped(share: float, *, restart_at: float | None = None, rate: float = 10) 
 
 def _service() -> list[Case]:
     a, fast, slow = "ErrorResponses", "LatencyBudgetBurnsFast", "LatencyBudgetBurnsSlowly"
+    failing = "ServerErrors"
     up = f"inference_exporter_upstream_up{{{TARGET}}}"
     steady = [(10, 0.4, 60)]
     return [
         Case(
             a,
             "fires and resolves",
-            errors([(0, 5), (12, 5), (0, 10)], [(0, 5), (12, 5), (0, 10)]),
+            errors([(0, 5), (22, 5), (0, 10)], [(0, 5), (2, 5), (0, 10)]),
             {4: QUIET, 9: {a}, 14: QUIET},
         ),
-        Case(a, "does not fire", errors([(9, 20)], [(9, 20)]), {5: QUIET, 15: QUIET}),
+        Case(a, "does not fire", errors([(16, 20)], [(2, 20)]), {5: QUIET, 15: QUIET}),
         Case(a, "a short burst", errors([(0, 5), (100, 0.25), (0, 10)], [(0, 15)]), {6: QUIET, 8: QUIET}),
         Case(
             a,
             "survives a counter reset",
-            errors([(9, 20)], [(9, 20)], restart_at=10),
+            errors([(16, 20)], [(2, 20)], restart_at=10),
             {10: QUIET, 10.5: QUIET, 12: QUIET},
         ),
         Case(
@@ -140,6 +145,28 @@ def _service() -> list[Case]:
             {'http_requests_total{job="shop", handler="/", method="GET", status="5xx"}': counter([(99, 9)])},
             {8: QUIET},
         ),
+        Case(
+            failing,
+            "fires and resolves",
+            errors([(0, 30)], [(0, 5), (10, 8), (0, 17)]),
+            {4: QUIET, 12: {failing}, 25: QUIET},
+        ),
+        Case(
+            failing,
+            "every one of ten requests a second fails",
+            errors([(0, 30)], [(10, 30)], well=0),
+            {10: {failing}, 29: {failing}},
+        ),
+        Case(failing, "does not fire", errors([(0, 30)], [(0.5, 30)]), {10: QUIET, 29: QUIET}),
+        Case(failing, "a client sends what cannot be taken", errors([(15, 30)], [(0, 30)]), {29: QUIET}),
+        Case(
+            failing,
+            "survives a counter reset",
+            errors([(0, 30)], [(0.5, 30)], restart_at=15),
+            {15: QUIET, 16: QUIET, 20: QUIET},
+        ),
+        Case(failing, "idle", errors([(0, 30)], [(0, 30)], well=0), {10: QUIET, 29: QUIET}),
+        Case(failing, "one failed request an hour", errors([(0, 60)], [(1 / 600, 60)], well=0), {59: QUIET}),
         Case(
             fast,
             "fires and resolves",

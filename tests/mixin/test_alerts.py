@@ -53,6 +53,8 @@ def test_alerts_in_every_situation(tmp_path: Path) -> None:
         ("ErrorResponses", "> 20", "> 200"),
         ("ErrorResponses", "rate(http_requests_total[1m])", "http_requests_total"),
         ("ErrorResponses", " and on (job) inference_exporter_build_info", ""),
+        ("ServerErrors", "> 0.1", "> 1.1"),
+        ("ServerErrors", '5.*"}[5m]', '.*"}[5m]'),
         ("LowPredictionConfidence", "(rate(prediction_confidence_count[5m])) > 0", "(rate(up[5m])) >= 0"),
         ("PredictionsStopped", "unless on (job, model)", "and on (job, model)"),
         ("PredictionsStopped", "inference_exporter_processed_total", "inference_exporter_observations_total"),

@@ -45,6 +45,13 @@ def test_a_pair_joins_once_whichever_comes_first(label_first):
     assert joiner.observed(seen("r1", "other")) is None
 
 
+def test_the_same_class_written_in_another_way_is_the_same_label():
+    joiner = LabelJoiner()
+    assert joiner.labelled(Label("m", "r1", "1")) == ("waiting", None)
+    assert joiner.labelled(Label("m", "r1", 1.0)) == ("duplicate", None)
+    assert joiner.labelled(Label("m", "r1", 1.5)) == ("conflict", None)
+
+
 def test_models_are_apart_and_ids_are_needed():
     joiner = LabelJoiner()
     joiner.observed(seen("r1", model="a"))

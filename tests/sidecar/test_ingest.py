@@ -76,6 +76,17 @@ def test_observations_and_late_labels(collecting: Collecting) -> None:
     assert collecting.value("inference_exporter_labels_total", model="m", outcome="duplicate") == 2
 
 
+@pytest.mark.parametrize("label", [1, 1.0, "1"])
+@pytest.mark.parametrize("predicted", [1, 1.0, "1"])
+def test_a_class_is_right_however_its_number_is_written(
+    collecting: Collecting, predicted: object, label: object
+) -> None:
+    post(collecting.port, "/v1/labels", {"request_id": "n", "label": label})
+    post(collecting.port, "/v1/observations", {"request_id": "n", "predicted_class": predicted})
+    wait_for(lambda: collecting.value("inference_exporter_processed_total", model="m") == 1)
+    assert collecting.value("prediction_labelled_total", model="m", agreement="right") == 1
+
+
 def test_label_that_comes_first_waits(collecting: Collecting) -> None:
     post(collecting.port, "/v1/labels", {"request_id": "z", "label": "cat"})
     post(collecting.port, "/v1/observations", {"request_id": "z", "predicted_class": "cat"})

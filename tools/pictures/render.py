@@ -121,8 +121,8 @@ def prometheus(address: str) -> QueryRange:
 
     def query_range(expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         parameters = urllib.parse.urlencode({"query": expr, "start": start, "end": end, "step": step})
-        with urllib.request.urlopen(f"{address}/api/v1/query_range?{parameters}", timeout=30) as answer:  # noqa: S310
-            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(f"{address}/api/v1/query_range?{parameters}", timeout=30) as response:  # noqa: S310
+            result: list[dict[str, Any]] = json.load(response)["data"]["result"]
         return result
 
     return query_range

@@ -32,7 +32,7 @@ from pydantic_core import CoreSchema
 
 from exporter.config.messages import key_text
 from exporter.config.types import Rule
-from exporter.decoders.registry import decoded
+from exporter.decoders.base import decoded
 from exporter.decoders.values import MAX_CLASS_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, class_name
 from exporter.errors import IngestError, PayloadError
 from exporter.http.exchange import Headers
