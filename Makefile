@@ -27,21 +27,36 @@ help:
 
 setup: $(READY)
 
+NEEDED := import sys; sys.exit(sys.version_info < (3, 10) and "this needs Python 3.10 or later, and not " + sys.version.split()[0])
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+
+# A virtual environment in a folder: what is in its way is said, and nothing is left behind that cannot serve.
+define environment
+	@if test -e $(1) || test -L $(1); then \
+	  $(1)/bin/python -c '$(NEEDED)' || { echo "$(1) cannot be used; remove it (make clean), then try again" >&2; exit 1; }; \
+	  test "$(origin PYTHON)" = file || test "$$($(PYTHON) -c '$(VERSION)')" = "$$($(1)/bin/python -c '$(VERSION)')" || \
+	    { echo "$(1) is of another Python than $(PYTHON); remove it (make clean), or leave PYTHON out" >&2; exit 1; }; \
+	else \
+	  $(PYTHON) -c '$(NEEDED)' || { echo "PYTHON=$(PYTHON) cannot be used; give another, as make setup PYTHON=python3.11" >&2; exit 1; }; \
+	  $(PYTHON) -m venv $(1) || { rm -rf $(1); exit 1; }; \
+	fi
+endef
+
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(call environment,.venv)
 	$(BIN)/python $(PIP) -c constraints.txt torch
 	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # alibi-detect needs numpy < 2, and MLServer a pydantic of its own: each lives apart from us.
 $(ALIBI_READY): constraints-alibi.txt
-	test -x $(ALIBI)/python || $(PYTHON) -m venv .venv-alibi
+	$(call environment,.venv-alibi)
 	$(ALIBI)/python $(PIP) -c constraints-alibi.txt torch
 	$(ALIBI)/python $(PIP) -c constraints-alibi.txt -e '.[fastapi]' alibi-detect pytest pytest-asyncio pytest-timeout tomli
 	@touch $@
 
 $(MLSERVER_READY): constraints-mlserver.txt
-	test -x $(MLSERVER)/python || $(PYTHON) -m venv .venv-mlserver
+	$(call environment,.venv-mlserver)
 	$(MLSERVER)/python $(PIP) -c constraints-mlserver.txt mlserver mlserver-sklearn
 	@touch $@
 

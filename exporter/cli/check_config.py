@@ -2,24 +2,99 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exporter.config.loading import load_config
+from exporter.config import Config
+from exporter.config.loading import load_with_origins
+from exporter.config.messages import Origins, placed
+from exporter.errors import ConfigError, InferenceExporterError
 
 
 def check_config(
     config: Annotated[Path, typer.Argument(help="YAML configuration file.")],
     *,
-    files: Annotated[bool, typer.Option(help="Also read the references that it names.")] = True,
+    files: Annotated[bool, typer.Option(help="Also read the references and models that it names.")] = True,
 ) -> None:
-    """Check a configuration file; exit code 2 and one line for each mistake if it has any."""
-    loaded = load_config(config)
-    if files:
-        from exporter.drift.detectors import check_detector
+    """Check a configuration file; exit code 2 and one line for each mistake if it has any.
 
-        for entry in loaded.drift:
-            check_detector(entry)
+    What `sidecar`, a hook, `rules` or `dashboards` would refuse is refused here.
+    """
+    loaded, origins = load_with_origins(config)
+    problems = [*problems_at_start(loaded), *_problems_of_rules(loaded)]
+    if files:
+        problems += _problems_of_files(loaded)
+    refuse(problems, origins)
     typer.echo(f"{config}: ok, model {loaded.model}, {len(loaded.drift)} detector(s)")
+
+
+def refuse(problems: Iterable[str], origins: Origins) -> None:
+    """Raise a :class:`ConfigError` of one line for each problem, if there are any."""
+    lines = [placed(problem, origins) for problem in problems]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def problems_at_start(config: Config) -> Iterator[str]:
+    """What keeps a service from starting with a configuration, one line for each mistake.
+
+    Cheap: no reference or model is read.
+    """
+    from exporter.decoders.registry import make_reader
+    from exporter.http.paths import path_matcher
+
+    path_matcher(config.capture.paths)
+    try:
+        make_reader(config.capture)
+    except InferenceExporterError as error:
+        yield _in_one_line(error)
+    for index, entry in enumerate(config.drift):
+        if entry.checkpoint is None:
+            continue
+        folder = entry.checkpoint.absolute().parent
+        reason = None
+        if entry.checkpoint.is_dir():
+            reason = "it is a folder; give the path of a file"
+        elif not folder.is_dir():
+            reason = "its folder does not exist; create it"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            reason = "its folder cannot be written to; allow it, or give another one"
+        if reason is not None:
+            yield f"drift[{index}].checkpoint: {str(entry.checkpoint)!r} is not valid: {reason}"
+
+
+def _problems_of_rules(config: Config) -> Iterator[str]:
+    from exporter.mixin.rules import prometheus_rules
+    from exporter.mixin.terms import Terms
+
+    try:
+        prometheus_rules(Terms.of(config))
+    except InferenceExporterError as error:
+        yield _in_one_line(error)
+
+
+def _problems_of_files(config: Config) -> Iterator[str]:
+    from exporter.drift.detectors import check_detector
+
+    if config.capture.embedder is not None:
+        from exporter.embedders.embedder import Embedder
+
+        try:
+            Embedder(config.capture.embedder)
+        except InferenceExporterError as error:
+            yield _in_one_line(error)
+    for index, entry in enumerate(config.drift):
+        try:
+            check_detector(entry)
+        except InferenceExporterError as error:
+            text = _in_one_line(error).removeprefix("drift.")
+            names_key = text.partition(":")[0] in type(entry).model_fields
+            yield f"drift[{index}].{text}" if names_key else f"drift[{index}].reference: {text}"
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

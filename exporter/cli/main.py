@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 
 import typer
@@ -11,6 +13,8 @@ from exporter.errors import InferenceExporterError
 from exporter.version import __version__
 
 EXIT_BAD_INPUT = 2
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="inference-exporter",
@@ -36,3 +40,15 @@ def main() -> None:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
         sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        log.debug("%s", error, exc_info=True)
+        typer.echo(f"error: {_of_the_system(error)}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, to a path if it was one."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return reason
+    return f"{os.fsdecode(error.filename)}: {reason}; give another path, or make this one fit for use"

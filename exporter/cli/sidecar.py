@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
-from exporter.config.loading import load_config
+from exporter.cli.check_config import problems_at_start, refuse
+from exporter.config.loading import load_with_origins
+
+_OPTIONS = {
+    ("sidecar", "upstream"): "--upstream",
+    ("sidecar", "listen"): "--listen",
+    ("admin", "listen"): "--admin",
+}
 
 
 def sidecar(
@@ -22,16 +29,19 @@ def sidecar(
     config: Annotated[
         Path | None, typer.Option(help="YAML configuration file; read again at SIGHUP.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(case_sensitive=False)
+    ] = "info",
 ) -> None:
     """Run in front of an HTTP inference service: bytes pass unchanged, metrics come out."""
-    overrides: dict[str, Any] = {}
-    section = {key: value for key, value in (("upstream", upstream), ("listen", listen)) if value is not None}
-    if section:
-        overrides["sidecar"] = section
-    if admin is not None:
-        overrides["admin"] = {"listen": admin}
+    given = {("sidecar", "upstream"): upstream, ("sidecar", "listen"): listen, ("admin", "listen"): admin}
+    overrides: dict[str, dict[str, str]] = {}
+    for (section, key), value in given.items():
+        if value is not None:
+            overrides.setdefault(section, {})[key] = value
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loaded, origins = load_with_origins(config, overrides=overrides, option_names=_OPTIONS)
+    refuse(problems_at_start(loaded), origins)
     from exporter.sidecar.sidecar import run
 
-    run(load_config(config, overrides=overrides), config)
+    run(loaded, config)

@@ -5,6 +5,7 @@ from exporter.config.drift import DriftConfig, LearnConfig, SampleConfig
 from exporter.config.schema import (
     AdminConfig,
     AlertsConfig,
+    CollectorConfig,
     Config,
     IngestConfig,
     LabelsConfig,
@@ -16,6 +17,7 @@ __all__ = [
     "AdminConfig",
     "AlertsConfig",
     "CaptureConfig",
+    "CollectorConfig",
     "Config",
     "DriftConfig",
     "EmbedderConfig",

@@ -27,13 +27,17 @@ _SHORTEST_RUN = 10.0
 class LearnConfig(Section):
     """Learn the reference from the first embeddings of the stream."""
 
-    learn: Whole = Field(ge=40, le=100_000)
+    learn: Whole = Field(
+        ge=40, le=100_000, description="Embeddings to learn from: four times the longest window at least."
+    )
 
 
 class SampleConfig(Section):
     """Thin the stream in time before it is tested."""
 
-    max_per_second: Number = Field(gt=0)
+    max_per_second: Number = Field(
+        gt=0, description="Tests a second at most; what comes beyond is counted as sampled out."
+    )
 
 
 Reference = Annotated[
@@ -49,20 +53,47 @@ Window = Annotated[
 class DriftConfig(Section):
     """One detector: its reference, its windows, and how often it may raise a false alarm."""
 
-    detector: Literal["mmd", "alibi"] = "mmd"
-    name: LabelText = Field(default="", max_length=64)
-    reference: Reference = LearnConfig(learn=1000)
-    window: Window = 50
-    expected_run_length: Number | None = Field(default=None, ge=_SHORTEST_RUN)
-    false_alarm_interval: Duration | None = None
+    detector: Literal["mmd", "alibi"] = Field(
+        default="mmd", description="`mmd` is our own; `alibi` is one that alibi-detect saved."
+    )
+    name: LabelText = Field(
+        default="", max_length=64, description="Value of the `detector` label; that of `detector` by default."
+    )
+    reference: Reference = Field(
+        default=LearnConfig(learn=1000),
+        description="What is normal: `.npz`, `.npy`, `.csv` or `.parquet`, the output of `fit`, what "
+        "alibi-detect saved, or `{learn: N}`.",
+    )
+    window: Window = Field(
+        default=50, description="Observations in a test: one length, or several calibrated together."
+    )
+    expected_run_length: Number | None = Field(
+        default=None,
+        ge=_SHORTEST_RUN,
+        description="Mean number of tests between false alarms; 10,000 by default.",
+    )
+    false_alarm_interval: Duration | None = Field(
+        default=None, description="The same in time; needs `sample.max_per_second`."
+    )
     sample: SampleConfig | None = None
-    device: Device = "auto"
-    bandwidth: Number | None = Field(default=None, gt=0)
-    seed: Whole | None = Field(default=None, ge=0)
-    checkpoint: Path | None = None
-    checkpoint_interval: Duration = 60.0
-    trust_pickles: bool = False
-    sha256: Digest | None = None
+    device: Device = Field(
+        default="auto", description="Where it computes: `auto`, `cpu`, `cuda` or `cuda:N`."
+    )
+    bandwidth: Number | None = Field(
+        default=None, gt=0, description="Sigma of the kernel; by default from the median distance."
+    )
+    seed: Whole | None = Field(default=None, ge=0, description="Makes the calibration repeatable.")
+    checkpoint: Path | None = Field(
+        default=None,
+        description="File that keeps the running detector, so that a restart goes on from there.",
+    )
+    checkpoint_interval: Duration = Field(default=60.0, description="Least time between two writes of it.")
+    trust_pickles: bool = Field(
+        default=False, description="alibi: whether a pinned directory may be unpickled, which can run code."
+    )
+    sha256: Digest | None = Field(
+        default=None, description="alibi: digest of the directory, as `inference-exporter digest` prints it."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_how_often(self) -> DriftConfig:

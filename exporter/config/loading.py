@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from exporter.config.messages import annotation_at, explain, key_text
+from exporter.config.messages import Origins, annotation_at, explain, is_text, key_text, section_at
 from exporter.config.schema import Config
+from exporter.config.tree import KeyPath, read_file, read_text
 from exporter.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "INFERENCE_EXPORTER__"
@@ -42,70 +42,44 @@ def load_config(
     Raises
     ------
     ConfigError
-        With one line for each mistake: key, value received, rule and fix.
+        With one line for each mistake: key, where it was set (line of the file or variable), value
+        received, rule and fix.
     """
+    return load_with_origins(source, environment=environment, overrides=overrides)[0]
+
+
+def load_with_origins(
+    source: str | Path | Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    option_names: Mapping[KeyPath, str] | None = None,
+) -> tuple[Config, Origins]:
+    """As :func:`load_config`, with where each value was set.
+
+    ``option_names`` says what an override is called: ``("sidecar", "listen")`` is ``--listen``.
+    """
+    origins: Origins = {}
     if source is None:
         data: dict[str, Any] = {}
     elif isinstance(source, Mapping):
         data = dict(source)
     else:
-        data = _read_yaml(Path(source))
+        data, lines = read_file(Path(source))
+        origins = {path: f"line {line}" for path, line in lines.items()}
     tree, variables = _from_environment(os.environ if environment is None else environment)
-    data = _merge(data, tree, ())
-    if overrides:
-        data = _merge(data, dict(overrides), ())
+    data = _merge(data, tree, (), origins, variables)
+    data = _merge(data, dict(overrides or {}), (), origins, dict(option_names or {}))
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data), origins
     except ValidationError as error:
-        raise ConfigError(explain(error, variables)) from None
+        raise ConfigError(explain(error, origins)) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which one would silently be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value} is given twice in one section",
-                    problem_mark=key.start_mark,
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(
-            f"config file {path}: cannot be read ({reason}); give the path of a YAML file in UTF-8"
-        ) from None
-    try:
-        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, but for its care
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"config file {path}{line}: not valid YAML: {error.problem}; correct it") from None
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"config file {path}: not valid YAML: {problem}; correct it") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"config file {path}: holds a {type(data).__name__}; it must be a mapping of sections, "
-            "such as capture: {paths: [/predict]}"
-        )
-    return data
-
-
-def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[tuple[Any, ...], str]]:
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """What the variables set, as a tree, and by which variable each of it was set."""
     tree: dict[str, Any] = {}
-    variables: dict[tuple[Any, ...], str] = {}
+    variables: dict[KeyPath, str] = {}
     for name in sorted(environment):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
@@ -122,35 +96,41 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], d
                 raise ConfigError(
                     f"{name}: sets a part of what {whole} sets as a whole; remove one of the two"
                 )
-        node[keys[-1]] = _value(keys, environment[name])
-        variables[keys] = name
+        node[keys[-1]] = _value(keys, name, environment[name])
+        variables[_normal(keys)] = name
     return tree, variables
 
 
-def _value(keys: tuple[str, ...], text: str) -> Any:
+def _value(keys: KeyPath, name: str, text: str) -> Any:
     """Text stays text; only a list or a mapping is read as YAML, and only where one can stand."""
-    annotation = annotation_at(keys)
-    if text.strip().startswith(("[", "{")) and not _is_text(annotation):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            return text
-    if text.strip() in ("null", "~") and not _is_text(annotation):
+    if is_text(annotation_at(keys)):
+        return text
+    if text.strip().startswith(("[", "{")):
+        return read_text(text, name).data
+    if text.strip() in ("null", "~"):
         return None
-    return text
+    return _written_out(keys, text)
 
 
-def _is_text(annotation: Any) -> bool:
-    """Whether a setting is text, or nothing."""
-    alternatives = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
-    return all(kind is str or str in get_args(kind)[:1] for kind in alternatives)
+def _written_out(path: KeyPath, value: Any) -> Any:
+    """A plain text where a section can stand, as that section."""
+    section = section_at(path)
+    return value if section is None else section.written_out(value)
 
 
-def _merge(base: Any, over: Any, path: tuple[Any, ...]) -> Any:
-    """Lay ``over`` on ``base``; a mapping with whole-number keys addresses the items of a list."""
+def _merge(
+    base: Any, over: Any, path: KeyPath, origins: dict[KeyPath, str], names: Mapping[KeyPath, str]
+) -> Any:
+    """Lay ``over`` on ``base``; a mapping with whole-number keys addresses the items of a list.
+
+    Where ``over`` wins, ``origins`` then says what ``names`` calls it.
+    """
     if not isinstance(over, dict):
+        for known in [known for known in origins if known[: len(path)] == path]:
+            del origins[known]
+        origins[path] = next((names[path[:n]] for n in range(len(path), 0, -1) if path[:n] in names), "")
         return over
-    if over and all(str(key).isdecimal() for key in over):
+    if over and all(_is_number(key) for key in over):
         items = list(base) if isinstance(base, list | tuple) else []
         for key in sorted(over, key=int):
             index = int(key)
@@ -160,9 +140,19 @@ def _merge(base: Any, over: Any, path: tuple[Any, ...]) -> Any:
                     f"so the next one is {key_text((*path, len(items)))}"
                 )
             item = items[index] if index < len(items) else {}
-            items[index : index + 1] = [_merge(item, over[key], (*path, index))]
+            items[index : index + 1] = [_merge(item, over[key], (*path, index), origins, names)]
         return items
+    base = _written_out(path, base)
     merged = dict(base) if isinstance(base, Mapping) else {}
     for key, value in over.items():
-        merged[key] = _merge(merged.get(key), value, (*path, key))
+        merged[key] = _merge(merged.get(key), value, (*path, key), origins, names)
     return merged
+
+
+def _normal(keys: KeyPath) -> KeyPath:
+    """Numbers of items as numbers: ``00`` and ``0`` are the same one."""
+    return tuple(int(key) if _is_number(key) else key for key in keys)
+
+
+def _is_number(key: Any) -> bool:
+    return str(key).isdecimal() and len(str(key)) < 10

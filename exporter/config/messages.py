@@ -9,13 +9,20 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from exporter.config.base import Section
 from exporter.config.schema import Config
 from exporter.config.types import Rule
 
 Path = tuple[Any, ...]
+Origins = dict[Path, str]
+"""Where the value at a path was set: a line of the file, a variable, an option; "" if by code."""
 
 _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
-_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
+_ADDRESS = re.compile(r"upstream|listen|url|collector")
+# Greedy up to the last @: a password may hold a /, a quote or another @.
+_USER_INFO = re.compile(r"(?<=//)\S*@")
+_NAMES_A_KEY = ("extra_forbidden", "invalid_key")
+_USER_INFO_IN_ADDRESS = re.compile(r"(?<=['\"])((?:https?://)?)\S*@")
 _SHOWN_CHARACTERS = 80
 
 _WHOLE = "it must be a whole number; write one such as 50"
@@ -43,12 +50,9 @@ _RULES = {
 }
 
 
-def explain(error: ValidationError, variables: Mapping[Path, str]) -> str:
-    """One line for each mistake.
-
-    ``variables`` names the environment variable that set a key, by the path of the key.
-    """
-    lines = [_explain(item, variables) for item in error.errors(include_url=False)]
+def explain(error: ValidationError, origins: Origins) -> str:
+    """One line for each mistake, which says where the value was set as well."""
+    lines = [_explain(item, origins) for item in error.errors(include_url=False)]
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -63,13 +67,25 @@ def key_text(path: Path) -> str:
     return text
 
 
+def key_path(text: str) -> Path:
+    """The path that :func:`key_text` wrote."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
+
+
+def placed(line: str, origins: Origins) -> str:
+    """A message that begins with a key, and where that was set."""
+    key, separator, rest = line.partition(": ")
+    origin = _origin(key_path(key), origins, within=False)
+    return f"{key} ({origin}){separator}{rest}" if origin else line
+
+
 def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
     for part in path:
-        section = _section(annotation)
-        if section is not None and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
+        owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
+        if owner is not None:
+            annotation = owner.model_fields[part].annotation
         elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
             annotation = _item(annotation)
         else:
@@ -77,8 +93,25 @@ def annotation_at(path: Path) -> Any:
     return annotation
 
 
-def _explain(item: Any, variables: Mapping[Path, str]) -> str:
-    path: Path = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("<")))
+def section_at(path: Path) -> type[Section] | None:
+    """The section at a path, or None where a single value stands."""
+    return next((each for each in _sections(annotation_at(path)) if issubclass(each, Section)), None)
+
+
+def is_text(annotation: Any) -> bool:
+    """Whether a setting is text, or nothing."""
+    alternatives = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
+    return all(each is str or str in get_args(each)[:1] for each in alternatives)
+
+
+def _explain(item: Any, origins: Origins) -> str:
+    place = item["loc"]
+    path: Path = tuple(
+        part
+        for number, part in enumerate(place, 1)
+        # An alternative's tag, such as <path>; the last part of an unknown key is the user's own.
+        if not str(part).startswith("<") or (number == len(place) and item["type"] in _NAMES_A_KEY)
+    )
     value = item.get("input")
     broken = item.get("ctx", {}).get("error")
     if item["type"] == "invalid_key":
@@ -87,17 +120,10 @@ def _explain(item: Any, variables: Mapping[Path, str]) -> str:
     if isinstance(broken, Rule):
         key = f"{key}.{broken.key}" if path else broken.key
         value = _given(value, broken)
-        path = (*path, *(int(p) if p.isdigit() else p for p in re.findall(r"\w+", broken.key)))
+        path = (*path, *key_path(broken.key))
     unknown = item["type"] == "extra_forbidden"
-    variable = next(
-        (
-            name
-            for set_at, name in variables.items()
-            if _covers(set_at, path) or (unknown and _covers(path, set_at))
-        ),
-        None,
-    )
-    where = f"{key} ({variable})" if variable else key
+    origin = _origin(path, origins, within=unknown)
+    where = f"{key} ({origin})" if origin else key
     if item["type"] == "missing":
         return f"{where}: is required and was not given; add it"
     if unknown:
@@ -117,7 +143,7 @@ def _rule(item: Any, path: Path) -> str:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"it must be a section; give it keys of its own, such as {', '.join(_known_keys(path))}"
     if kind == "path_type":
-        learn = _section(annotation_at(path)) is not None
+        learn = bool(_sections(annotation_at(path)))
         return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
     rule = _RULES.get(kind)
     return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
@@ -148,25 +174,30 @@ def _short(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
     text = _USER_INFO.sub("***@", repr(list(value) if isinstance(value, tuple) else value))
+    if _ADDRESS.search(key):
+        text = _USER_INFO_IN_ADDRESS.sub(r"\1***@", text)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-def _covers(set_at: Path, path: Path) -> bool:
-    return tuple(map(str, path[: len(set_at)])) == tuple(map(str, set_at))
+def _origin(path: Path, origins: Origins, *, within: bool) -> str | None:
+    """Where a value was set, or the section that holds it, or with ``within`` a part of it."""
+    for depth in range(len(path), 0, -1):
+        if path[:depth] in origins:
+            return origins[path[:depth]]
+    return next((origins[at] for at in origins if within and at[: len(path)] == path), None)
 
 
 def _known_keys(path: Path) -> list[str]:
-    section = _section(annotation_at(path))
-    return sorted(section.model_fields) if section is not None else []
+    return sorted({key for section in _sections(annotation_at(path)) for key in section.model_fields})
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section among the alternatives of a type; not one inside of a list."""
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among the alternatives of a type; not those inside of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        return [annotation]
     if getattr(annotation, "__origin__", None) is tuple:
-        return None
-    return next(filter(None, map(_section, get_args(annotation))), None)
+        return []
+    return [section for alternative in get_args(annotation) for section in _sections(alternative)]
 
 
 def _item(annotation: Any) -> Any:

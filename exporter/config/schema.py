@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import ClassVar, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
@@ -12,6 +13,7 @@ from exporter.config.drift import DriftConfig
 from exporter.config.types import (
     Address,
     Bytes,
+    CollectorUrl,
     Duration,
     LabelText,
     Link,
@@ -19,81 +21,169 @@ from exporter.config.types import (
     Rule,
     Upstream,
     Whole,
+    can_both_listen,
 )
 
 
 class QueueConfig(Section):
-    """The bounds of the queue between the request path and the worker."""
+    """The queue between the request path and the worker."""
 
-    max_items: Whole = Field(default=10_000, ge=1)
-    max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    max_batch: Whole = Field(default=256, ge=1, le=65_536)
-    flush_interval_seconds: Duration = 0.1
-    drain_seconds: Duration = 5.0
+    max_items: Whole = Field(
+        default=10_000, ge=1, description="Exchanges and observations that wait at most; more are dropped."
+    )
+    max_bytes: Bytes = Field(
+        default=ByteSize(64 * 1024 * 1024), description="What they hold at most, in bytes; more is dropped."
+    )
+    max_batch: Whole = Field(default=256, ge=1, le=65_536, description="Items handled in one go.")
+    flush_interval_seconds: Duration = Field(
+        default=0.1, description="How long an item waits for others, so that a batch is worth it."
+    )
+    drain_seconds: Duration = Field(
+        default=5.0, description="At a stop: how long what waits may take before it is given up."
+    )
 
 
 class SidecarConfig(Section):
     """The data plane in front of an inference service."""
 
-    upstream: Upstream
-    listen: Address = "0.0.0.0:8080"
-    connect_timeout: Duration = 5.0
-    first_byte_timeout: Duration = 300.0
-    idle_timeout: Duration = 3600.0
-    max_connections: Whole = Field(default=10_000, ge=1)
-    drain_seconds: Duration = 30.0
+    upstream: Upstream = Field(description="The service: `http://HOST:PORT` or `unix:/path`.")
+    listen: Address = Field(
+        default="0.0.0.0:8080", description="Where clients connect: `HOST:PORT` or `unix:/path`."
+    )
+    connect_timeout: Duration = Field(
+        default=5.0, description="For resolving the upstream's name and connecting; a 502 or 504 then."
+    )
+    first_byte_timeout: Duration = Field(
+        default=300.0, description="How long the upstream may take to begin its response; a 504 then."
+    )
+    idle_timeout: Duration = Field(
+        default=3600.0, description="A connection on which nothing moves for so long is closed."
+    )
+    max_connections: Whole = Field(
+        default=10_000, ge=1, description="Clients connected at once; further ones wait to be accepted."
+    )
+    drain_seconds: Duration = Field(
+        default=30.0, description="At a stop: how long exchanges under way may take to end."
+    )
 
 
 class AdminConfig(Section):
-    """The listener for /metrics, health and the API."""
+    """The sidecar's listener for `/metrics`, health and the ingest API."""
 
-    listen: Address = "127.0.0.1:9109"
-    token: str | None = Field(default=None, min_length=8, repr=False)
+    listen: Address = Field(default="127.0.0.1:9109", description="`HOST:PORT` or `unix:/path`.")
+    token: str | None = Field(
+        default=None,
+        min_length=8,
+        repr=False,
+        description="Bearer token that is asked for; none by default.",
+    )
+
+
+class CollectorConfig(Section):
+    """Where observations are sent: the ingest API of a sidecar. A plain text stands for the `url` alone."""
+
+    plain_key: ClassVar[str | None] = "url"
+
+    url: CollectorUrl = Field(
+        description="`http://HOST:PORT`, `https://HOST:PORT` or `unix:/path`: its admin listener."
+    )
+    token: str | None = Field(
+        default=None, min_length=8, repr=False, description="The collector's own `admin.token`."
+    )
 
 
 class IngestConfig(Section):
     """Observations and labels that others post to the admin listener."""
 
-    enabled: bool = False
-    max_body_bytes: Bytes = ByteSize(8 * 1024 * 1024)
-    retry_after: Duration = 1.0
-    event_window: Duration = 60.0
-    max_events: Whole = Field(default=10_000, ge=1)
-    max_event_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    max_records: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    enabled: bool = Field(default=False, description="Whether the routes exist.")
+    max_body_bytes: Bytes = Field(
+        default=ByteSize(8 * 1024 * 1024), description="A longer body is refused with 413, unpacked or not."
+    )
+    retry_after: Duration = Field(default=1.0, description="What `Retry-After` says when the queue is full.")
+    event_window: Duration = Field(
+        default=60.0,
+        description="CloudEvents: how long a request waits for its response, or a response for it.",
+    )
+    max_events: Whole = Field(default=10_000, ge=1, description="CloudEvents that wait for the other half.")
+    max_event_bytes: Bytes = Field(
+        default=ByteSize(64 * 1024 * 1024), description="What they hold at most, in bytes."
+    )
+    max_records: Whole = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="Identifiers remembered, so that a repeated record counts once.",
+    )
 
 
 class LabelsConfig(Section):
     """How long and for how many predictions a late label is waited for."""
 
-    window: Duration = 86_400.0
-    max_items: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    window: Duration = Field(
+        default=86_400.0,
+        description="How long a prediction waits for its label, and a label for its prediction.",
+    )
+    max_items: Whole = Field(
+        default=100_000, ge=1, le=10_000_000, description="How many wait; the oldest then give way."
+    )
 
 
 class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
-    errors_per_second: Number = Field(default=20.0, gt=0)
+    errors_per_second: Number = Field(
+        default=20.0,
+        gt=0,
+        description="Responses a second with a status of 400 or above; more raise an alert.",
+    )
     server_error_ratio: Number = Field(
         default=0.1, gt=0, lt=1, description="Share of responses with a status from 500 that is an alert."
     )
-    min_confidence: Number = Field(default=0.75, gt=0, lt=1)
-    latency_sla: Duration = 0.5
-    latency_objective: Number = Field(default=0.99, ge=0.5, lt=1)
-    rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
-    class_shift: Number = Field(default=0.2, gt=0, lt=1)
-    job: str | None = Field(default=None, min_length=1, max_length=128)
-    runbook_url: Link | None = None
+    min_confidence: Number = Field(
+        default=0.75, gt=0, lt=1, description="An average confidence below it raises an alert."
+    )
+    latency_sla: Duration = Field(
+        default=0.5,
+        description="What counts as fast: a bound of `http_request_duration_seconds`, such as `250ms`.",
+    )
+    latency_objective: Number = Field(
+        default=0.99, ge=0.5, lt=1, description="The share of requests that has to be fast."
+    )
+    rising_score_ratio: Number = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="From which share of its threshold a rising statistic raises an alert.",
+    )
+    class_shift: Number = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of predictions that may go to other classes than the day before.",
+    )
+    job: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Prometheus's `job` that rules and dashboards look at; every one by default.",
+    )
+    runbook_url: Link | None = Field(
+        default=None, description="Where the runbooks are; by default those of this project."
+    )
 
 
 class Config(Section):
     """Everything that can be set."""
 
-    model: LabelText = Field(default="model", min_length=1, max_length=128)
+    model: LabelText = Field(
+        default="model", min_length=1, max_length=128, description="Value of the `model` label."
+    )
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DriftConfig, ...] = ()
-    collector: str | None = None
-    isolation: Literal["auto", "process", "thread"] = "auto"
+    collector: CollectorConfig | None = None
+    isolation: Literal["auto", "process", "thread"] = Field(
+        default="auto", description="Where the hook reads, counts and tests; see below."
+    )
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
@@ -106,9 +196,22 @@ class Config(Section):
         if self.collector is not None and self.drift:
             raise Rule(
                 "collector",
-                self.collector,
+                self.collector.url,
                 "with a collector the detectors are its own; move drift to the collector's configuration",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _each_address_once(self) -> Config:
+        if self.sidecar is None:
+            return self
+        upstream = self.sidecar.upstream
+        taken = {"sidecar.upstream": upstream if upstream.startswith("unix:") else _with_port(upstream)}
+        for key, address in (("sidecar.listen", self.sidecar.listen), ("admin.listen", self.admin.listen)):
+            for other, there in taken.items():
+                if not can_both_listen(address, there):
+                    raise Rule(key, address, f"it is the address of {other} ({there}); give each its own")
+            taken[key] = address
         return self
 
     @model_validator(mode="after")
@@ -125,3 +228,8 @@ class Config(Section):
                 )
             taken |= labels
         return self
+
+
+def _with_port(upstream: str) -> str:
+    host = upstream.removeprefix("http://")
+    return host if re.search(r":[0-9]+$", host) else f"{host}:80"

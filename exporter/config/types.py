@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Discriminator, Field
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
+_UNITS = {"ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400", "w": "604800"}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+# More than any setting means, and less than the longest that a thread can wait.
+_LONGEST_SECONDS = 10 * 365 * 86400.0
+# A host is a name, an address, or an IPv6 address in square brackets.
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[^\s\[\]:/?#@]+):([0-9]{1,5})")
+_EVERY_ADDRESS = {"0.0.0.0", "[::]"}  # noqa: S104 - compared with, not listened on
+_THIS_HOST = _EVERY_ADDRESS | {"127.0.0.1", "[::1]", "localhost"}
+_NO_USER_INFO = "an address holds no user name or password; remove what stands before the @"
 
 
 class Rule(ValueError):
@@ -35,6 +44,12 @@ class Rule(ValueError):
         self.value = value
 
 
+class Shown(str):
+    """What the documentation calls a type, beside its validators in ``Annotated``."""
+
+    __slots__ = ()
+
+
 def parse_duration(value: Any) -> Any:
     """Turn ``7d``, ``1h30m`` or ``500ms`` into seconds; numbers are seconds already."""
     if not isinstance(value, str):
@@ -47,40 +62,84 @@ def parse_duration(value: Any) -> Any:
             raise ValueError(
                 "a duration is a number with a unit; write one such as 500ms, 30s, 15m, 12h or 7d"
             ) from None
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
-    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
+    # In decimals, so that 350ms is 0.35 and not the float beside it.
+    return float(sum(Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _PART.findall(text)))
+
+
+def _not_for_ever(value: float) -> float:
+    if value > _LONGEST_SECONDS:
+        raise ValueError("a duration is at most 10 years; give a shorter one")
+    return value
 
 
 def _address(value: Any) -> str:
-    rule = (
-        "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket; write one such as 127.0.0.1:9109"
-    )
-    if not isinstance(value, str):
-        raise ValueError(rule)
-    if value.startswith("unix:"):
-        if len(value) <= len("unix:"):
-            raise ValueError("a Unix socket is written unix:/path/to/socket")
-        return value
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(rule)
+    if not isinstance(value, str) or not (_is_socket(value) or _is_host_and_port(value, least=0)):
+        raise ValueError(
+            "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket; "
+            "write one such as 127.0.0.1:9109"
+        )
     return value
 
 
 def _upstream(value: str) -> str:
-    if value.startswith("unix:"):
-        return _address(value)
     if value.startswith("https://"):
         raise ValueError(
             "TLS is passed on as it comes and never begun here; "
             "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
         )
-    if not re.fullmatch(r"http://[^/\s?#]+/?", value):
+    host = value.removeprefix("http://").removesuffix("/")
+    if "@" in host and not value.startswith("unix:"):
+        raise ValueError(_NO_USER_INFO)
+    if _is_socket(value):
+        return value
+    if not value.startswith("http://") or not _is_host(host):
         raise ValueError(
-            "an upstream is http://HOST:PORT or unix:/path, and nothing behind it; "
+            "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it; "
             "write one such as http://127.0.0.1:8000"
         )
-    return value.rstrip("/")
+    return value.removesuffix("/")
+
+
+def _collector(value: str) -> str:
+    if _is_socket(value):
+        return value
+    scheme, _, rest = value.partition("://")
+    host = rest.partition("/")[0]
+    if "@" in host:
+        raise ValueError(f"{_NO_USER_INFO}, and give the collector's token as collector.token")
+    if scheme not in ("http", "https") or not _is_host(host) or re.search(r"[\s?#]", rest):
+        raise ValueError(
+            "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket; "
+            "write one such as http://127.0.0.1:9109"
+        )
+    return value
+
+
+def can_both_listen(one: str, other: str) -> bool:
+    """Whether two servers of this host can listen on two addresses at once.
+
+    A name other than ``localhost`` may be another host's.
+    """
+    if one.startswith("unix:") or other.startswith("unix:"):
+        return one.removeprefix("unix:") != other.removeprefix("unix:")
+    (host, _, port), (there, _, port_there) = one.rpartition(":"), other.rpartition(":")
+    if int(port) != int(port_there) or int(port) == 0:
+        return True
+    return not (host == there or ({host, there} & _EVERY_ADDRESS and {host, there} <= _THIS_HOST))
+
+
+def _is_socket(value: str) -> bool:
+    return value.startswith("unix:") and value.removeprefix("unix:").strip("/") != ""
+
+
+def _is_host(value: str) -> bool:
+    """Whether a text is a host, with a port of its own or the scheme's."""
+    return _is_host_and_port(value, least=1) or _is_host_and_port(f"{value}:80", least=1)
+
+
+def _is_host_and_port(value: str, *, least: int) -> bool:
+    found = _HOST_PORT.fullmatch(value)
+    return found is not None and least <= int(found[1]) <= 65535
 
 
 def _path_pattern(value: str) -> str:
@@ -141,24 +200,35 @@ def alternative(mapping: str, sequence: str, other: str) -> Discriminator:
 
 Number = Annotated[float, BeforeValidator(_not_a_truth_value)]
 Whole = Annotated[int, BeforeValidator(_not_a_truth_value)]
-Duration = Annotated[float, BeforeValidator(_not_a_truth_value), BeforeValidator(parse_duration), Field(gt=0)]
-Address = Annotated[str, BeforeValidator(_address)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
-PathPattern = Annotated[str, AfterValidator(_path_pattern)]
-Bytes = Annotated[ByteSize, BeforeValidator(_not_a_truth_value), Field(gt=0)]
+Duration = Annotated[
+    float,
+    Shown("duration"),
+    BeforeValidator(_not_a_truth_value),
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    AfterValidator(_not_for_ever),
+]
+Address = Annotated[str, Shown("address"), BeforeValidator(_address)]
+Upstream = Annotated[str, Shown("URL"), AfterValidator(_upstream)]
+CollectorUrl = Annotated[str, Shown("URL"), AfterValidator(_collector)]
+PathPattern = Annotated[str, Shown("path pattern"), AfterValidator(_path_pattern)]
+Bytes = Annotated[ByteSize, Shown("size"), BeforeValidator(_not_a_truth_value), Field(gt=0)]
 LabelText = Annotated[str, AfterValidator(_label)]
 Device = Annotated[
     str,
+    Shown("device"),
     AfterValidator(
         _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1")
     ),
 ]
 Digest = Annotated[
     str,
+    Shown("SHA-256"),
     AfterValidator(_matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it")),
 ]
 Link = Annotated[
     str,
+    Shown("URL"),
     AfterValidator(
         _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it")
     ),

@@ -92,11 +92,11 @@ def _with_array(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _cleaned(given: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
+def _cleaned(given: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     """The fields that were named, as plain values; None for what was refused, and wins all the same."""
     refused: list[tuple[str, str]] = []
     try:
-        found = clean(dict(given), lambda *why: refused.append(why))
+        found = clean(given, lambda *why: refused.append(why))
     except Exception:  # out of a foreign class; the other fields are good all the same
         found = _one_by_one(given, refused)
     row = found.get("embedding")
@@ -116,7 +116,7 @@ def _cleaned(given: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
     return {name: found.get(name) for name, value in given.items() if value is not None}
 
 
-def _one_by_one(given: Mapping[str, Any], refused: list[tuple[str, str]]) -> dict[str, Any]:
+def _one_by_one(given: dict[str, Any], refused: list[tuple[str, str]]) -> dict[str, Any]:
     refused.clear()
     found: dict[str, Any] = {}
     for name, value in given.items():

@@ -11,14 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import AdminConfig, Config, DriftConfig, SampleConfig
-from exporter.config.loading import load_config
+from exporter.config import AdminConfig, CollectorConfig, Config, DriftConfig, SampleConfig
+from exporter.config.loading import load_config, load_with_origins
 from exporter.config.types import parse_duration
 from exporter.errors import ConfigError
+from exporter.receivers.proxy.address import Address
 
 BAD = Path(__file__).parent / "bad_configs"
 P = "INFERENCE_EXPORTER__"
 
+# Where a value was set; every message about a file's key ends in it.
+_LINE = re.compile(r"^(.+?) \(line (\d+)\): ", re.MULTILINE)
 # [name of the file], and its message on the lines that follow.
 _ENTRY = re.compile(r"^\[(\w+)\]\n(.+?)\n(?=\n\[|\Z)", re.MULTILINE | re.DOTALL)
 MESSAGES = dict(_ENTRY.findall((BAD / "messages.txt").read_text()))
@@ -32,7 +35,20 @@ def mistake(source: object = None, **environment: str) -> str:
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_bad_file_says_key_value_rule_and_fix(path: Path):
-    assert mistake(path).replace(str(path), "FILE") == MESSAGES[path.stem]
+    assert _LINE.sub(r"\1: ", mistake(path).replace(str(path), "FILE")) == MESSAGES[path.stem]
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_mistake_in_a_file_names_its_line(path: Path):
+    lines = path.read_text("utf-8", "replace").splitlines()
+    for message in mistake(path).splitlines():
+        found = _LINE.match(message)
+        if found is None:
+            assert re.match(r"config file .+(, line \d+: |: cannot be read|: holds )", message), message
+            continue
+        line = lines[int(found[2]) - 1]
+        keys = re.findall(r"[a-z_]\w*", found[1])
+        assert any(key in line for key in keys) or line.lstrip().startswith("-"), message
 
 
 def test_every_message_has_its_file():
@@ -197,6 +213,87 @@ def test_a_mistake_in_the_environment_names_the_variable(name: str, value: str, 
     assert mistake(**{name: value}) == message
 
 
+@pytest.mark.parametrize(
+    "text", ["[{window: 50}", "{{ drift }}", "[!!int x]", "[" * 2000, "[2020-13-45, &a [*a]]"]
+)
+def test_what_is_no_yaml_in_the_environment_is_said_of_the_variable(text: str):
+    assert mistake(DRIFT=text).startswith(f"{P}DRIFT, line 1: not valid YAML: ")
+
+
+def test_a_mistake_names_the_place_that_won(tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    path.write_text("queue:\n  max_items: 0\n  max_batch: 0\n  max_bytes: 0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_with_origins(
+            path,
+            environment={P + "QUEUE": "{max_items: 0}", P + "QUEUE__MAX_BYTES": "0"},
+            overrides={"queue": {"max_bytes": 0}},
+            option_names={("queue", "max_bytes"): "--max-bytes"},
+        )
+    named = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert named == [
+        f"queue.max_items ({P}QUEUE)",
+        "queue.max_bytes (--max-bytes)",
+        "queue.max_batch (line 3)",
+    ]
+
+
+def test_a_mistake_in_code_names_no_place(tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    path.write_text("queue:\n  max_items: 1\n")
+    with pytest.raises(ConfigError, match=r"^queue\.max_items: 0 is not valid"):
+        load_config(path, environment={}, overrides={"queue": {"max_items": 0}})
+
+
+def test_a_collector_is_a_url_or_a_section_wherever_it_is_set():
+    url, token = "http://127.0.0.1:9109", "s3cret-enough"
+    assert load_config({"collector": url}, environment={}).collector == CollectorConfig(url=url)
+    whole = CollectorConfig(url=url, token=token)
+    assert load_config({"collector": {"url": url, "token": token}}, environment={}).collector == whole
+    apart = {P + "COLLECTOR__TOKEN": token}
+    assert load_config({"collector": url}, environment=apart).collector == whole
+    assert load_config(environment={P + "COLLECTOR": url, **apart}).collector == whole
+    assert token not in repr(whole)
+
+
+HOSTS = st.sampled_from(["127.0.0.1", "[::1]", "::1", "name", "a.b-c", "[", "", "a b", "u@h", "a/b"])
+PORTS = st.sampled_from(
+    ["", ":", ":0", ":1", ":80", ":8000", ":65535", ":65536", ":80000", ":8O00", ":-1", ":٣", ":+5"]
+)
+
+
+@given(st.sampled_from(["", "http://"]), HOSTS, PORTS, st.sampled_from(["", "/", "/x", "?a"]))
+def test_an_address_that_is_taken_is_connected_to_as_it_is_written(
+    scheme: str, host: str, port: str, rest: str
+):
+    text = f"{scheme}{host}{port}{rest}"
+    section = (
+        {"upstream": text, "listen": "unix:/run/x"} if scheme else {"upstream": "unix:/a", "listen": text}
+    )
+    try:
+        config = load_config({"sidecar": section}, environment={}).sidecar
+    except ConfigError:
+        return
+    assert config is not None
+    address = Address.parse(config.upstream if scheme else config.listen)
+    assert f":{address.port}" == (port or ":80")
+    assert address.host == host.strip("[]")
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12))
+def test_no_message_shows_the_password_in_an_address(text: str):
+    password = f"hun{text}ter2"
+    for key in ("sidecar.upstream", "admin.listen", "collector", "alerts.runbook_url"):
+        for scheme in ("", "http://", "ftp://"):
+            section, _, name = key.partition(".")
+            url = f"{scheme}someone:{password}@127.0.0.1:x"
+            with contextlib.suppress(ConfigError):
+                load_config({section: {name: url} if name else url}, environment={})
+                continue
+            message = mistake({section: {name: url} if name else url})
+            assert not any(part in message for part in (password, "someone", "hun", "ter2"))
+
+
 def test_a_whole_and_a_part_of_it_cannot_both_be_set():
     assert mistake(QUEUE="x", QUEUE__MAX_ITEMS="3") == (
         f"{P}QUEUE__MAX_ITEMS: sets a part of what {P}QUEUE sets as a whole; remove one of the two"
@@ -205,7 +302,16 @@ def test_a_whole_and_a_part_of_it_cannot_both_be_set():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("1h30m", 5400), ("500ms", 0.5), ("7d", 604800), ("1w", 604800), ("2.5", 2.5), (3, 3)],
+    [
+        ("30s", 30),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("7d", 604800),
+        ("1w", 604800),
+        ("2.5", 2.5),
+        ("350ms", 0.35),
+        (3, 3),
+    ],
 )
 def test_durations(text: object, seconds: float):
     assert parse_duration(text) == seconds

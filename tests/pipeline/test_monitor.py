@@ -23,7 +23,7 @@ from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.monitor import Monitor
 from exporter.pipeline.packing import pack
-from exporter.pipeline.processor import Processor
+from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.assembly import make_pipeline
 from exporter.processors.drift import Drift, Notifier
 from exporter.processors.predictions import Predictions
@@ -320,6 +320,15 @@ def test_an_observation_comes_to_one_end_whatever_processors_say(bench: Any):
     assert (observed, processed, dropped.get("failed"), sampled_out) == (10, 0, 5, 5)
 
 
+def test_an_outcome_is_one_for_each_observation():
+    outcomes = Outcomes()
+    for position in (0, 1, 1):
+        outcomes.sampled_out(position)
+    for position, reason in ((1, "failed"), (1, "queue_full"), (2, "queue_full")):
+        outcomes.dropped(position, reason)
+    assert outcomes.count(4) == {"failed": 1, "queue_full": 1, "sampled_out": 1, "processed": 1}
+
+
 class FakeEmbedder:
     """In place of a model of our own: a row for each exchange."""
 
@@ -358,6 +367,24 @@ def test_with_an_embedder_and_a_rate_each_is_tested_or_sampled_out_once(
     b.instruments.refresh()
     assert b.samples("inference_exporter_sampled_out_total") == 100 - tested
     assert embedder.asked == {"no": tested, "said": 0, "live": 0, "answer": 0}[own]
+
+
+def test_what_was_tested_was_not_sampled_out_also_if_it_was_not_worth_embedding(
+    bench: Any, plain: list[PlainDetector]
+):
+    plain.append(detector := PlainDetector((2,)))
+    sample = SampleConfig(max_per_second=0.5)
+    b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
+    b.pipeline.extractor._embedder = FakeEmbedder()
+    said = exchange({"prediction": "said, and tested"}, ended=0.0)
+    said.annotate({"embedding": np.full(D, 1.0)})
+    b.send(
+        said,
+        exchange({"prediction": "embedded, and too soon for a test"}, ended=0.5),
+        exchange({"prediction": "too soon to be embedded", "embedding": [2.0] * D}, ended=1.2),
+    )
+    assert detector.seen == [1.0, 2.0]
+    assert b.balance() == (3, 2, {}, 1, 0)
 
 
 def test_an_embedder_without_detectors_has_nothing_to_do_and_nothing_is_sampled_out(bench: Any):

@@ -157,6 +157,8 @@ def test_what_is_refused_is_counted_and_still_wins_over_the_bodies():
         np.array([Strange(), Strange()]),
         np.array([1j, 2]),
         np.array(["a", "b"]),
+        np.array([1.0, 2.0], dtype=object),
+        np.array([1, 2], dtype="datetime64[s]"),
         torch.tensor([1j, 2]),
         torch.ones(3).to_sparse(),
     ],

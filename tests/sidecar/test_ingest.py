@@ -238,6 +238,29 @@ def test_hook_sends_to_the_collector_from_several_threads(collecting: Collecting
     assert here("predicted_class_total", {"model": "m", "class_name": "cat"}) is None
 
 
+def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
+    config = {
+        "model": "m",
+        "admin": {"listen": "127.0.0.1:0", "token": "the-collectors"},
+        "ingest": {"enabled": True},
+    }
+    collecting = Collecting(load_config(config, environment={}))
+    url = f"http://127.0.0.1:{collecting.port}"
+    here = InferenceExporter(
+        model="m", admin={"token": "the-collectors"}, collector=url, queue={"drain_seconds": 0.3}
+    )
+    there = InferenceExporter(
+        model="m", admin={"token": "another-one"}, collector={"url": url, "token": "the-collectors"}
+    )
+    for hook in (here, there):
+        hook.start()
+        hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")
+        hook.stop()
+    collecting.stop()
+    assert here.registry.get_sample_value("inference_exporter_forwarded_total") == 0
+    assert there.registry.get_sample_value("inference_exporter_forwarded_total") == 1
+
+
 def test_collector_away_is_bounded_and_counted() -> None:
     hook = InferenceExporter(
         model="m", collector="http://127.0.0.1:9", queue={"max_items": 5, "drain_seconds": 0.2}

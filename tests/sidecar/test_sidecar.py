@@ -128,6 +128,17 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(sidecar: Running) -> Non
     )
 
 
+def test_reload_of_what_is_no_yaml_leaves_all_at_work(sidecar: Running) -> None:
+    sidecar.say("cat")
+    wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 1, what="the first")
+    for n, text in enumerate(("model: {{ name }}\n", "model: !!int x\n", "model: " + "[" * 2000, "\0"), 1):
+        (sidecar.log.parent / "exporter.yaml").write_text(text)
+        sidecar.child.send_signal(signal.SIGHUP)
+        wait_for(lambda n=n: sidecar.log.read_text().count("not valid YAML") == n, what="the refusal")
+    sidecar.say("cat")
+    wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 2, what="the second")
+
+
 def test_after_a_reload_requests_like_those_before_are_read_by_the_new_file(sidecar: Running) -> None:
     for _ in range(3):
         sidecar.say("cat")

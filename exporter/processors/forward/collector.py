@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.config import Config
+from exporter.errors import ConfigError
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
@@ -71,9 +72,11 @@ class Collector(Processor):
 
     def _new_client(self) -> CollectorClient:
         config = self._config
+        if config.collector is None:
+            raise ConfigError("collector: is required and was not given; add it")
         return CollectorClient(
-            config.collector or "",
-            token=config.admin.token,
+            config.collector.url,
+            token=config.collector.token,
             max_items=config.queue.max_items,
             max_bytes=int(config.queue.max_bytes),
         )

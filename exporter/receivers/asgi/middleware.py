@@ -1,7 +1,7 @@
 """The hook's middleware: pure ASGI, holding nothing between requests.
 
 Every message goes on as the very object it came as, and every piece of a body before it is looked at; of
-what passed, references are noted. (Headers that can be read but once, an iterator's, are read into a list,
+them, references are noted. (Headers that can be read but once, an iterator's, are read into a list,
 and go on as that.) Whatever fails on our side is handed to ``on_error`` and never reaches
 the application or the server.
 """
