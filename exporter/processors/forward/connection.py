@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 from urllib.parse import urlsplit
 
-from exporter.errors import ConfigError
-
 _MAX_RESPONSE_BYTES = 65_536
-_USER_INFO = re.compile(r"//.*@", re.DOTALL)
 
 
 class Connection:
@@ -19,38 +15,21 @@ class Connection:
     Parameters
     ----------
     url
-        ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path/to/socket``.
+        As the configuration takes it: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path``.
     timeout_seconds
         For connecting, and for each wait for bytes of the response.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is of none of these forms.
     """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
-        self.address = _USER_INFO.sub("//***@", url)
+        self.url = url
         self._prefix = ""
         self._connection: http.client.HTTPConnection
-        path = url.removeprefix("unix:")
-        if path != url and path:
-            self._connection = _UnixConnection(path, timeout_seconds)
+        if url.startswith("unix:"):
+            self._connection = _UnixConnection(url.removeprefix("unix:"), timeout_seconds)
             return
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-            connection = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[
-                parts.scheme
-            ]
-            if not parts.hostname or parts.query or "@" in parts.netloc:
-                raise ValueError
-        except (KeyError, ValueError):
-            raise ConfigError(
-                f"collector: {self.address!r} is not a collector's address; "
-                "give http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket, without user and password"
-            ) from None
-        self._connection = connection(parts.hostname, port, timeout=timeout_seconds)
+        parts = urlsplit(url)
+        connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = connection(parts.hostname or "", parts.port, timeout=timeout_seconds)
         self._prefix = parts.path.rstrip("/")
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
