@@ -282,8 +282,6 @@ def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> N
             hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")
             hook.stop()
             assert hook.registry.get_sample_value("inference_exporter_forwarded_total") == sent
-        status = "inference_exporter_ingest_requests_total"
-        assert running.value(status, route="/v1/observations", code="401") >= 1
     finally:
         running.stop()
 
