@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.receivers.ingest.app import OPENAPI_ROUTE, ROUTES, IngestApp
+from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
 from exporter.version import __version__
 
@@ -54,6 +54,5 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | Non
         Route("/-/ready", ready),
     ]
     if ingest is not None:
-        routes += [Route(path, ingest, methods=["POST"]) for path in ROUTES]
-        routes.append(Route(OPENAPI_ROUTE, ingest))
+        routes += ingest.routes
     return Starlette(routes=routes)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
-from exporter.config import CaptureConfig, IngestConfig
-from exporter.decoders.registry import make_reader
+from exporter.config import IngestConfig
 from exporter.receivers.ingest.app import IngestApp
 from exporter.sidecar.server import ServerThread
 from tests.receivers.ingest.test_app import Sink
@@ -44,10 +44,9 @@ def test_the_ingest_api_is_what_its_document_says(tmp_path):
         IngestConfig(enabled=True),
         model="food",
         sink=Welcoming(),
-        read=make_reader(CaptureConfig()),
         count=lambda route, status: statuses.append(status),
     )
-    server = ServerThread(app, "127.0.0.1:0", key="admin.listen")
+    server = ServerThread(Starlette(routes=app.routes), "127.0.0.1:0", key="admin.listen")
     server.start()
     try:
         url = f"http://{server.address}/v1/openapi.json"

@@ -64,7 +64,7 @@ def test_the_window_is_bounded_in_time():
     clock = Clock()
     joiner = LabelJoiner(window_seconds=10.0, clock=clock)
     joiner.observed(seen("old"))
-    clock.now = 10.0
+    clock.now = 9.9
     joiner.observed(seen("new"))
     assert joiner.labelled(Label("m", "old", "x"))[0] == "joined"
     clock.now = 20.1
@@ -100,3 +100,21 @@ def test_many_threads_join_every_pair_once():
     for thread in threads:
         thread.join()
     assert sorted(pair.request_id for pair in pairs) == sorted(f"r{index}" for index in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "label", "right"),
+    [("1", 1.0, True), ("1", "1", True), ("1", 2.0, False), ("true", "true", True), ("0.5", 0.5, True)],
+)
+def test_a_label_is_the_class_that_it_names_however_it_is_written(predicted, label, right):
+    joiner = LabelJoiner()
+    joiner.observed(seen("r1", predicted))
+    _, pair = joiner.labelled(Label("m", "r1", label))
+    assert pair.is_right is right
+
+
+def test_the_same_class_written_otherwise_is_no_conflict():
+    joiner = LabelJoiner()
+    joiner.labelled(Label("m", "r1", "1"))
+    assert joiner.labelled(Label("m", "r1", 1.0))[0] == "duplicate"
+    assert joiner.labelled(Label("m", "r1", 1.5))[0] == "conflict"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from exporter import Config, ConfigError, InferenceExporter, load_config
+from exporter.detectors import OnlineMMD
 from exporter.observation import Observation
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
 from exporter.sidecar.server import ServerThread
+from tests.embedders.test_embedder import onnx_file
+from tests.embedders.test_images import png
 from tests.servers import get, request, wait_for
 
 
@@ -86,6 +91,95 @@ def test_label_that_comes_first_waits(collecting: Collecting) -> None:
     post(collecting.port, "/v1/labels", {"request_id": "z", "label": "cat"})
     post(collecting.port, "/v1/observations", {"request_id": "z", "predicted_class": "cat"})
     wait_for(lambda: collecting.value("prediction_labelled_total", model="m", agreement="right") == 1)
+
+
+def test_a_label_1_0_is_right_for_the_class_1(collecting: Collecting) -> None:
+    post(collecting.port, "/v1/observations", {"request_id": "a", "predicted_class": 1})
+    wait_for(lambda: collecting.value("inference_exporter_processed_total", model="m") == 1)
+    post(collecting.port, "/v1/labels", {"request_id": "a", "label": 1.0})
+    assert collecting.value("prediction_labelled_total", model="m", agreement="right") == 1
+    assert collecting.value("prediction_labelled_total", model="m", agreement="wrong") == 0
+
+
+def event(kind: str, identifier: str) -> dict[str, str]:
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": identifier,
+        "ce-type": f"org.kubeflow.serving.inference.{kind}",
+        "content-type": "application/json",
+    }
+
+
+def post_event(collecting: Collecting, kind: str, body: bytes, identifier: str = "e1") -> int:
+    headers = event(kind, identifier)
+    return request(collecting.port, "POST", "/v1/observations", body, headers)[0]
+
+
+def test_cloudevents_go_the_way_of_all_exchanges(collecting: Collecting) -> None:
+    assert post_event(collecting, "request", b'{"instances": [[1.0], [2.0]]}') == 202
+    assert post_event(collecting, "response", b'{"predictions": ["cat", "dog"]}') == 202
+    wait_for(lambda: collecting.value("inference_exporter_processed_total", model="m") == 2)
+    assert collecting.value("inference_exporter_observations_total", model="m", source="ingest") == 2
+    # The i-th prediction of a batch is known by the event's id and its place.
+    post(collecting.port, "/v1/labels", [{"request_id": "e1:0", "label": "cat"}])
+    assert collecting.value("prediction_labelled_total", model="m", agreement="right") == 1
+
+
+def test_cloudevents_that_hold_no_prediction_are_dropped_by_reason(collecting: Collecting) -> None:
+    post_event(collecting, "response", b"<html>", "a")
+    collecting.ingest.app.flush()
+    dropped = "inference_exporter_dropped_total"
+    wait_for(lambda: collecting.value(dropped, model="m", reason="unreadable") == 1)
+    assert collecting.runtime.monitor.ledger.balance().balanced
+
+
+def test_images_in_cloudevents_are_embedded_as_all_others_are(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).uniform(size=(100, 3))
+    OnlineMMD.fit(colours, window=2, expected_run_length=1000, seed=0).save(tmp_path / "detector.npz")
+    embedder = {"kind": "onnx", "path": onnx_file(tmp_path), "image": {"resize": 8, "crop": 8}}
+    config = load_config(
+        {
+            "model": "m",
+            "admin": {"listen": "127.0.0.1:0"},
+            "ingest": {"enabled": True},
+            "capture": {"embedder": embedder},
+            "drift": [{"name": "colour", "reference": tmp_path / "detector.npz", "window": 2}],
+        },
+        environment={},
+    )
+    running = Collecting(config)
+    try:
+        for index in range(4):
+            picture = base64.b64encode(png(color=(50 * index, 255, 0))).decode()
+            post_event(running, "request", json.dumps({"image": picture}).encode(), f"e{index}")
+            post_event(running, "response", b'{"prediction": "cat"}', f"e{index}")
+        wait_for(lambda: running.value("drift_test_stat_count", model="m", detector="colour") >= 1)
+    finally:
+        running.stop()
+
+
+def test_the_listener_answers_while_a_body_is_worked_on(collecting: Collecting) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def accepts(model: str) -> bool:
+        begun.set()
+        return go_on.wait(20)
+
+    collecting.ingest.accepts = accepts  # type: ignore[method-assign]
+    statuses: list[int] = []
+    sender = threading.Thread(
+        target=lambda: statuses.append(post(collecting.port, "/v1/observations", {"value": 1})[0])
+    )
+    sender.start()
+    try:
+        assert begun.wait(10)
+        assert get(collecting.port, "/-/healthy") == (200, "healthy\n")
+        assert get(collecting.port, "/metrics")[0] == 200
+        assert statuses == []
+    finally:
+        go_on.set()
+        sender.join()
+    assert statuses == [202]
 
 
 def test_posting_to_metrics_does_not_hide_the_scrape(collecting: Collecting) -> None:
@@ -165,6 +259,31 @@ def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
     collecting.stop()
     assert here.registry.get_sample_value("inference_exporter_forwarded_total") == 0
     assert there.registry.get_sample_value("inference_exporter_forwarded_total") == 1
+
+
+def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> None:
+    theirs, ours = "the-collectors-token", "the-token-of-this-host"
+    config = load_config(
+        {
+            "model": "m",
+            "admin": {"listen": "127.0.0.1:0", "token": theirs},
+            "ingest": {"enabled": True},
+        },
+        environment={},
+    )
+    running = Collecting(config)
+    url = f"http://127.0.0.1:{running.port}"
+    try:
+        for collector, sent in (({"url": url, "token": theirs}, 1), (url, 0)):
+            hook = InferenceExporter(
+                model="m", collector=collector, admin={"token": ours}, queue={"drain_seconds": 1.0}
+            )
+            hook.start()
+            hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")
+            hook.stop()
+            assert hook.registry.get_sample_value("inference_exporter_forwarded_total") == sent
+    finally:
+        running.stop()
 
 
 def test_collector_away_is_bounded_and_counted() -> None:

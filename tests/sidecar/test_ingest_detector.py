@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from starlette.applications import Starlette
 
 from exporter.config import AdminConfig, Config, DriftConfig, IngestConfig, QueueConfig
 from exporter.detectors import OnlineMMD
@@ -48,7 +49,7 @@ class Watched:
         self.taken: list[Observation] = []
         self.runtime.start()
 
-    def submit(self, observation: Observation) -> bool:
+    def submit(self, observation: Observation, model: str = "food") -> bool:
         if not self.runtime.submit(observation, "ingest"):
             return False
         self.taken.append(observation)
@@ -85,7 +86,7 @@ def test_hostile_bodies_change_it_as_much_as_the_observations_in_them_that_were_
     ingest = Ingest(watched.runtime)
     ingest.submit = watched.submit
     client = Client()
-    client.app = ingest.app
+    client.app = Starlette(routes=ingest.app.routes)
     document = {"predicted_class": "soup", "confidence": 0.5, "embedding": [1.0, 2.0], "request_id": "r1"}
     seeds = [orjson.dumps(document), orjson.dumps([document, document])]
     generator = random.Random(5)
@@ -115,7 +116,7 @@ def test_bodies_of_which_all_are_refused_change_nothing(fitted: Path, tmp_path: 
     watched = Watched(fitted)
     ingest = Ingest(watched.runtime)
     client = Client()
-    client.app = ingest.app
+    client.app = Starlette(routes=ingest.app.routes)
     before = watched.state(tmp_path / "a.npz")
     bodies = [
         b'{"embedding": [1.0]}',

@@ -14,23 +14,23 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import orjson
 
 from exporter.arrays import on_host
 from exporter.observation import Observation
-from exporter.processors.forward.connector import Connector
+from exporter.processors.forward.connection import Connection
 
 log = logging.getLogger(__name__)
 
 _ROUTE = "/v1/observations"
 _SENT_FIELDS = tuple(item.name for item in fields(Observation) if item.name != "source")
-_SPLIT = frozenset((400, 413, 422))
+_REFUSED = frozenset((400, 413, 422))
 _FIRST_BACKOFF_SECONDS = 0.1
+
+Batch = list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Forwarded:
 
 
 class CollectorClient:
-    """Sends observations in batches, from a thread of its own.
+    """Sends observations in batches, from a thread of its own. What waits is bytes.
 
     While the collector is away, up to ``max_items`` and ``max_bytes`` wait for it; what comes beyond
-    is dropped and counted. A batch carries an idempotency key, so that a repeat after a lost answer
+    is dropped and counted. A batch carries an idempotency key, so that a repeat after a lost response
     counts nothing twice. An observation that the collector refuses is dropped alone.
 
     The thread starts with the first submission in a process, so that a client made before a fork works
@@ -57,27 +57,21 @@ class CollectorClient:
     Parameters
     ----------
     url
-        ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path/to/socket``.
+        As the configuration takes it: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path``.
     token
         Bearer token of the collector's admin listener.
     max_items, max_bytes
         Bounds of what waits, the batch under way included.
-    max_batch
-        Observations in a request.
+    max_batch, max_batch_bytes
+        Bounds of a request.
     flush_interval_seconds
         How long an observation waits for others at most.
     timeout_seconds
-        For connecting and for the answer to a batch.
+        For connecting and for the response to a batch.
     max_backoff_seconds
         The longest pause between attempts.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is of neither form.
     """
 
-    _queued: int
     _queued_bytes: int
     _stopping: threading.Event
 
@@ -94,7 +88,7 @@ class CollectorClient:
         timeout_seconds: float = 5.0,
         max_backoff_seconds: float = 10.0,
     ) -> None:
-        self._connector = Connector(url, timeout_seconds)
+        self._connection = Connection(url, timeout_seconds)
         self._headers = {"content-type": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
@@ -111,19 +105,24 @@ class CollectorClient:
         """Queue an observation; False if it was dropped, which is counted. Never waits, never raises."""
         if self._pid != os.getpid():
             self._begin()
-        n_bytes = observation.n_bytes
+        try:
+            item = _encoded(observation)
+        except Exception:
+            log.exception("an observation could not be encoded for the collector")
+            item = b""
         with self._lock:
             self._submitted += 1
             if self._stopping.is_set():
                 reason = "stopped"
-            elif self._queued >= self._max_items:
+            elif not item:
+                reason = "failed"
+            elif self._queued > self._max_items:  # this one is among them
                 reason = "queue_full"
-            elif self._queued_bytes + n_bytes > self._max_bytes:
+            elif self._queued_bytes + len(item) > self._max_bytes:
                 reason = "queue_bytes"
             else:
-                self._waiting.append((observation, n_bytes))
-                self._queued += 1
-                self._queued_bytes += n_bytes
+                self._waiting.append(item)
+                self._queued_bytes += len(item)
                 if self._thread is None:
                     self._start()
                 return True
@@ -138,37 +137,35 @@ class CollectorClient:
         if thread is not None:
             thread.join(timeout_seconds + 1.0)
         with self._lock:
-            self._stopped = True
+            self._given_up = True
             self._dropped["stopped"] += self._queued
-            self._queued = self._queued_bytes = 0
+            self._queued_bytes = 0
             self._waiting.clear()
 
     @property
     def account(self) -> Forwarded:
         """What became of everything submitted in this process."""
         with self._lock:
-            return Forwarded(
-                self._submitted,
-                self._sent,
-                {reason: count for reason, count in self._dropped.items() if count},
-                self._queued,
-                self._retries,
-            )
+            dropped = {reason: count for reason, count in self._dropped.items() if count}
+            return Forwarded(self._submitted, self._sent, dropped, self._queued, self._retries)
+
+    @property
+    def _queued(self) -> int:
+        return self._submitted - self._sent - self._dropped.total()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Observation, int]] = deque()
-        self._queued = self._queued_bytes = 0
-        self._submitted = self._sent = self._retries = 0
+        self._waiting: deque[bytes] = deque()
+        self._submitted = self._sent = self._retries = self._queued_bytes = 0
         self._dropped: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._stopped = False
+        self._given_up = False
         self._deadline = float("inf")
         self._warned = False
         self._key = secrets.token_hex(8)
         self._batches = 0
-        self._connector.forget()
+        self._connection.close()
         self._pid = os.getpid()
 
     def _start(self) -> None:
@@ -180,30 +177,30 @@ class CollectorClient:
             stopping = self._stopping.wait(self._flush_interval_seconds)
             while batch := self._next_batch():
                 try:
-                    self._deliver([observation for observation, _ in batch], batch)
+                    self._deliver(batch)
                 except Exception:
                     log.exception("a batch of observations could not be sent")
                     self._settle(batch, dropped="failed")
                 if time.monotonic() > self._deadline:
                     break
             if stopping:
-                self._connector.forget()
+                self._connection.close()
                 return
 
-    def _next_batch(self) -> list[tuple[Observation, int]]:
-        batch: list[tuple[Observation, int]] = []
+    def _next_batch(self) -> Batch:
+        batch: Batch = []
         size = 0
         with self._lock:
             while self._waiting and len(batch) < self._max_batch:
-                size += self._waiting[0][1]
+                size += len(self._waiting[0])
                 if batch and size > self._max_batch_bytes:
                     break
                 batch.append(self._waiting.popleft())
         return batch
 
-    def _deliver(self, observations: Sequence[Observation], batch: list[tuple[Observation, int]]) -> None:
+    def _deliver(self, batch: Batch) -> None:
         """Send a batch until it is taken, or refused piece by piece, or the client has to stop."""
-        body = orjson.dumps([_document(item) for item in observations], option=orjson.OPT_SERIALIZE_NUMPY)
+        body = b"[" + b",".join(batch) + b"]"
         self._batches += 1
         key = f"{self._key}:{self._batches}"
         pause = _FIRST_BACKOFF_SECONDS
@@ -213,35 +210,32 @@ class CollectorClient:
                 self._warned = False
                 self._settle(batch)
                 return
-            if status in _SPLIT:
-                self._split(batch)
+            if status in _REFUSED:
+                if len(batch) == 1:
+                    self._settle(batch, dropped="refused")
+                    return
+                middle = len(batch) // 2
+                self._deliver(batch[:middle])
+                self._deliver(batch[middle:])
                 return
             with self._lock:
                 self._retries += 1
-            pause = min(self._max_backoff_seconds, wait if wait is not None else pause * 2)
+            pause = min(self._max_backoff_seconds, pause * 2 if wait is None else wait)
             if not self._pause(pause * self._random.uniform(0.5, 1.0) if wait is None else pause):
                 self._settle(batch, dropped="stopped")
                 return
 
-    def _split(self, batch: list[tuple[Observation, int]]) -> None:
-        if len(batch) == 1:
-            self._settle(batch, dropped="refused")
-            return
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            self._deliver([observation for observation, _ in half], half)
-
     def _attempt(self, body: bytes, key: str) -> tuple[int, float | None]:
-        """Send once; returns the status (0 without an answer) and how long to wait, if it was said."""
+        """Send once; returns the status (0 without a response) and how long to wait, if it was said."""
         try:
-            status, headers, answer = self._connector.post(
+            status, headers, text = self._connection.post(
                 _ROUTE, body, {**self._headers, "idempotency-key": key}
             )
         except (OSError, http.client.HTTPException) as error:
             self._warn(f"{type(error).__name__}: {error}")
             return 0, None
-        if status in _SPLIT:
-            log.warning("the collector refused observations: %s", answer[:200].decode("utf-8", "replace"))
+        if status in _REFUSED:
+            log.warning("the collector refused observations: %s", text[:200].decode("utf-8", "replace"))
         elif status != 429 and status >= 300:
             self._warn(f"status {status}")
         retry_after = headers.get("retry-after", "")
@@ -250,7 +244,7 @@ class CollectorClient:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("the collector %s does not take observations (%s)", self._connector.url, reason)
+            log.warning("the collector %s does not take observations (%s)", self._connection.url, reason)
 
     def _pause(self, seconds: float) -> bool:
         """Wait before the next attempt; False if there is no time for one."""
@@ -263,26 +257,25 @@ class CollectorClient:
         time.sleep(min(seconds, left))
         return time.monotonic() < self._deadline
 
-    def _settle(self, batch: list[tuple[Observation, int]], dropped: str | None = None) -> None:
+    def _settle(self, batch: Batch, dropped: str | None = None) -> None:
         with self._lock:
-            if self._stopped:  # stop() gave these up already
+            if self._given_up:  # by stop(), which counted them
                 return
-            self._queued -= len(batch)
-            self._queued_bytes -= sum(n_bytes for _, n_bytes in batch)
+            self._queued_bytes -= sum(map(len, batch))
             if dropped is None:
                 self._sent += len(batch)
             else:
                 self._dropped[dropped] += len(batch)
 
 
-def _document(observation: Observation) -> dict[str, Any]:
-    """An observation as the ingest API takes it."""
+def _encoded(observation: Observation) -> bytes:
+    """An observation as JSON that the ingest API takes."""
     document = {}
     for name in _SENT_FIELDS:
         value = getattr(observation, name)
         if value is None:
             continue
         if name in ("embedding", "features") and hasattr(value, "shape"):
-            value = np.ascontiguousarray(on_host(value), dtype=np.float32)
+            value = np.ascontiguousarray(on_host(value), np.float32)
         document[name] = value
-    return document
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,4 +1,4 @@
-"""The ingest API as an ASGI application: a thin shell over :mod:`exporter.receivers.ingest.documents`.
+"""The ingest API as Starlette routes: observations, late labels, reports of models, and what describes them.
 
 ``POST /v1/observations`` takes observations and CloudEvents, ``POST /v1/labels`` late labels, and
 ``POST /metrics`` the report of a batch service; ``GET /v1/openapi.json`` describes them.
@@ -6,63 +6,68 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import orjson
+from cachetools import LRUCache
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from exporter.config import IngestConfig
-from exporter.decoders.base import Decoder, identified
-from exporter.decoders.values import Refuse, clean
-from exporter.errors import IngestError, PayloadError
-from exporter.http.exchange import Headers, header
+from exporter.errors import IngestError
+from exporter.http.exchange import Exchange, Headers, header
 from exporter.observation import Label, LabelOutcome, Observation
+from exporter.receivers.ingest.bodies import Bodies, check_content_type
 from exporter.receivers.ingest.cloudevents import EventJoiner, Joined, is_cloudevent, parse_events
 from exporter.receivers.ingest.documents import (
-    ModelReport,
-    parse_body,
-    parse_labels,
-    parse_observations,
-    parse_report,
+    LABELS,
+    OBSERVATIONS,
+    REPORT,
+    Accepted,
+    Refused,
+    Report,
+    listed,
 )
 from exporter.receivers.ingest.openapi import openapi
-from exporter.receivers.ingest.seen import Seen
+from exporter.receivers.ingest.validation import parsed, validated
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-ROUTES = ("/v1/observations", "/v1/labels", "/metrics")
-OPENAPI_ROUTE = "/v1/openapi.json"
+_BODY_SECONDS = 60.0
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _MAX_KEY_BYTES = 256
+_MAX_KEYS = 10_000
 
 
 class IngestSink(Protocol):
-    """Where accepted values go. Called on the listener's thread; no call may wait."""
+    """Where accepted values go. Called on one thread, which is not the listener's; no call may wait."""
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken."""
 
-    def submit(self, observation: Observation) -> bool:
-        """Queue an observation; False if the queue is full."""
+    def submit(self, item: Observation | Exchange, model: str) -> bool:
+        """Queue an observation or exchange of a model; False if the queue is full."""
 
     def label(self, label: Label) -> LabelOutcome:
         """Join a label."""
 
-    def report(self, report: ModelReport) -> None:
+    def report(self, report: Report) -> None:
         """Take note of a model's type and training time, before its observations are submitted."""
-
-    def unreadable(self, error: PayloadError) -> None:
-        """Count an exchange out of CloudEvents that held no readable prediction."""
 
 
 class IngestApp:
-    """The application.
+    """The routes, and what is behind them.
+
+    The event loop receives bodies and answers; decoding, parsing and checking happen on one thread, a body
+    at a time, so that the listener goes on answering whatever a body holds.
 
     Parameters
     ----------
@@ -72,16 +77,16 @@ class IngestApp:
         The model of what names none.
     sink
         Where accepted values go.
-    read
-        How exchanges out of CloudEvents are read.
+    max_exchange_bytes
+        Cap of each body of an exchange that CloudEvents hold.
     token
         If given, requests need ``Authorization: Bearer TOKEN``.
+    body_seconds
+        How long a body may take to come.
     embedding_length
         The length that a model's detector expects of embeddings; None where any will do.
-    refuse
-        Called with (field, reason) for each value of a CloudEvents exchange that is refused.
     count
-        Called with (route, status) for each answer.
+        Called with (route, status) for each response.
     clock, monotonic
         Seconds since the epoch, and of a clock that does not go back.
     """
@@ -92,247 +97,189 @@ class IngestApp:
         *,
         model: str,
         sink: IngestSink,
-        read: Decoder,
         max_exchange_bytes: int = 1024 * 1024,
         token: str | None = None,
+        body_seconds: float = _BODY_SECONDS,
         embedding_length: Callable[[str], int | None] = lambda _: None,
-        refuse: Refuse = lambda _, __: None,
         count: Callable[[str, int], None] = lambda _, __: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
+        self._max_body_bytes = int(config.max_body_bytes)
+        self._retry_after = str(math.ceil(config.retry_after))
         self._model = model
         self._sink = sink
-        self._read = read
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._embedding_length = embedding_length
-        self._refuse = refuse
         self._count = count
         self._clock = clock
         self._monotonic = monotonic
-        self._records: Seen[bool] = Seen(config.max_records)
-        self._requests: Seen[int] = Seen(10_000)
+        self._bodies = Bodies(self._max_body_bytes, body_seconds)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference-exporter-ingest")
+        self._records: LRUCache[tuple[str, str | None], bool] = LRUCache(config.max_records)
+        self._requests: LRUCache[bytes, int] = LRUCache(_MAX_KEYS)
         self._joiner = EventJoiner(
             max_items=config.max_events,
             max_bytes=int(config.max_event_bytes),
             window_seconds=config.event_window,
             max_body_bytes=max_exchange_bytes,
+            clock=clock,
         )
-        self._handlers: dict[str, Callable[[bytes, Headers], _Answer]] = {
-            "/v1/observations": self._observations,
-            "/v1/labels": self._labels,
-            "/metrics": self._report,
-        }
-        self._openapi = orjson.dumps(openapi(with_token=token is not None))
+        document = orjson.dumps(openapi(with_token=token is not None))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request; other kinds of scope are none of this application's."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"the ingest application speaks HTTP, not {scope['type']}")
-        path = scope["path"]
-        if path == OPENAPI_ROUTE and scope["method"] in ("GET", "HEAD"):
-            await _respond(send, _Answer(200, self._openapi))
-            return
-        handler = self._handlers.get(path)
-        if handler is None:
-            await _respond(send, _refusal(404, "", f"no such route; there are {', '.join(ROUTES)}"))
-            return
-        answer = await self._handle(handler, scope, receive)
-        self._count(path, answer.status)
-        await _respond(send, answer)
+        def describe(_: Request) -> Response:
+            return Response(document, media_type="application/json")
+
+        self.routes = [
+            self._route("/v1/observations", self._observations),
+            self._route("/v1/labels", self._labels),
+            self._route("/metrics", self._report),
+            Route("/v1/openapi.json", describe),
+        ]
 
     def flush(self) -> None:
-        """Submit the CloudEvents answers that still wait for their requests."""
-        for joined in self._joiner.flush():
-            self._submit_exchange(joined)
+        """Submit the responses out of CloudEvents that still wait for their requests."""
+        self._worker.submit(lambda: [self._submit_joined(joined) for joined in self._joiner.flush()]).result()
 
-    async def _handle(
-        self, handler: Callable[[bytes, Headers], _Answer], scope: Scope, receive: Receive
-    ) -> _Answer:
-        headers: Headers = scope["headers"]
-        if scope["method"] != "POST":
-            return _refusal(405, "", "use POST", (b"allow", b"POST"))
-        if not self._authorized(headers):
-            return _refusal(
-                401, "authorization", "needs Bearer and the admin token", (b"www-authenticate", b"Bearer")
+    def _route(self, path: str, work: Callable[[bytes, Headers], Response]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                self._admit(request.scope["headers"])
+                async with self._bodies.received(request) as body:
+                    loop = asyncio.get_running_loop()
+                    response = await loop.run_in_executor(self._worker, work, body, request.scope["headers"])
+            except IngestError as error:
+                response = self._refusal(error)
+            self._count(path, response.status_code)
+            return response
+
+        return Route(path, endpoint, methods=["POST"])
+
+    def _admit(self, headers: Headers) -> None:
+        """Refuse who may not post, before a byte of the body is looked at."""
+        if self._token is not None:
+            scheme, _, given = (header(headers, b"authorization") or b"").partition(b" ")
+            # Digests have one length, so that the comparison's time says nothing of the token's.
+            digest = hashlib.sha256(given.strip()).digest()
+            if not hmac.compare_digest(digest, self._token) or scheme.lower() != b"bearer":
+                raise IngestError(401, "authorization", "it must be Bearer and admin.token; send both")
+        elif header(headers, b"origin") is not None:
+            # By a name that leads here, a page anywhere passes for one of this host.
+            raise IngestError(
+                403, "origin", "without admin.token web pages may not post here; set a token and send it"
             )
-        try:
-            return handler(await self._body(headers, receive), headers)
-        except IngestError as error:
-            return _refusal(error.status, error.field, str(error))
+        check_content_type(headers)
 
-    def _authorized(self, headers: Headers) -> bool:
-        if self._token is None:
-            return True
-        kind, _, given = (header(headers, b"authorization") or b"").partition(b" ")
-        # Digests have one length, so that the comparison's time says nothing of the token's.
-        digest = hashlib.sha256(given.strip()).digest()
-        return hmac.compare_digest(digest, self._token) and kind.lower() == b"bearer"
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        limit = int(self._config.max_body_bytes)
-        declared = header(headers, b"content-length") or b"0"
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
-            raise _too_large(limit)
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise IngestError(400, "", "the request broke off before its end")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-
-    def _parse(self, body: bytes, headers: Headers) -> Any:
-        return parse_body(body, headers, int(self._config.max_body_bytes))
-
-    def _observations(self, body: bytes, headers: Headers) -> _Answer:
+    def _observations(self, body: bytes, headers: Headers) -> Response:
         if is_cloudevent(headers):
             return self._events(body, headers)
-        observations = parse_observations(self._parse(body, headers), model=self._model, now=self._clock())
+        posted = listed(validated(OBSERVATIONS, parsed(body, headers, self._max_body_bytes)))
+        now = self._clock()
+        observations = [item.observation(self._model, now) for item in posted]
         for index, observation in enumerate(observations):
             self._check(observation, "" if len(observations) == 1 else f"[{index}].")
         key = header(headers, _IDEMPOTENCY_KEY)
         if key is None:
             return self._submit(observations)
         if len(key) > _MAX_KEY_BYTES:
-            raise IngestError(422, "idempotency-key", f"must be at most {_MAX_KEY_BYTES} bytes")
-        # A client that lost the answer sends the same batch again: go on where it was left.
+            raise IngestError(
+                422, "idempotency-key", f"it must be at most {_MAX_KEY_BYTES} bytes; send a shorter one"
+            )
+        # A client that lost the response sends the same batch again: go on where it was left.
         done = min(self._requests.get(key) or 0, len(observations))
-        answer = self._submit(observations[done:], already=done)
-        self._requests.remember(key, answer.accepted)
-        return answer
+        return self._submit(observations, done, key)
 
-    def _submit(self, observations: list[Observation], already: int = 0) -> _Answer:
-        for index, observation in enumerate(observations):
-            if not self._sink.submit(observation):
-                return self._busy(already + index)
-        accepted = already + len(observations)
-        return _Answer(202, orjson.dumps({"accepted": accepted}), accepted=accepted)
+    def _submit(self, observations: list[Observation], done: int = 0, key: bytes | None = None) -> Response:
+        accepted = done
+        for observation in observations[done:]:
+            if not self._sink.submit(observation, observation.model):
+                break
+            accepted += 1
+        if key is not None:
+            self._requests[key] = accepted
+        return (
+            self._busy(accepted) if accepted < len(observations) else _json(202, Accepted(accepted=accepted))
+        )
 
-    def _events(self, body: bytes, headers: Headers) -> _Answer:
-        events = parse_events(body, headers, int(self._config.max_body_bytes))
+    def _events(self, body: bytes, headers: Headers) -> Response:
+        events = parse_events(body, headers, self._max_body_bytes)
         for index, event in enumerate(events):
-            if event.model is not None and not self._sink.accepts(event.model):
-                raise _unknown_model(f"[{index}].inferenceservicename", event.model)
+            if event.model is not None:
+                self._known(event.model, f"[{index}].inferenceservicename")
         full = False
         for event in events:
             for joined in self._joiner.add(event, self._monotonic()):
-                full = not self._submit_exchange(joined) or full
-        if full:
-            return self._busy(len(events))
-        return _Answer(202, orjson.dumps({"accepted": len(events)}), accepted=len(events))
+                full = not self._submit_joined(joined) or full
+        return self._busy(len(events)) if full else _json(202, Accepted(accepted=len(events)))
 
-    def _submit_exchange(self, joined: Joined) -> bool:
-        exchange = joined.exchange
-        try:
-            readings = identified(self._read(exchange), joined.id)
-        except PayloadError as error:
-            self._sink.unreadable(error)
-            return True
-        latency = exchange.ended - exchange.started
-        taken = [
-            self._sink.submit(
-                Observation(
-                    model=joined.model or self._model,
-                    source="ingest",
-                    timestamp=exchange.ended or self._clock(),
-                    latency_seconds=latency if latency > 0.0 else None,
-                    **clean(reading, self._refuse),
-                )
-            )
-            for reading in readings
-        ]
-        return all(taken)
+    def _submit_joined(self, joined: Joined) -> bool:
+        return self._sink.submit(joined.exchange, joined.model or self._model)
 
-    def _labels(self, body: bytes, headers: Headers) -> _Answer:
-        labels = parse_labels(self._parse(body, headers), model=self._model, now=self._clock())
+    def _labels(self, body: bytes, headers: Headers) -> Response:
+        posted = listed(validated(LABELS, parsed(body, headers, self._max_body_bytes)))
+        now = self._clock()
+        labels = [item.as_label(self._model, now) for item in posted]
         for index, label in enumerate(labels):
-            if not self._sink.accepts(label.model):
-                raise _unknown_model(f"[{index}].model", label.model)
-        outcomes: dict[str, int] = {}
-        for label in labels:
-            outcome = self._sink.label(label)
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        return _Answer(202, orjson.dumps({"accepted": len(labels), **outcomes}), accepted=len(labels))
+            self._known(label.model, f"[{index}].model")
+        outcomes = Counter[str](self._sink.label(label) for label in labels)
+        return _json(202, Accepted(accepted=len(labels), **outcomes))
 
-    def _report(self, body: bytes, headers: Headers) -> _Answer:
-        report = parse_report(self._parse(body, headers))
-        if not self._sink.accepts(report.model):
-            raise _unknown_model("model_id", report.model)
-        for index, observation in enumerate(report.observations):
+    def _report(self, body: bytes, headers: Headers) -> Response:
+        report = validated(REPORT, parsed(body, headers, self._max_body_bytes))
+        self._known(report.model_id, "model_id")
+        observations = report.observations()
+        for index, observation in enumerate(observations):
             self._check(observation, f"predictions[{index}].")
         self._sink.report(report)
         accepted = duplicates = 0
-        for observation in report.observations:
+        for observation in observations:
             key = (observation.model, observation.request_id)
-            if self._records.get(key):
+            if key in self._records:
                 duplicates += 1
-            elif self._sink.submit(observation):
-                self._records.remember(key, True)
+            elif self._sink.submit(observation, observation.model):
                 accepted += 1
             else:
                 return self._busy(accepted)
-        for label in report.labels:
+            self._records[key] = True
+        for label in report.labels():
             self._sink.label(label)
-        body = orjson.dumps({"accepted": accepted, "duplicates": duplicates})
-        return _Answer(200, body, accepted=accepted)
+        return _json(200, Accepted(accepted=accepted, duplicates=duplicates))
 
     def _check(self, observation: Observation, at: str) -> None:
-        if not self._sink.accepts(observation.model):
-            raise _unknown_model(f"{at}model", observation.model)
+        self._known(observation.model, f"{at}model")
         if observation.embedding is None:
             return
         expected = self._embedding_length(observation.model)
         given = len(observation.embedding)
         if expected is not None and given != expected:
             raise IngestError(
-                422, f"{at}embedding", f"has {given} numbers; the detector's reference has {expected}"
+                422,
+                f"{at}embedding",
+                f"a list of {given} is not valid: the reference's have {expected} numbers; send as many",
             )
 
-    def _busy(self, accepted: int) -> _Answer:
-        seconds = str(math.ceil(self._config.retry_after)).encode()
-        body = orjson.dumps({"error": "the queue is full; send the rest again later", "accepted": accepted})
-        return _Answer(429, body, ((b"retry-after", seconds),), accepted)
+    def _known(self, model: str, field: str) -> None:
+        if not self._sink.accepts(model):
+            raise IngestError(
+                422,
+                field,
+                f"{model!r} is not valid: it is not watched here; send the name of a model that is",
+            )
+
+    def _busy(self, accepted: int) -> Response:
+        refused = Refused(error="the queue is full; send the rest again later", accepted=accepted)
+        return _json(429, refused, {"retry-after": self._retry_after})
+
+    def _refusal(self, error: IngestError) -> Response:
+        headers = {
+            401: {"www-authenticate": "Bearer"},
+            408: {"connection": "close"},
+            429: {"retry-after": self._retry_after},
+        }
+        refused = Refused(error=str(error), field=error.field)
+        return _json(error.status, refused, headers.get(error.status))
 
 
-class _Answer:
-    __slots__ = ("accepted", "body", "headers", "status")
-
-    def __init__(
-        self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), accepted: int = 0
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.headers = headers
-        self.accepted = accepted
-
-
-def _refusal(status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
-    return _Answer(status, orjson.dumps({"error": message, "field": field}), headers)
-
-
-def _too_large(limit: int) -> IngestError:
-    return IngestError(
-        413, "", f"the body is longer than ingest.max_body_bytes ({limit}); send less at a time"
-    )
-
-
-def _unknown_model(field: str, model: str) -> IngestError:
-    return IngestError(422, field, f"{model!r} is not a model that is watched here")
-
-
-async def _respond(send: Send, answer: _Answer) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(answer.body)).encode()),
-        *answer.headers,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+def _json(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> Response:
+    content = body.model_dump_json(exclude_none=True)
+    return Response(content, status, headers, media_type="application/json")

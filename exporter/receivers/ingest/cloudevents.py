@@ -1,4 +1,4 @@
-"""CloudEvents as KServe's payload logger sends them: a request and its answer, joined by id.
+"""CloudEvents as KServe's payload logger sends them: a request and its response, joined by id.
 
 Source: CloudEvents 1.0 and its HTTP protocol binding (binary, structured and batched content modes);
 KServe's inference logger for the types ``org.kubeflow.serving.inference.request`` and ``.response``.
@@ -8,33 +8,72 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
-from exporter.decoders.base import decoded
-from exporter.errors import IngestError, PayloadError
+from exporter.errors import IngestError
 from exporter.http.exchange import Exchange, Headers, header
-from exporter.receivers.ingest.documents import MAX_ITEMS, MAX_MODEL_CHARACTERS, parse_body, parse_time
+from exporter.receivers.ingest.documents import MANY
+from exporter.receivers.ingest.validation import (
+    ModelName,
+    Moment,
+    RequestId,
+    parsed,
+    plain_body,
+    ruled,
+    validated,
+)
 
-_STRUCTURED = b"application/cloudevents+json"
 _BATCHED = b"application/cloudevents-batch+json"
-_SUFFIXES: dict[str, Literal["request", "response"]] = {
-    ".request": "request",
-    ".response": "response",
-}
-_MAX_ID_CHARACTERS = 256
 _OVERHEAD_BYTES = 1024
+# They are about the way here; what waits, waits without the token.
+_OWN_HEADERS = (b"content-encoding", b"authorization")
+
+
+def _from_base64(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise ValueError("it must be base64; encode the data so, or send it as data") from None
+
+
+class _Attributes(BaseModel):
+    """What is read of an event; whatever else it says is let be. In the binary mode the data are the body."""
+
+    model_config = ConfigDict(strict=True)
+
+    specversion: Annotated[Literal["1.0"], ruled("it must be 1.0; send CloudEvents 1.0")]
+    type: Annotated[
+        str,
+        Field(pattern=r"\.(request|response)$"),
+        ruled("it must end in .request or .response; send events of KServe's logger"),
+    ]
+    id: RequestId
+    inferenceservicename: ModelName | None = None
+    time: Moment | None = None
+    data: Any = None
+    data_base64: Annotated[bytes, PlainValidator(_from_base64)] | None = None
+
+
+_SINGLE: TypeAdapter[_Attributes] = TypeAdapter(_Attributes)
+_BATCH: TypeAdapter[list[_Attributes]] = TypeAdapter(Annotated[list[_Attributes], MANY])
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One half of an exchange. ``model`` is None where the event names no inference service."""
+    """One half of an exchange. ``model`` is None where the event names no inference service.
+
+    ``time`` is in seconds since the epoch.
+    """
 
     id: str
-    kind: Literal["request", "response"]
+    is_request: bool
     model: str | None
     time: float | None
     headers: Headers
@@ -43,9 +82,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """An exchange put together from its events."""
+    """An exchange put together from its events; it carries their id as the request's."""
 
-    id: str
     model: str | None
     exchange: Exchange
 
@@ -62,37 +100,45 @@ def parse_events(body: bytes, headers: Headers, max_bytes: int) -> list[Event]:
     Raises
     ------
     IngestError
-        If the request is not CloudEvents 1.0, or an event is neither a request nor an answer of an
+        If the request is not CloudEvents 1.0, or an event is neither a request nor a response of an
         inference service.
     """
     content_type = (header(headers, b"content-type") or b"").lower()
     if content_type.startswith(_BATCHED):
-        document = parse_body(body, headers, max_bytes)
-        if not isinstance(document, list):
-            raise IngestError(422, "body", "a batch of events must be a list")
-        if len(document) > MAX_ITEMS:
-            raise IngestError(422, "body", f"has {len(document)} events; send at most {MAX_ITEMS} at a time")
-        return [_structured(item, f"[{index}].") for index, item in enumerate(document)]
-    if content_type.startswith(_STRUCTURED):
-        return [_structured(parse_body(body, headers, max_bytes), "")]
-    try:
-        plain = decoded(body, headers, max_bytes)
-    except PayloadError as error:
-        raise IngestError(413 if error.reason == "body_too_large" else 415, "", str(error)) from None
-    attributes = {
+        batch = validated(_BATCH, parsed(body, headers, max_bytes))
+        return [_event(item, (), _data(item, f"[{index}].")) for index, item in enumerate(batch)]
+    if content_type.startswith(b"application/cloudevents"):
+        single = validated(_SINGLE, parsed(body, headers, max_bytes))
+        return [_event(single, (), _data(single, ""))]
+    plain = plain_body(body, headers, max_bytes)
+    said = {
         name[3:].decode("latin-1"): value.decode("utf-8", "replace")
         for name, value in headers
         if name.startswith(b"ce-")
     }
-    others = [pair for pair in headers if not pair[0].startswith(b"ce-") and pair[0] != b"content-encoding"]
-    return [_event(attributes, "ce-", others, plain)]
+    others = [pair for pair in headers if not pair[0].startswith(b"ce-") and pair[0] not in _OWN_HEADERS]
+    return [_event(validated(_SINGLE, said, "ce-"), others, plain)]
+
+
+def _event(said: _Attributes, headers: Headers, body: bytes) -> Event:
+    is_request = said.type.endswith(".request")
+    return Event(said.id, is_request, said.inferenceservicename, said.time, headers, body)
+
+
+def _data(said: _Attributes, at: str) -> bytes:
+    if said.data_base64 is not None:
+        return said.data_base64
+    try:
+        return orjson.dumps(said.data)
+    except orjson.JSONEncodeError as error:
+        raise IngestError(422, f"{at}data", f"cannot be taken as JSON: {error}; send less deep") from None
 
 
 class EventJoiner:
-    """Joins requests and answers by id, whichever comes first, in bounded memory.
+    """Joins requests and responses by id, whichever comes first, in bounded memory.
 
-    Half of a pair waits for the other. An answer that waited too long, or is pushed out, is read
-    without its request; a request without an answer predicts nothing and is forgotten.
+    Half of a pair waits for the other. A response that waited too long, or is pushed out, is read
+    without its request; a request without a response predicts nothing and is forgotten.
 
     Parameters
     ----------
@@ -102,23 +148,29 @@ class EventJoiner:
         How long a half waits.
     max_body_bytes
         Cap of each body, as of any exchange.
+    clock
+        Seconds since the epoch, for events that do not say when they were.
     """
 
-    def __init__(self, *, max_items: int, max_bytes: int, window_seconds: float, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_items: int,
+        max_bytes: int,
+        window_seconds: float,
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._window_seconds = window_seconds
         self._max_body_bytes = max_body_bytes
+        self._clock = clock
         self._waiting: OrderedDict[tuple[str, str | None], tuple[float, Event]] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """What the waiting halves hold, roughly."""
-        return self._bytes
 
     def add(self, event: Event, now: float) -> list[Joined]:
         """Take in an event; returns the exchanges that are complete now, or will not become so.
@@ -130,10 +182,10 @@ class EventJoiner:
         waiting = self._waiting.get(key)
         if waiting is not None:
             other = waiting[1]
-            if other.kind == event.kind:
+            if other.is_request == event.is_request:
                 return done  # the logger sent it again
             self._remove(key)
-            request, response = (event, other) if event.kind == "request" else (other, event)
+            request, response = (event, other) if event.is_request else (other, event)
             return [*done, self._join(request, response)]
         self._waiting[key] = (now, event)
         self._bytes += _size(event)
@@ -142,7 +194,7 @@ class EventJoiner:
         return done
 
     def flush(self) -> list[Joined]:
-        """Answers that still wait, each without its request."""
+        """Responses that still wait, each without its request."""
         return [joined for key in list(self._waiting) for joined in self._alone(key)]
 
     def _expired(self, now: float) -> list[Joined]:
@@ -156,7 +208,7 @@ class EventJoiner:
 
     def _alone(self, key: tuple[str, str | None]) -> list[Joined]:
         event = self._remove(key)
-        return [self._join(None, event)] if event.kind == "response" else []
+        return [] if event.is_request else [self._join(None, event)]
 
     def _remove(self, key: tuple[str, str | None]) -> Event:
         event = self._waiting.pop(key)[1]
@@ -164,69 +216,24 @@ class EventJoiner:
         return event
 
     def _join(self, request: Event | None, response: Event) -> Joined:
-        ended = response.time
-        started = request.time if request is not None and request.time is not None else ended
+        ended = self._clock() if response.time is None else response.time
+        started = None if request is None or response.time is None else request.time
         exchange = Exchange(
             "POST",
             "/",
             b"",
-            request.headers if request is not None else (),
+            () if request is None else request.headers,
             max_body_bytes=self._max_body_bytes,
-            started=started if started is not None else 0.0,
+            started=ended if started is None else started,
         )
         if request is not None:
             exchange.request_chunk(request.body)
         exchange.response_start(200, response.headers)
         exchange.response_chunk(response.body)
-        exchange.finish(ended if ended is not None else exchange.started)
-        return Joined(response.id, response.model, exchange)
+        exchange.finish(ended)
+        exchange.annotate({"request_id": response.id})
+        return Joined(response.model, exchange)
 
 
 def _size(event: Event) -> int:
     return _OVERHEAD_BYTES + len(event.body) + sum(len(name) + len(value) for name, value in event.headers)
-
-
-def _structured(document: Any, at: str) -> Event:
-    if not isinstance(document, dict):
-        raise IngestError(422, at.rstrip(".") or "body", "an event must be an object")
-    attributes = {name: value for name, value in document.items() if isinstance(value, str)}
-    if "data_base64" in document:
-        try:
-            body = base64.b64decode(document["data_base64"], validate=True)
-        except (binascii.Error, ValueError, TypeError):
-            raise IngestError(422, f"{at}data_base64", "must be base64") from None
-    else:
-        try:
-            body = orjson.dumps(document.get("data"))
-        except orjson.JSONEncodeError as error:
-            raise IngestError(422, f"{at}data", f"cannot be taken as JSON: {error}") from None
-    return _event(attributes, at, (), body)
-
-
-def _event(attributes: dict[str, str], at: str, headers: Headers, body: bytes) -> Event:
-    version = attributes.get("specversion")
-    if version != "1.0":
-        raise IngestError(422, f"{at}specversion", f"{_shown(version)} must be 1.0")
-    kind = next((kind for end, kind in _SUFFIXES.items() if attributes.get("type", "").endswith(end)), None)
-    if kind is None:
-        raise IngestError(
-            422,
-            f"{at}type",
-            f"{_shown(attributes.get('type'))} must end in .request or .response, as KServe's logger writes",
-        )
-    identifier = attributes.get("id", "")
-    if not 1 <= len(identifier) <= _MAX_ID_CHARACTERS:
-        raise IngestError(422, f"{at}id", f"must be text of 1 to {_MAX_ID_CHARACTERS} characters")
-    model = attributes.get("inferenceservicename")
-    if model is not None and not 1 <= len(model) <= MAX_MODEL_CHARACTERS:
-        raise IngestError(
-            422, f"{at}inferenceservicename", f"must be text of 1 to {MAX_MODEL_CHARACTERS} characters"
-        )
-    time = attributes.get("time")
-    return Event(
-        identifier, kind, model, None if time is None else parse_time(f"{at}time", time), headers, body
-    )
-
-
-def _shown(value: str | None) -> str:
-    return "it is missing and" if value is None else repr(value)[:80]

@@ -8,14 +8,16 @@ import tracemalloc
 import numpy as np
 import orjson
 import pytest
+from starlette.applications import Starlette
 
-from exporter.config import CaptureConfig, IngestConfig
-from exporter.decoders.registry import make_reader
+from exporter.config import IngestConfig
+from exporter.http.exchange import Exchange
 from exporter.processors.labels import LabelJoiner
 from exporter.receivers.ingest.app import IngestApp
 from tests.receivers.ingest.bodies import mutated
 
 TOKEN = "a-long-token"
+JSON = (b"content-type", b"application/json")
 
 
 class Sink:
@@ -25,14 +27,17 @@ class Sink:
         self.room = room
         self.observations = []
         self.reports = []
-        self.errors = []
+        self.exchanges = []
         self.joiner = LabelJoiner()
         self.pairs = []
 
     def accepts(self, model: str) -> bool:
         return model != "stranger"
 
-    def submit(self, observation) -> bool:
+    def submit(self, observation, model: str) -> bool:
+        if isinstance(observation, Exchange):
+            self.exchanges.append((model, observation))
+            return True
         if len(self.observations) >= self.room:
             return False
         self.observations.append(observation)
@@ -50,9 +55,6 @@ class Sink:
     def report(self, report) -> None:
         self.reports.append(report)
 
-    def unreadable(self, error) -> None:
-        self.errors.append(error)
-
 
 class Client:
     """Speaks ASGI to an application, in this process."""
@@ -61,15 +63,15 @@ class Client:
         self.sink = sink or Sink()
         self.counted = []
         config = options.pop("config", IngestConfig(enabled=True))
-        self.app = IngestApp(
+        self.ingest = IngestApp(
             config,
             model="food",
             sink=self.sink,
-            read=make_reader(CaptureConfig()),
             count=lambda route, status: self.counted.append((route, status)),
             clock=lambda: 1000.0,
             **options,
         )
+        self.app = Starlette(routes=self.ingest.routes)
 
     async def request(self, method, path, body=b"", headers=(), pieces=1):
         data = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -87,10 +89,13 @@ class Client:
         async def send(message):
             sent.append(message)
 
-        scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-        await self.app(scope, receive, send)
+        names = [name for name, _ in headers]
+        kind = [] if b"content-type" in names else [JSON]
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "root_path": ""}
+        await self.app({**scope, "headers": [*headers, *kind]}, receive, send)
         start, end = sent
-        return start["status"], orjson.loads(end["body"]), dict(start["headers"])
+        body = orjson.loads(end["body"]) if end["body"].startswith(b"{") else end["body"]
+        return start["status"], body, dict(start["headers"])
 
     def post(self, path, body=b"", headers=(), pieces=1):
         return asyncio.run(self.request("POST", path, body, headers, pieces))
@@ -127,11 +132,11 @@ def test_gzip_is_undone_and_a_bomb_is_not():
     assert client.post("/v1/observations", gzip.compress(b'{"value": 1}'), encoded)[0] == 202
     bomb = gzip.compress(b"[" + b" " * (64 * 1024 * 1024) + b"]")
     tracemalloc.start()
-    status, answer, _ = client.post("/v1/observations", bomb, encoded)
+    status, said, _ = client.post("/v1/observations", bomb, encoded)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert status == 413
-    assert "max_body_bytes" in answer["error"]
+    assert "max_body_bytes" in said["error"]
     assert peak < 32 * 1024 * 1024
     assert client.post("/v1/observations", b"x", ((b"content-encoding", b"lzw"),))[0] == 415
 
@@ -175,16 +180,16 @@ def test_gzip_is_undone_and_a_bomb_is_not():
 )
 def test_a_bad_observation_names_its_field_and_nothing_is_taken(body, status, field):
     client = Client(embedding_length=lambda _: 2)
-    answered, answer, _ = client.post("/v1/observations", body)
-    assert (answered, answer["field"]) == (status, field)
+    code, said, _ = client.post("/v1/observations", body)
+    assert (code, said["field"]) == (status, field)
     assert client.sink.observations == []
     assert client.counted == [("/v1/observations", status)]
 
 
 def test_a_full_queue_says_when_to_come_back_and_what_was_taken():
     client = Client(Sink(room=3), config=IngestConfig(enabled=True, retry_after=1.5))
-    status, answer, headers = client.post("/v1/observations", [{"value": i} for i in range(5)])
-    assert (status, answer["accepted"], headers[b"retry-after"]) == (429, 3, b"2")
+    status, said, headers = client.post("/v1/observations", [{"value": i} for i in range(5)])
+    assert (status, said["accepted"], headers[b"retry-after"]) == (429, 3, b"2")
 
 
 def test_an_idempotency_key_makes_a_repeat_go_on_where_it_was_left():
@@ -225,8 +230,8 @@ def test_labels_join_late_and_once():
     ],
 )
 def test_a_bad_label_names_its_field(body, field):
-    status, answer, _ = Client().post("/v1/labels", body)
-    assert (status, answer["field"]) == (422, field)
+    status, said, _ = Client().post("/v1/labels", body)
+    assert (status, said["field"]) == (422, field)
 
 
 def report(model_type="classifier", **first):
@@ -281,12 +286,12 @@ def test_a_report_of_a_regression_has_values():
 )
 def test_a_bad_report_names_its_field(change, field):
     client = Client()
-    status, answer, _ = client.post("/metrics", {**report(), **change})
-    assert (status, answer["field"]) == (422, field)
+    status, said, _ = client.post("/metrics", {**report(), **change})
+    assert (status, said["field"]) == (422, field)
     assert client.sink.observations == client.sink.reports == []
 
 
-def test_cloudevents_are_joined_and_read():
+def test_cloudevents_are_joined_and_submitted_as_an_exchange():
     client = Client()
     for kind, body in (("response", {"predictions": [2]}), ("request", {"instances": [[0.5, 0.5]]})):
         headers = (
@@ -295,13 +300,16 @@ def test_cloudevents_are_joined_and_read():
             (b"ce-type", f"org.kubeflow.serving.inference.{kind}".encode()),
         )
         assert client.post("/v1/observations", body, headers)[:2] == (202, {"accepted": 1})
-    (observation,) = client.sink.observations
-    assert (observation.predicted_class, observation.request_id, observation.source) == ("2", "abc", "ingest")
-    np.testing.assert_array_equal(observation.embedding, [0.5, 0.5])
+    ((model, exchange),) = client.sink.exchanges
+    assert (model, exchange.notes) == ("food", {"request_id": "abc"})
+    assert (exchange.request_body, exchange.response_body) == (
+        b'{"instances":[[0.5,0.5]]}',
+        b'{"predictions":[2]}',
+    )
     headers = ((b"ce-specversion", b"1.0"), (b"ce-id", b"x"), (b"ce-type", b"a.response"))
     client.post("/v1/observations", b"<html>", headers)
-    client.app.flush()
-    assert len(client.sink.errors) == 1
+    client.ingest.flush()
+    assert len(client.sink.exchanges) == 2
 
 
 def test_the_token_is_needed_where_there_is_one():
@@ -309,9 +317,9 @@ def test_the_token_is_needed_where_there_is_one():
     body = {"value": 1}
     for given in (None, b"Bearer wrong", b"Basic " + TOKEN.encode(), TOKEN.encode()):
         headers = () if given is None else ((b"authorization", given),)
-        status, _, answered = client.post("/v1/observations", body, headers)
+        status, _, sent = client.post("/v1/observations", body, headers)
         assert status == 401
-        assert answered[b"www-authenticate"] == b"Bearer"
+        assert sent[b"www-authenticate"] == b"Bearer"
     assert client.sink.observations == []
     assert client.post("/v1/observations", body, ((b"authorization", f"Bearer {TOKEN}".encode()),))[0] == 202
 

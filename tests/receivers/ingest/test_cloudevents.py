@@ -33,22 +33,22 @@ def joiner(**bounds: float) -> EventJoiner:
 
 
 REQUEST = orjson.dumps({"instances": [[1.0, 2.0]]})
-ANSWER = orjson.dumps({"predictions": [3]})
+RESPONSE = orjson.dumps({"predictions": [3]})
 
 
-@pytest.mark.parametrize("answer_first", [False, True])
-def test_request_and_answer_become_an_exchange(answer_first):
+@pytest.mark.parametrize("response_first", [False, True])
+def test_request_and_response_become_an_exchange(response_first):
     join = joiner()
-    halves = [("request", REQUEST), ("response", ANSWER)]
+    halves = [("request", REQUEST), ("response", RESPONSE)]
     joined = []
-    for kind, body in reversed(halves) if answer_first else halves:
+    for kind, body in reversed(halves) if response_first else halves:
         (event,) = parse_events(body, binary(kind), LIMIT)
         joined += join.add(event, 0.0)
     (pair,) = joined
-    assert (pair.id, pair.model) == ("e1", "wine")
+    assert (pair.exchange.notes, pair.model) == ({"request_id": "e1"}, "wine")
     assert read_auto(pair.exchange)[0]["embedding"] == [1.0, 2.0]
     assert pair.exchange.ended - pair.exchange.started == pytest.approx(0.25)
-    assert len(join) == join.waiting_bytes == 0
+    assert len(join) == join._bytes == 0
 
 
 def test_structured_and_batched_modes():
@@ -58,7 +58,7 @@ def test_structured_and_batched_modes():
         "type": "org.kubeflow.serving.inference.response",
         "data": {"predictions": [1]},
     }
-    encoded = {**event, "id": "s2", "data_base64": base64.b64encode(ANSWER).decode()}
+    encoded = {**event, "id": "s2", "data_base64": base64.b64encode(RESPONSE).decode()}
     headers = ((b"content-type", b"application/cloudevents+json"), (b"content-encoding", b"gzip"))
     (single,) = parse_events(gzip.compress(orjson.dumps(event)), headers, LIMIT)
     assert single.body == b'{"predictions":[1]}'
@@ -66,7 +66,12 @@ def test_structured_and_batched_modes():
         orjson.dumps([event, encoded]), ((b"content-type", b"application/cloudevents-batch+json"),), LIMIT
     )
     assert [item.id for item in batch] == ["s1", "s2"]
-    assert batch[1].body == ANSWER
+    assert batch[1].body == RESPONSE
+
+
+def test_the_token_does_not_wait_with_the_event():
+    (event,) = parse_events(RESPONSE, (*binary("response"), (b"authorization", b"Bearer secret")), LIMIT)
+    assert event.headers == [(b"content-type", b"application/json")]
 
 
 def test_what_is_a_cloudevent():
@@ -75,13 +80,13 @@ def test_what_is_a_cloudevent():
     assert not is_cloudevent(((b"content-type", b"application/json"),))
 
 
-def test_an_answer_that_waited_too_long_is_read_alone():
+def test_a_response_that_waited_too_long_is_read_alone():
     join = joiner(window_seconds=5.0)
-    (lonely,) = parse_events(ANSWER, binary("response", "a"), LIMIT)
+    (lonely,) = parse_events(RESPONSE, binary("response", "a"), LIMIT)
     (other,) = parse_events(REQUEST, binary("request", "b"), LIMIT)
     assert join.add(lonely, 0.0) == []
     (joined,) = join.add(other, 6.0)
-    assert joined.id == "a"
+    assert joined.exchange.notes == {"request_id": "a"}
     assert joined.exchange.request_body == b""
     assert join.flush() == []
 
@@ -91,17 +96,17 @@ def test_what_waits_is_bounded(bounds):
     join = joiner(**bounds)
     alone = []
     for index in range(100):
-        (event,) = parse_events(ANSWER, binary("response", f"a{index}"), LIMIT)
+        (event,) = parse_events(RESPONSE, binary("response", f"a{index}"), LIMIT)
         alone += join.add(event, 0.0)
     assert len(join) <= 3
-    assert join.waiting_bytes <= 4000
+    assert join._bytes <= 4000
     assert len(alone) + len(join.flush()) == 100
-    assert join.waiting_bytes == 0
+    assert join._bytes == 0
 
 
 def test_the_same_event_again_changes_nothing():
     join = joiner()
-    (event,) = parse_events(ANSWER, binary("response"), LIMIT)
+    (event,) = parse_events(RESPONSE, binary("response"), LIMIT)
     assert join.add(event, 0.0) == join.add(event, 0.0) == []
     assert len(join) == 1
 
