@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,6 @@ from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError
-from exporter.http.exchange import Exchange
 from exporter.http.paths import path_matcher
 from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
@@ -171,15 +170,12 @@ class InferenceExporter:
 
         return {
             "matches": path_matcher(self.config.capture.paths),
-            "submit": self._submit,
+            "submit": partial(self.runtime.submit, source="hook"),
             "max_body_bytes": int(self.config.capture.max_body_bytes),
             "on_startup": start,
             "on_shutdown": stop,
             "on_error": self._count_error,
         }
-
-    def _submit(self, exchange: Exchange) -> None:
-        self.runtime.submit(exchange, "hook")
 
     def _submit_rows(self, rows: Any) -> None:
         now = time.time()

@@ -241,3 +241,18 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
     release.set()
     assert runtime.pipeline.find(Drift).watches[0].join_calibration(WAIT)
     runtime.stop()
+
+
+def test_a_thread_that_cannot_be_started_is_started_by_a_later_submission(monkeypatch: pytest.MonkeyPatch):
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runtime = make()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert send(runtime, observations(normal(1))) == [False]
+    registry = runtime.registry
+    assert registry.get_sample_value("inference_exporter_errors_total", {"stage": "extract"}) == 1
+    assert send(runtime, observations(normal(2))) == [True, True]
+    assert account(runtime) == [2, 2, {}, 0]
+    runtime.stop()

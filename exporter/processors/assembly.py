@@ -9,7 +9,6 @@ from exporter.config import Config
 from exporter.metrics.instruments import Instruments, InvalidValues
 from exporter.observation import DriftEvent
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.processor import Processor
 from exporter.processors.drift import Drift
 from exporter.processors.forward.collector import Collector
 from exporter.processors.predictions import Predictions
@@ -24,48 +23,21 @@ def make_pipeline(
     apart: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Pipeline:
-    """One model's pipeline.
+    """One model's pipeline; parameters and errors are those of :class:`Pipeline` and of its processors.
 
     Where the configuration names a collector, observations go there, and neither into this process's
     metrics nor to detectors of its own.
-
-    Parameters
-    ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics live.
-    notify
-        Called on the thread that handles, with each :class:`DriftEvent`.
-    known_classes
-        Classes that are shown under their own names already.
-    apart
-        As of :class:`Pipeline`.
-    clock
-        Seconds since the epoch.
-
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        If something that the configuration names cannot serve.
     """
-    processors: list[Processor]
-    worth_embedding: Callable[[float], bool | None]
+    refuse = InvalidValues(instruments, config.model)
     if config.collector is not None:
-        processors, worth_embedding = [Collector(config, instruments)], _always
-    else:
-        predictions = Predictions(config, instruments, known_classes=known_classes, clock=clock)
-        drift = Drift(config, instruments, notify=notify, clock=clock)
-        processors, worth_embedding = [predictions, drift], drift.worth_embedding
+        return Pipeline(config, instruments, [Collector(config, instruments)], refuse=refuse, apart=apart)
+    predictions = Predictions(config, instruments, known_classes=known_classes, clock=clock)
+    drift = Drift(config, instruments, notify=notify, clock=clock)
     return Pipeline(
         config,
         instruments,
-        processors,
-        refuse=InvalidValues(instruments, config.model),
-        worth_embedding=worth_embedding,
+        [predictions, drift],
+        refuse=refuse,
+        worth_embedding=drift.worth_embedding,
         apart=apart,
     )
-
-
-def _always(_: float) -> bool:
-    return True

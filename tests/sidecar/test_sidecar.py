@@ -32,6 +32,14 @@ class Service(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def do_OPTIONS(self) -> None:
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -98,6 +106,15 @@ def test_answers_pass_and_are_counted(sidecar: Running) -> None:
     assert sidecar.sample("http_requests_total", handler="/predict", method="POST", status="2xx") == 3
     assert sidecar.sample("http_requests_total", handler="none", status="2xx") == 1
     assert sidecar.sample("inference_exporter_upstream_up") == 1
+
+
+def test_what_asks_for_no_prediction_is_no_observation(sidecar: Running) -> None:
+    for method in ("GET", "OPTIONS"):
+        assert request(sidecar.listen, method, "/predict")[0] == 200
+    sidecar.say("cat")
+    wait_for(lambda: sidecar.sample("inference_exporter_processed_total") == 1, what="the observation")
+    assert sidecar.sample("inference_exporter_observations_total", source="sidecar") == 1
+    assert sidecar.sample("http_requests_total", handler="/predict", method="GET", status="2xx") == 1
 
 
 def test_pages_of_the_admin_listener(sidecar: Running) -> None:

@@ -2,7 +2,8 @@
 
 The hook runs inside the service's own forward pass. It takes a detached copy of a layer's input or
 output, on the device where it is, and puts it, one row for each sample, into the request that the code
-runs for; within the pass nothing is converted, moved to the host, or waited for.
+runs for; within the pass nothing is converted, moved to the host, or waited for. (Rows of a pass that runs
+for no request are handed over at once.)
 """
 
 from __future__ import annotations
