@@ -16,7 +16,9 @@ from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
 from exporter.pipeline.batches import Item, Pipeline
-from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.check import check_pipeline
+from exporter.pipeline.monitor import Handler, Monitor
+from exporter.pipeline.notify import Notifier
 from exporter.processes.helper import HelperProcess
 from exporter.receivers.asgi.context import orphan_observes
 
@@ -70,11 +72,20 @@ class Runtime:
             sidecar=sidecar,
             forward=config.collector is not None,
         )
-        self.pipeline = Pipeline(config, self.instruments, on_event=on_event, clock=clock)
-        self._way: HelperProcess | Pipeline = self.pipeline
+        notify = Notifier(on_event, self.instruments)
+
+        def build() -> Pipeline:
+            return Pipeline(config, self.instruments, on_event=notify, clock=clock)
+
+        self._build = build
+        self._pipeline: Pipeline | None = None
+        handler: Handler
         if isolated:
-            self._way = HelperProcess(config, self.instruments, self.pipeline)
-        self.monitor = Monitor(config, self.instruments, self._way)
+            check_pipeline(config)
+            handler = HelperProcess(config, self.instruments, build, notify)
+        else:
+            handler = self._pipeline = build()
+        self.monitor = Monitor(config, self.instruments, handler)
         self._orphans_published = 0
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
@@ -82,10 +93,23 @@ class Runtime:
         self._starting = threading.Lock()
         _alive.add(self)
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """What reads, counts and tests in this process.
+
+        Raises
+        ------
+        ValueError
+            If a helper process does.
+        """
+        if self._pipeline is None:
+            raise ValueError("a helper process keeps its configuration; start the service anew")
+        return self._pipeline
+
     def use_thread(self) -> None:
         """Read, count and test on a thread of this process after all; to be called before it starts."""
-        if self._pid is None:
-            self._way = self.monitor.handler = self.pipeline
+        if self._pid is None and self._pipeline is None:
+            self._pipeline = self.monitor.handler = self._build()
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
@@ -122,8 +146,6 @@ class Runtime:
         ValueError
             If the work is done in a helper process, which keeps the configuration that it began with.
         """
-        if self._way is not self.pipeline:
-            raise ValueError("a helper process keeps its configuration; start the service anew")
         self.pipeline.reconfigure(config)
         self.config = config
 

@@ -62,7 +62,7 @@ class Pipeline:
     instruments
         Where the metrics live.
     on_event
-        Called on the thread that handles, with each :class:`DriftEvent`; what it raises is counted.
+        Called on the thread that handles, with each :class:`DriftEvent`; must not raise.
     apart
         Whether no other thread of this process serves requests. Within a batch, the pipeline then gives
         way to those of other processes that want its core, else to those that want the interpreter lock.
@@ -281,17 +281,8 @@ class Pipeline:
             event.threshold,
             event.window,
         )
-        self.notify(event)
-
-    def notify(self, event: DriftEvent) -> None:
-        """Tell whoever wanted to know; a failure of theirs is logged and counted."""
-        if self._on_event is None:
-            return
-        try:
+        if self._on_event is not None:
             self._on_event(event)
-        except Exception:
-            log.exception("the handler of a drift event raised")
-            self._errors["notify"].inc()
 
 
 def _rest() -> None:

@@ -8,12 +8,14 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
 
+from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Outgoing
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline.batches import Pipeline
 from exporter.processes.framing import Link
-from exporter.processes.helper_messages import Begin, Line, Tally, Update, Work
+from exporter.processes.heartbeat import Heartbeat
+from exporter.processes.messages import Begin, Line, Refused, Tally, Update, Work
 from exporter.processes.portable import restored
 from exporter.processes.spawn import settle_in
 
@@ -24,9 +26,15 @@ _TICK_SECONDS = 0.25
 
 
 class Helper:
-    """Handles what comes over ``link`` until the service says that it ends, or is gone."""
+    """Handles what comes over ``link`` until the service says that it ends, or is gone.
 
-    def __init__(self, link: Link, begin: Begin) -> None:
+    Raises
+    ------
+    ConfigError, InvalidReference, DetectorFileError
+        If something that the configuration names cannot serve.
+    """
+
+    def __init__(self, link: Link, begin: Begin, heartbeat: Heartbeat) -> None:
         config = begin.config
         instruments = Instruments(
             CollectorRegistry(),
@@ -34,6 +42,7 @@ class Helper:
             forward=config.collector is not None,
         )
         self._link = link
+        self._heartbeat = heartbeat
         self._instruments = instruments
         self._outgoing = Outgoing(instruments)
         self._events: list[DriftEvent] = []
@@ -54,7 +63,8 @@ class Helper:
                 tally = Tally()
                 batch = restored(message.parts, self._link.read)
                 try:
-                    self._pipeline.handle(tally, batch)
+                    with self._heartbeat.working():
+                        self._pipeline.handle(tally, batch)
                 except Exception:
                     log.exception("a batch of %d items failed", len(batch))
                 self._report(answers=True, tally=tally)
@@ -94,7 +104,15 @@ def main(descriptor: int) -> None:
     """Serve the service at the other end of a socket."""
     link = Link(settle_in(descriptor))
     begin = link.receive()
-    if begin is not None:
-        # The service may be gone, and nobody left to tell.
-        with suppress(BrokenPipeError, ConnectionResetError, EOFError):
-            Helper(link, begin).run()
+    if begin is None:
+        return
+    heartbeat = Heartbeat(link)
+    # The service may be gone, and nobody left to tell.
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        try:
+            with heartbeat.working():
+                helper = Helper(link, begin, heartbeat)
+        except InferenceExporterError as error:
+            link.send(Refused(error))
+        else:
+            helper.run()

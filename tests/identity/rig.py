@@ -33,8 +33,14 @@ class Rig:
             on_event=self._event,
         )
         self.monitor = self.exporter.runtime.monitor
-        self.pipeline = self.exporter.runtime.pipeline
-        self.watch = self.pipeline.watches[0]
+
+    @property
+    def pipeline(self) -> Any:
+        return self.exporter.runtime.pipeline
+
+    @property
+    def watch(self) -> Any:
+        return self.pipeline.watches[0]
 
     def _event(self, event: Any) -> None:
         self.before_event()

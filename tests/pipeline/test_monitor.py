@@ -20,7 +20,8 @@ from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.batches import Pipeline
 from exporter.pipeline.monitor import Monitor
-from exporter.processes.helper_messages import Tally
+from exporter.pipeline.notify import Notifier
+from exporter.processes.messages import Tally
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 WAIT = 20.0
@@ -35,7 +36,10 @@ class Bench:
         self.instruments = Instruments(registry)
         config = config or make_config()
         self.pipeline = Pipeline(
-            config, self.instruments, on_event=on_event or self.events.append, clock=lambda: 50.0
+            config,
+            self.instruments,
+            on_event=Notifier(on_event or self.events.append, self.instruments),
+            clock=lambda: 50.0,
         )
         self.monitor = Monitor(config, self.instruments, self.pipeline)
 

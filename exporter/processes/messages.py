@@ -1,4 +1,4 @@
-"""What a service and its helper say to each other."""
+"""What a service and its helper say to each other, and what every process of ours may say."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from exporter.config import Config
+from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Changes
 from exporter.observation import DriftEvent, Outcome, Source
 from exporter.processes.portable import Part
+
+
+@dataclass(frozen=True)
+class Beat:
+    """From any process: it is at work, and has not forgotten us."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """From any process, instead of being ready: the configuration cannot serve."""
+
+    error: InferenceExporterError
 
 
 @dataclass(frozen=True)
