@@ -34,4 +34,4 @@ def sidecar(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from exporter.sidecar.sidecar import run
 
-    run(load_config(config, overrides=overrides), config)
+    run(load_config(config, overrides=overrides), config, overrides)

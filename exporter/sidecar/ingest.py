@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from exporter.decoders.registry import make_reader
+from exporter.decoders.registry import Reading
 from exporter.errors import PayloadError
+from exporter.http.exchange import Exchange
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
 from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, Observation
@@ -38,7 +39,7 @@ class Ingest:
             config.ingest,
             model=self._model,
             sink=self,
-            read=make_reader(config.capture),
+            read=self._read,
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
             embedding_length=self._embedding_length,
@@ -74,6 +75,10 @@ class Ingest:
         """Remember a prediction, for a label that may come."""
         if observation.request_id is not None:
             self._count(self._joiner.observed(observation))
+
+    def _read(self, exchange: Exchange) -> list[Reading]:
+        # Looked up each time, since a reload may bring another one.
+        return self._runtime.pipeline.extractor.read(exchange)
 
     def _count(self, pair: LabelledPrediction | None) -> None:
         if pair is not None and pair.predicted_class is not None:
