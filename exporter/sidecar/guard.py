@@ -71,10 +71,10 @@ class Guard:
     def _authorized(self, authorization: str) -> bool:
         if self._digest is None:
             return True
-        kind, _, given = authorization.partition(" ")
+        scheme, _, given = authorization.partition(" ")
         # Digests have one length, so that the comparison's time says nothing of the token's.
         digest = hashlib.sha256(given.strip().encode("latin-1")).digest()
-        return hmac.compare_digest(digest, self._digest) and kind.lower() == "bearer"
+        return hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"
 
 
 class _Body:
