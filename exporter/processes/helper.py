@@ -163,7 +163,7 @@ class HelperProcess:
         try:
             process, connection = spawn(_PROGRAM, environment)
             # Whoever hangs is left at this; see :class:`exporter.processes.heartbeat.Heartbeat`.
-            connection.settimeout(self._rules.hung_seconds)
+            connection.settimeout(self._rules.start_seconds)
             child = _Child(process, Link(connection), Incoming(self._instruments))
             with suppress(OSError):  # if it has died already, the first response will be missing
                 child.link.send(Begin(self._config))
@@ -255,8 +255,9 @@ class HelperProcess:
         except Exception:
             log.exception("a message of the helper process could not be taken in")
             self._errors.inc()
-        if message.answers:
+        if message.answers and not self._supervisor.is_ready:
             self._supervisor.ready()
+            child.link.connection.settimeout(self._rules.hung_seconds)
         return message.answers
 
     def _lost(self, child: _Child) -> None:

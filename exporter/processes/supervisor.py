@@ -26,8 +26,9 @@ class Rules:
     well_seconds
         A process has been well once it was ready for ten times the pause before it, so that less than a
         tenth of the time is lost to pauses; for 10 seconds at least, and this long is always enough.
-    hung_seconds
-        A process that owes a sign of life, and gives none for so long, hangs.
+    start_seconds, hung_seconds
+        A process that owes a sign of life, and gives none for so long, hangs: before it is ready, when it
+        may be loading from a slow disk, and afterwards.
     failed_starts
         So many processes in a row that ended before they were ready make further ones hopeless.
     """
@@ -35,6 +36,7 @@ class Rules:
     first_pause_seconds: float = 0.1
     longest_pause_seconds: float = 30.0
     well_seconds: float = 60.0
+    start_seconds: float = 120.0
     hung_seconds: float = 30.0
     failed_starts: int = 3
 
@@ -97,7 +99,8 @@ class Supervisor:
     @property
     def hung(self) -> bool:
         """Whether a sign of life is overdue; asked only of a process that owes one."""
-        return self._clock() - self._alive_at > self.rules.hung_seconds
+        allowed = self.rules.hung_seconds if self.is_ready else self.rules.start_seconds
+        return self._clock() - self._alive_at > allowed
 
     @property
     def hopeless(self) -> bool:

@@ -22,14 +22,21 @@ class ServerThread:
     ----------
     app
         Any ASGI application.
-    listener
-        Where connections come from; closed at the end.
+    listen
+        ``HOST:PORT`` (0 takes a free port) or ``unix:/path``; or a socket that listens, closed at the end.
+    key
+        The configuration key that gave ``listen``, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        If the address cannot be listened on; nothing runs then.
     """
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
+    def __init__(self, app: Any, listen: str | socket.socket, *, key: str = "admin.listen") -> None:
         import uvicorn
 
-        self.listener = listener
+        self.listener = listener = listening(listen, key) if isinstance(listen, str) else listen
         # h11, since the other one takes heads of any length.
         config = uvicorn.Config(
             app,

@@ -11,7 +11,7 @@ import pytest
 from exporter.config import CaptureConfig, IngestConfig
 from exporter.decoders.registry import make_reader
 from exporter.receivers.ingest.app import IngestApp
-from exporter.sidecar.server import ServerThread, listening
+from exporter.sidecar.server import ServerThread
 from tests.receivers.ingest.test_app import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def test_the_ingest_api_is_what_its_document_says(tmp_path):
         read=make_reader(CaptureConfig()),
         count=lambda route, status: statuses.append(status),
     )
-    server = ServerThread(app, listening("127.0.0.1:0", "admin.listen"))
+    server = ServerThread(app, "127.0.0.1:0", key="admin.listen")
     server.start()
     try:
         url = f"http://{server.address}/v1/openapi.json"

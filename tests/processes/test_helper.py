@@ -29,6 +29,7 @@ from exporter.processes.framing import Link
 from exporter.processes.heartbeat import Heartbeat
 from exporter.processes.helper import HelperProcess
 from exporter.processes.messages import Beat
+from exporter.processes.supervisor import RULES
 from exporter.runtime import Runtime
 from tests.streams import Samples, normal, observations
 
@@ -321,7 +322,8 @@ def test_one_that_hangs_is_replaced(make: Callable[..., Runtime], caplog: pytest
     hanging = helper(runtime)
     first = hanging.pid
     assert hanging._child is not None
-    hanging._child.link.connection.settimeout(0.3)  # instead of half a minute
+    assert hanging._child.link.connection.gettimeout() == RULES.hung_seconds
+    hanging._child.link.connection.settimeout(0.3)
     os.kill(first, signal.SIGSTOP)
     send(runtime, observations(normal(4)))
     assert not Path(f"/proc/{first}").exists()

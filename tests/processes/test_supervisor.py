@@ -7,7 +7,12 @@ import pytest
 from exporter.processes.supervisor import Rules, Supervisor
 
 RULES = Rules(
-    first_pause_seconds=0.5, longest_pause_seconds=8.0, well_seconds=60.0, hung_seconds=5.0, failed_starts=3
+    first_pause_seconds=0.5,
+    longest_pause_seconds=8.0,
+    well_seconds=60.0,
+    start_seconds=20.0,
+    hung_seconds=5.0,
+    failed_starts=3,
 )
 
 
@@ -79,10 +84,13 @@ def test_hope_ends_with_starts_that_never_got_ready_and_comes_back_with_one_that
 def test_a_sign_of_life_is_overdue_after_the_time_allowed() -> None:
     bench = Bench()
     bench.supervisor.started()
+    bench.now += 20.0
+    assert not bench.supervisor.hung
+    bench.now += 0.1
+    assert bench.supervisor.hung
+    bench.supervisor.ready()
     bench.now += 5.0
     assert not bench.supervisor.hung
     bench.supervisor.alive()
     bench.now += 5.1
     assert bench.supervisor.hung
-    bench.supervisor.ready()
-    assert not bench.supervisor.hung

@@ -17,7 +17,7 @@ from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 from exporter.receivers.ingest.app import IngestApp
-from exporter.sidecar.server import ServerThread, listening
+from exporter.sidecar.server import ServerThread
 from tests.receivers.ingest.test_app import TOKEN, Sink
 
 
@@ -38,7 +38,7 @@ def collector(tmp_path):
             read=make_reader(CaptureConfig()),
             **options,
         )
-        server = ServerThread(app, listening(listen, "admin.listen"))
+        server = ServerThread(app, listen, key="admin.listen")
         server.start()
         servers.append(server)
         return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -114,7 +115,8 @@ def running(
         wait_for(lambda: started and get(started[0].admin, "/-/ready")[0] == 200, what="readiness")
         yield started[0]
     finally:
-        started[0]._loop.call_soon_threadsafe(stopping[0].set)
+        with contextlib.suppress(RuntimeError):  # it ended by itself
+            started[0]._loop.call_soon_threadsafe(stopping[0].set)
         thread.join(30)
         assert not thread.is_alive()
         server.shutdown()

@@ -14,17 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Config
-from exporter.config.loading import load_config
 from exporter.errors import ConfigError
 from exporter.receivers.proxy.limits import ProxyStats
-from exporter.runtime import Runtime
-from exporter.sidecar.admin import admin_app
 from exporter.sidecar.admin_listener import AdminLimits, AdminListener
-from exporter.sidecar.guard import Guard
-from exporter.sidecar.ingest import Ingest
 from exporter.sidecar.messages import Report
-from exporter.sidecar.server import ServerThread, listening, private_listener
+from exporter.sidecar.server import listening, private_listener
 from tests.servers import get, request, wait_for
 from tests.sidecar.inprocess import Running, running
 
@@ -65,23 +59,6 @@ def test_the_token_guards_what_others_post(guarded: Running, path: str) -> None:
 def test_probes_need_no_token(guarded: Running) -> None:
     assert get(guarded.admin, "/-/healthy")[0] == 200
     assert get(guarded.admin, "/-/ready")[0] == 200
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"content-type": "text/plain"},
-        {"content-type": "Text/Plain; charset=utf-8"},
-        {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "multipart/form-data; boundary=x"},
-    ],
-)
-def test_what_any_web_page_may_send_is_refused(opened: Running, headers: dict[str, str]) -> None:
-    body = b'{"predicted_class": "cat"}'
-    status, text = request(opened.admin, "POST", "/v1/observations", body, headers)
-    assert (status, "any web page" in text) == (415, True)
-    assert request(opened.admin, "POST", "/v1/observations", body, JSON)[0] == 202
 
 
 def test_more_idle_connections_than_there_may_be_do_not_keep_a_probe_away(opened: Running) -> None:
@@ -143,53 +120,6 @@ def test_a_connection_says_what_it_wants_in_time_and_in_few_bytes(tmp_path: Path
         b"",
         b"HTTP/1.1 503 Service Unavailable",
     ]
-
-
-@pytest.fixture
-def app() -> Iterator[int]:
-    """The admin application alone, with little patience for bodies."""
-    runtime = Runtime(Config(model="m", ingest={"enabled": True}), sidecar=True)
-    made = admin_app(runtime, readiness=lambda: (True, "ready"), ingest=Ingest(runtime).app)
-    made.user_middleware[0].kwargs.update(body_seconds=1.0, large_bodies=1)
-    server = ServerThread(made, listening("127.0.0.1:0", "admin.listen"))
-    runtime.start()
-    server.start()
-    yield int(server.listener.getsockname()[1])
-    server.stop()
-    runtime.stop()
-
-
-def begun(port: int, n_bytes: int, declared: int) -> socket.socket:
-    """A request of which the body has begun."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    head = b"POST /v1/observations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    connection.sendall(head + b"Content-Length: %d\r\n\r\n" % declared + b" " * n_bytes)
-    return connection
-
-
-def test_a_body_that_does_not_come_is_given_up(app: int) -> None:
-    with begun(app, 10, 1000) as connection:
-        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
-        while connection.recv(65536):
-            pass  # it is closed
-
-
-def test_large_bodies_wait_for_one_another_and_small_ones_do_not(app: int) -> None:
-    with begun(app, 200_000, 1_000_000), begun(app, 200_000, 300_000) as second:
-        time.sleep(0.2)
-        assert request(app, "POST", "/v1/observations", b'{"predicted_class": "cat"}', JSON)[0] == 202
-        second.sendall(b" " * 100_000)
-        second.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            second.recv(1)  # the first has the room
-        second.settimeout(10)
-        assert second.recv(100).startswith(b"HTTP/1.1 4")  # 400 in the room of the first, or 408
-
-
-def test_a_guard_with_a_token_is_what_admin_app_puts_in_front() -> None:
-    runtime = Runtime(load_config({"admin": {"token": TOKEN}}, environment={}), sidecar=True)
-    made = admin_app(runtime, readiness=lambda: (True, "ready"))
-    assert [(m.cls, m.kwargs) for m in made.user_middleware] == [(Guard, {"token": TOKEN})]
 
 
 def test_a_unix_socket_that_is_served_stays_and_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from exporter.observation import Observation
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.server import ServerThread, listening
+from exporter.sidecar.server import ServerThread
 from tests.servers import get, request, wait_for
 
 
@@ -25,7 +25,7 @@ class Collecting:
         self.runtime = Runtime(config, sidecar=True)
         self.ingest = Ingest(self.runtime)
         app = admin_app(self.runtime, readiness=lambda: (True, "ready"), ingest=self.ingest.app)
-        self.server = ServerThread(app, listening(config.admin.listen, "admin.listen"))
+        self.server = ServerThread(app, config.admin.listen, key="admin.listen")
         self.runtime.start()
         self.server.start()
 

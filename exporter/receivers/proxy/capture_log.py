@@ -110,10 +110,9 @@ class LoggedConnection:
         elif noted == self._noted:
             self._told = (noted, phase)
 
-    def give_up(self) -> int:
-        """Note nothing any more; gives 1 if something was noted until now, else 0."""
-        done, self._done = self._done, True
-        return int(not done)
+    def give_up(self) -> None:
+        """Note nothing any more."""
+        self._done = True
 
     def _note_in_haste(self, what: int, data: bytes) -> None:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
@@ -192,7 +191,8 @@ class CaptureLog:
         number = next(self._numbers)
         connection = LoggedConnection(self, number)
         if self._writer is None:
-            self.abandoned += connection.give_up()
+            connection.give_up()
+            self.abandoned += 1
         self._connections[number] = connection
         return connection
 
@@ -205,7 +205,9 @@ class CaptureLog:
     def interrupt(self) -> None:
         """The reader is gone, and whoever follows it cannot know where the connections stand."""
         self._writer = None
-        self.abandoned += sum(connection.give_up() for connection in self._connections.values())
+        for connection in self._connections.values():
+            connection.give_up()
+        self.abandoned += len(self._connections)
         self.segment, self.size = [], 0
 
     def told(self, standings: list[Standing]) -> None:
