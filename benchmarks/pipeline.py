@@ -3,7 +3,7 @@
     python -m benchmarks.pipeline
 
 Two services: the one of ``benchmarks.hook`` (``payload: auto``, 64 numbers of full length as embedding,
-records packed as the hook packs them) and the one of ``benchmarks.proxy`` (``payload: fields``, 16 short
+records packed as they are queued) and the one of ``benchmarks.proxy`` (``payload: fields``, 16 short
 numbers). Prints a markdown table: microseconds of processor time for each observation in batches of
 ``--batch``, medians over ``--rounds`` of all stages in turn. *parse* is ``orjson.loads`` of the answers,
 *read* finds the fields in them, *clean* makes observations of the fields, and *all* is ``Pipeline.handle``,
@@ -22,10 +22,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -35,7 +34,13 @@ from exporter.config import CaptureConfig, Config, DriftConfig, FieldsConfig
 from exporter.detectors import OnlineMMD
 from exporter.http.exchange import Exchange
 from exporter.metrics.instruments import Instruments
-from exporter.pipeline.batches import Captured, Pipeline, _unpacked
+from exporter.observation import Observation, Source
+from exporter.pipeline.ledger import Tally
+from exporter.pipeline.packing import pack, unpack
+from exporter.pipeline.processor import Outcomes
+from exporter.processors.assembly import make_pipeline
+from exporter.processors.drift import Drift
+from exporter.processors.predictions import Predictions
 
 N_REFERENCE, WINDOW = 1000, 50
 FIELDS = FieldsConfig(predicted_class="prediction", confidence="probability", embedding="embedding")
@@ -48,27 +53,13 @@ REQUEST_HEADERS = (
 STAGES = ("unpack", "parse", "read", "clean", "metrics", "detect", "all")
 
 
-class NoOutcomes:
-    """An account that keeps nothing."""
-
-    def unfolded(self, source: str, n: int) -> None:
-        """Never called: each exchange holds one observation."""
-
-    def settled(self, outcome: str, n: int = 1) -> None:
-        """Called once or twice for a batch."""
-
-    def dropped(self, reason: str, n: int = 1) -> None:
-        """Nothing may be dropped here."""
-        raise AssertionError(f"{n} dropped: {reason}")
-
-
 @dataclass(frozen=True)
 class Case:
     """A service: how its exchanges are read, what they look like, and its detector's file."""
 
     capture: CaptureConfig
     exchanges: list[Exchange]
-    items: list[Any]
+    items: list[bytes]
     detector: Path
 
 
@@ -81,6 +72,11 @@ def exchange(request: bytes, answer: bytes) -> Exchange:
     made.response_chunk(answer)
     made.finish(made.started + 0.001)
     return made
+
+
+def packed(exchanges: list[Exchange], source: Source) -> list[bytes]:
+    """The exchanges as they are queued."""
+    return [pack(made, source, lambda *_: None) for made in exchanges]
 
 
 def detector(folder: Path, d: int) -> Path:
@@ -108,7 +104,7 @@ def hook(folder: Path, n: int) -> Case:
         )
         for i in range(n)
     ]
-    return Case(CaptureConfig(), exchanges, [made.packed() for made in exchanges], detector(folder, 64))
+    return Case(CaptureConfig(), exchanges, packed(exchanges, "hook"), detector(folder, 64))
 
 
 def proxy(folder: Path, n: int) -> Case:
@@ -128,31 +124,34 @@ def proxy(folder: Path, n: int) -> Case:
         for _ in range(n)
     ]
     capture = CaptureConfig(payload="fields", fields=FIELDS)
-    return Case(capture, exchanges, list(exchanges), detector(folder, 16))
+    return Case(capture, exchanges, packed(exchanges, "sidecar"), detector(folder, 16))
 
 
 def measure(case: Case, *, batch: int, rounds: int) -> dict[str, float]:
     """Microseconds for each observation, by stage."""
     drift = DriftConfig(window=WINDOW, reference=case.detector)
     config = Config(model="benchmark", capture=case.capture, drift=(drift,))
-    pipeline = Pipeline(config, Instruments(CollectorRegistry()), rests=False)
+    pipeline = make_pipeline(config, Instruments(CollectorRegistry()), apart=True)
     pipeline.start()
-    extractor, outcomes = pipeline.extractor, NoOutcomes()
+    extractor = pipeline.extractor
+    predictions, drift_processor = pipeline.find(Predictions), pipeline.find(Drift)
+    assert predictions is not None
+    assert drift_processor is not None
     n = len(case.items) // batch * batch
     batches = [range(start, start + batch) for start in range(0, n, batch)]
-    captured: list[Sequence[Captured]] = [[("hook", case.items[i]) for i in rows] for rows in batches]
-    observations = [
+    captured = [[case.items[i] for i in rows] for rows in batches]
+    observations: list[list[Observation]] = [
         [found for i in rows for found in extractor.observations("hook", case.exchanges[i])]
         for rows in batches
     ]
     work: dict[str, Callable[[int], object]] = {
         "parse": lambda k: [orjson.loads(case.exchanges[i].response_body) for i in batches[k]],
-        "unpack": lambda k: [_unpacked(case.items[i]) for i in batches[k]],
+        "unpack": lambda k: [unpack(case.items[i]) for i in batches[k]],
         "read": lambda k: [extractor.read(case.exchanges[i]) for i in batches[k]],
         "clean": lambda k: [extractor.observations("hook", case.exchanges[i]) for i in batches[k]],
-        "metrics": lambda k: pipeline._record(observations[k]),
-        "detect": lambda k: pipeline._detect(outcomes, observations[k], 0),
-        "all": lambda k: pipeline.handle(outcomes, captured[k]),
+        "metrics": lambda k: predictions.process(observations[k], Outcomes()),
+        "detect": lambda k: drift_processor.process(observations[k], Outcomes()),
+        "all": lambda k: pipeline.handle(Tally(), captured[k]),
     }
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for _ in range(rounds):

@@ -7,14 +7,15 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
-from exporter.decoders.values import as_vector
 from exporter.errors import ConfigError
 from exporter.http.exchange import Exchange
 from exporter.http.paths import path_matcher
@@ -41,7 +42,8 @@ class InferenceExporter:
     >>> app = FastAPI()
     >>> exporter = InferenceExporter(model="digits").instrument(app).expose(app)
 
-    The environment variable ``ENABLE_METRICS``, set to ``false``, turns all of it off.
+    The environment variable ``ENABLE_METRICS``, set to ``false``, turns all of it off: not even the
+    configuration is read.
 
     Parameters
     ----------
@@ -69,26 +71,29 @@ class InferenceExporter:
         on_event: Callable[[DriftEvent], None] | None = None,
         **overrides: Any,
     ) -> None:
-        self.config = _resolve(config, overrides)
-        self.enabled = os.environ.get(ENABLE_VARIABLE, "true").strip().lower() not in {
-            "false",
-            "0",
-            "no",
-            "off",
-        }
-        self.runtime = Runtime(
-            self.config,
-            registry=registry,
-            isolated=self.enabled and self.config.isolation != "thread" and can_spawn(),
-            on_event=on_event,
-        )
+        self._given = config, overrides
+        self._on_event = on_event
+        self.registry = registry if registry is not None else CollectorRegistry()
         self.watches: list[ModuleWatch] = []
-        self._errors = self.runtime.instruments.errors["extract"]
+        switch = os.environ.get(ENABLE_VARIABLE, "true").strip().lower()
+        self.enabled = switch not in {"false", "0", "no", "off"}
+        if self.enabled:
+            self.runtime  # noqa: B018 - what cannot serve is an error here, and not at the first request
 
-    @property
-    def registry(self) -> CollectorRegistry:
-        """Where the metrics are."""
-        return self.runtime.registry
+    @cached_property
+    def config(self) -> Config:
+        """What is watched, and how."""
+        return _resolve(*self._given)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Everything behind the hook, made when somebody asks for it: not where metrics are switched off."""
+        return Runtime(
+            self.config,
+            registry=self.registry,
+            isolated=self.config.isolation != "thread" and can_spawn(),
+            on_event=self._on_event,
+        )
 
     def instrument(self, app: App) -> InferenceExporter:
         """Add the HTTP metrics of prometheus-fastapi-instrumentator and our capture to an application.
@@ -111,12 +116,17 @@ class InferenceExporter:
             app.router.routes.append(_scrape_route(endpoint, self.runtime.render))
         return self
 
-    def wrap(self, app: Any) -> CaptureMiddleware:
+    def wrap(self, app: Any) -> Any:
         """Our capture around any ASGI application, where there is no Starlette underneath."""
+        if not self.enabled:
+            return app
         return CaptureMiddleware(app, **self._capture_settings())
 
     def watch(self, module: Any, layer: str | None = None) -> InferenceExporter:
         """Take embeddings from a live ``torch.nn.Module``, in its own forward pass.
+
+        One layer of one module is watched at a time, since a detector tests one kind of embedding: the rows
+        of a second would be tested, and counted, as if they were the first's.
 
         Parameters
         ----------
@@ -129,12 +139,15 @@ class InferenceExporter:
         Raises
         ------
         ConfigError
-            If the module has no such layer.
+            If the module has no such layer, or another one is watched.
         """
         if self.enabled:
-            if self.config.isolation == "auto" and _on_accelerator(module):
-                # Embeddings stay on the device where they are; another process could not get at them.
-                self.runtime.use_thread()
+            if any(watch.active for watch in self.watches):
+                raise ConfigError(
+                    f"watch: {type(module).__name__} would be the second module or layer of this exporter, "
+                    "and a detector tests one; leave one out, take the first off with watches[0].remove(), "
+                    "or give each an exporter of its own"
+                )
             watch = ModuleWatch(module, layer, without_request=self._submit_rows, on_error=self._count_error)
             self.watches.append(watch)
         return self
@@ -146,7 +159,8 @@ class InferenceExporter:
 
     def stop(self) -> None:
         """Handle what waits, within ``queue.drain_seconds``, and stop."""
-        self.runtime.stop()
+        if self.enabled:
+            self.runtime.stop()
 
     def _capture_settings(self) -> dict[str, Any]:
         async def start() -> None:
@@ -165,17 +179,16 @@ class InferenceExporter:
         }
 
     def _submit(self, exchange: Exchange) -> None:
-        self.runtime.submit(exchange.packed(), "hook")
+        self.runtime.submit(exchange, "hook")
 
-    def _submit_rows(self, rows: list[Any]) -> None:
+    def _submit_rows(self, rows: Any) -> None:
         now = time.time()
-        for row in rows:
-            observation = Observation(self.config.model, "hook", now, embedding=as_vector(row))
-            self.runtime.submit(observation, "hook")
+        for row in on_host(rows):
+            self.runtime.submit(Observation(self.config.model, "hook", now, embedding=row), "hook")
 
     def _count_error(self) -> None:
         log.exception("an exchange could not be recorded")
-        self._errors.inc()
+        self.runtime.instruments.errors["extract"].inc()
 
     def _add_http_metrics(self, app: Any) -> None:
         try:
@@ -190,10 +203,6 @@ class InferenceExporter:
             latency_lowr_buckets=HTTP_DURATION_BUCKETS,
             latency_highr_buckets=HTTP_DURATION_HIGHR_BUCKETS,
         )
-
-
-def _on_accelerator(module: Any) -> bool:
-    return any(parameter.device.type != "cpu" for parameter in module.parameters())
 
 
 def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:

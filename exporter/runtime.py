@@ -15,11 +15,12 @@ from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline.batches import Item, Pipeline
-from exporter.pipeline.check import check_pipeline
 from exporter.pipeline.monitor import Handler, Monitor
-from exporter.pipeline.notify import Notifier
+from exporter.pipeline.packing import Item
+from exporter.pipeline.pipeline import Pipeline
 from exporter.processes.helper import HelperProcess
+from exporter.processors.assembly import check_pipeline, make_pipeline
+from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,11 @@ class Runtime:
             sidecar=sidecar,
             forward=config.collector is not None,
         )
-        notify = Notifier(on_event, self.instruments)
+        notify = Notifier(self.instruments, on_event)
 
         def build() -> Pipeline:
-            return Pipeline(config, self.instruments, on_event=notify, clock=clock)
+            return make_pipeline(config, self.instruments, notify=notify, clock=clock)
 
-        self._build = build
         self._pipeline: Pipeline | None = None
         handler: Handler
         if isolated:
@@ -105,11 +105,6 @@ class Runtime:
         if self._pipeline is None:
             raise ValueError("a helper process keeps its configuration; start the service anew")
         return self._pipeline
-
-    def use_thread(self) -> None:
-        """Read, count and test on a thread of this process after all; to be called before it starts."""
-        if self._pid is None and self._pipeline is None:
-            self._pipeline = self.monitor.handler = self._build()
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""

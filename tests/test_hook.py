@@ -34,6 +34,7 @@ from exporter.metrics.contract import (
     SOURCES,
 )
 from exporter.metrics.exposition import render
+from exporter.processors.drift import Drift
 
 GOOD = {"prediction": "cat", "probability": 0.9}
 LABELS = {"model": "m"}
@@ -347,6 +348,46 @@ async def test_switched_off_it_leaves_no_trace(word: str, serve: Any, monkeypatc
     assert threading.active_count() == threads
 
 
+def test_switched_off_nothing_is_built_whatever_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "config.yaml"
+    broken.write_text("drift: [{reference: nowhere.npy}]\nno such key: 1\n")
+    with pytest.raises(ConfigError):
+        InferenceExporter(broken)
+    monkeypatch.setenv("ENABLE_METRICS", "false")
+    exporter = InferenceExporter(broken)
+    app = FastAPI()
+    assert exporter.instrument(app).expose(app) is exporter
+    assert exporter.wrap(app) is app
+    exporter.watch(object()).start()
+    exporter.stop()
+    assert not {"config", "runtime"} & vars(exporter).keys()
+    assert list(exporter.registry.collect()) == []
+
+
+def test_one_module_is_watched_at_a_time():
+    one, two = torch.nn.Sequential(torch.nn.Linear(2, 2)), torch.nn.Sequential(torch.nn.Linear(2, 2))
+    exporter = InferenceExporter(model="m").watch(one)
+    for again in (one, two):
+        with pytest.raises(ConfigError, match="watch: Sequential would be the second module or layer"):
+            exporter.watch(again)
+    assert not two[0]._forward_pre_hooks
+    exporter.watches[0].remove()
+    exporter.watch(two)
+    assert not one[0]._forward_pre_hooks
+    exporter.stop()
+
+
+async def test_an_app_that_is_mounted_is_observed(serve: Any):
+    client = serve()
+    outer = FastAPI()
+    outer.mount("/api", client.app)
+    assert (await Client(outer, client.exporter).request(path="/api/predict"))[0] == 200
+    samples = await client.scrape()
+    assert value(samples, "predicted_class_total", class_name="cat") == 1
+
+
 async def test_switched_on_by_the_same_variable(serve: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ENABLE_METRICS", "true")
     client = serve()
@@ -405,7 +446,7 @@ def test_the_ledger_is_exact_at_any_scrape_while_threads_overload_a_tiny_queue(d
         def update(_: Any) -> None:
             next(calls)
 
-        runtime.pipeline.watches[0]._detector.update = update
+        runtime.pipeline.find(Drift).watches[0]._detector.update = update
     row = np.zeros(3)
     done = threading.Event()
     scrapes: list[Samples] = []

@@ -17,6 +17,7 @@ import exporter.drift.calibrator
 from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.errors import InvalidReference
 from exporter.observation import Observation
+from exporter.processors.drift import Drift
 from exporter.receivers.asgi.context import observe
 from exporter.runtime import Runtime
 from tests.streams import PlainDetector, Samples, normal, observations
@@ -230,7 +231,7 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
 
     def child() -> Any:
         runtime.start()
-        watch = runtime.pipeline.watches[0]
+        watch = runtime.pipeline.find(Drift).watches[0]
         assert watch.join_calibration(WAIT)
         result = watch.state
         runtime.stop()
@@ -238,5 +239,5 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
 
     assert in_child(child) == "filling"
     release.set()
-    assert runtime.pipeline.watches[0].join_calibration(WAIT)
+    assert runtime.pipeline.find(Drift).watches[0].join_calibration(WAIT)
     runtime.stop()

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, recorded from chunks: no I/O, no parsing, no waiting.
+"""One HTTP request and its response, recorded from chunks: no I/O, no parsing, no waiting.
 
 Whoever sees the bytes (the ASGI hook, the sidecar's parser) feeds them in; the copy is capped, and
 the recorder never touches what it is shown.
@@ -6,19 +6,19 @@ the recorder never touches what it is shown.
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_OVERHEAD_BYTES = 1024
-# Later versions look for objects that occur more than once, which takes longer than it saves.
-_MARSHAL_VERSION = 2
+# What an array holds beside its numbers, roughly.
+_BLOCK_OVERHEAD_BYTES = 1024
+# They ask about a resource, and are not asked to predict.
+_NEVER_PREDICT = frozenset({"HEAD", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class Exchange:
-    """A request and its answer, as far as they have been seen.
+    """A request and its response, as far as they have been seen.
 
     Parameters
     ----------
@@ -31,6 +31,17 @@ class Exchange:
         document says nothing.
     started
         When the request's first byte was seen, in seconds since the epoch.
+
+    Attributes
+    ----------
+    notes
+        Fields that the service itself named.
+    embeddings
+        (n, d) arrays that the live model or an embedder computed for this request, as they came; and
+        ``rows_left_out``, how many rows found no place: but for the first array, they are kept until they
+        hold ``max_body_bytes`` together.
+    finished
+        Whether nothing is added any more, since it was handed over.
     """
 
     __slots__ = (
@@ -41,6 +52,7 @@ class Exchange:
         "aborted",
         "embeddings",
         "ended",
+        "finished",
         "max_body_bytes",
         "method",
         "notes",
@@ -50,6 +62,7 @@ class Exchange:
         "request_truncated",
         "response_headers",
         "response_truncated",
+        "rows_left_out",
         "started",
         "status",
     )
@@ -78,6 +91,8 @@ class Exchange:
         self.aborted = False
         self.notes: dict[str, Any] | None = None
         self.embeddings: list[Any] | None = None
+        self.rows_left_out = 0
+        self.finished = False
         # Most bodies come in one piece: a list only where there are more.
         self._request_chunks: bytes | list[bytes] = b""
         self._request_size = 0
@@ -101,12 +116,12 @@ class Exchange:
         self._request_chunks = b""
 
     def response_start(self, status: int, headers: Headers) -> None:
-        """Note the answer's status line and headers (names in lower case)."""
+        """Note the response's status line and headers (names in lower case)."""
         self.status = status
         self.response_headers = headers
 
     def response_chunk(self, data: bytes) -> None:
-        """Add a piece of the answer's body."""
+        """Add a piece of the response's body."""
         size = self._response_size = self._response_size + len(data)
         if size <= self.max_body_bytes and not self.response_truncated:
             chunks = self._response_chunks
@@ -116,15 +131,17 @@ class Exchange:
             self._response_chunks = b""
 
     def response_gap(self, n_bytes: int) -> None:
-        """Note bytes of the answer's body that passed unseen."""
+        """Note bytes of the response's body that passed unseen."""
         self._response_size += n_bytes
         self.response_truncated = True
         self._response_chunks = b""
 
     def finish(self, ended: float, *, aborted: bool = False) -> None:
-        """Note when the last byte was seen, and whether the answer broke off before its end."""
-        self.ended = ended
+        """Note when the last byte was seen, and whether the response broke off before its end."""
+        # The clock may have been set back meanwhile; a duration is not negative.
+        self.ended = max(ended, self.started)
         self.aborted = aborted
+        self.finished = True
 
     def annotate(self, fields: dict[str, Any]) -> None:
         """Add fields that the service itself named; they win over what the bodies say."""
@@ -132,11 +149,29 @@ class Exchange:
             self.notes = {}
         self.notes.update(fields)
 
-    def add_embeddings(self, rows: Iterable[Any]) -> None:
-        """Add (d,) embeddings that the live model computed for this request, one for each sample."""
+    def add_embeddings(self, block: Any) -> None:
+        """Add an (n, d) array of embeddings computed for this request: a row for each sample, in order."""
         if self.embeddings is None:
             self.embeddings = []
-        self.embeddings.extend(rows)
+        kept = self.embeddings
+        # A response without an end can have a forward pass for each of its pieces.
+        if self.rows_left_out or (kept and _n_bytes(kept) + _n_bytes([block]) > self.max_body_bytes):
+            self.rows_left_out += len(block)
+        else:
+            kept.append(block)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether this may have been a prediction: a complete 2xx response to a request that may ask for one.
+
+        A request without a body asks for one only if the response is JSON, or if the service itself named
+        fields or computed embeddings. HEAD, OPTIONS and the like never do.
+        """
+        if self.aborted or not 200 <= self.status < 300 or self.method in _NEVER_PREDICT:
+            return False
+        if self._request_size or self.method == "POST" or self.notes or self.embeddings is not None:
+            return True
+        return b"json" in (header(self.response_headers, b"content-type") or b"")
 
     @property
     def request_body(self) -> bytes:
@@ -146,7 +181,7 @@ class Exchange:
 
     @property
     def response_body(self) -> bytes:
-        """The answer's body, empty if it was truncated."""
+        """The response's body, empty if it was truncated."""
         chunks = self._response_chunks
         return b"".join(chunks) if isinstance(chunks, list) else chunks
 
@@ -157,28 +192,13 @@ class Exchange:
 
     @property
     def response_size(self) -> int:
-        """Bytes of the answer's body, counted even where they were not kept."""
+        """Bytes of the response's body, counted even where they were not kept."""
         return self._response_size
 
-    @property
-    def n_bytes(self) -> int:
-        """What this record holds in memory, roughly: kept bodies, embeddings, and a fixed overhead."""
-        size = _OVERHEAD_BYTES
-        if not self.request_truncated:
-            size += self._request_size
-        if not self.response_truncated:
-            size += self._response_size
-        return size + _n_bytes(self.embeddings)
-
-    def packed(self) -> Packed:
-        """The same as one block of bytes, for waiting until somebody reads it; :func:`unpacked` undoes it.
-
-        The dozens of small objects of a record, kept for a while, would spread all that comes after them over
-        more memory than the processor's caches hold, move from one core's cache to another's, and keep the
-        garbage collector busy. That costs the event loop more than all else that is done here.
-        """
+    def plain(self) -> tuple[Any, ...]:
+        """What was seen, as bytes, text and numbers; :meth:`from_plain` undoes it."""
         request, response = self._request_chunks, self._response_chunks
-        plain = (
+        return (
             self.method,
             self.path,
             self.query,
@@ -196,63 +216,33 @@ class Exchange:
             b"".join(response) if isinstance(response, list) else response,
             self._response_size,
         )
-        try:
-            data = marshal.dumps(cast("Any", plain), _MARSHAL_VERSION)
-        except ValueError:  # headers of a kind of their own
-            return self
-        if self.notes is None and self.embeddings is None:
-            return data
-        return AnnotatedExchange(data, self.notes, self.embeddings)
 
-
-class AnnotatedExchange:
-    """A packed exchange, and what the service itself said of it."""
-
-    __slots__ = ("data", "embeddings", "notes")
-
-    def __init__(self, data: bytes, notes: dict[str, Any] | None, embeddings: list[Any] | None) -> None:
-        self.data = data
-        self.notes = notes
-        self.embeddings = embeddings
-
-    @property
-    def n_bytes(self) -> int:
-        """What it holds in memory, roughly."""
-        return _OVERHEAD_BYTES + len(self.data) + _n_bytes(self.embeddings)
-
-
-Packed = bytes | AnnotatedExchange | Exchange
-"""An exchange that waits: bytes and nothing else, where possible."""
-
-
-def unpacked(item: Packed) -> Exchange:
-    """The exchange that :meth:`Exchange.packed` was asked of."""
-    if isinstance(item, Exchange):
-        return item
-    exchange = Exchange.__new__(Exchange)
-    if isinstance(item, bytes):
-        data, exchange.notes, exchange.embeddings = item, None, None
-    else:
-        data, exchange.notes, exchange.embeddings = item.data, item.notes, item.embeddings
-    (
-        exchange.method,
-        exchange.path,
-        exchange.query,
-        exchange.request_headers,
-        exchange.max_body_bytes,
-        exchange.started,
-        exchange.ended,
-        exchange.status,
-        exchange.response_headers,
-        exchange.request_truncated,
-        exchange.response_truncated,
-        exchange.aborted,
-        exchange._request_chunks,
-        exchange._request_size,
-        exchange._response_chunks,
-        exchange._response_size,
-    ) = marshal.loads(data)  # noqa: S302 - what packed() wrote, here or in our own other process
-    return exchange
+    @classmethod
+    def from_plain(cls, plain: tuple[Any, ...]) -> Exchange:
+        """The exchange that :meth:`plain` was asked of, without what the service itself said."""
+        made = Exchange.__new__(Exchange)
+        (
+            made.method,
+            made.path,
+            made.query,
+            made.request_headers,
+            made.max_body_bytes,
+            made.started,
+            made.ended,
+            made.status,
+            made.response_headers,
+            made.request_truncated,
+            made.response_truncated,
+            made.aborted,
+            made._request_chunks,
+            made._request_size,
+            made._response_chunks,
+            made._response_size,
+        ) = plain
+        made.notes = made.embeddings = None
+        made.rows_left_out = 0
+        made.finished = True
+        return made
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -263,8 +253,8 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-def _n_bytes(embeddings: list[Any] | None) -> int:
-    return sum([int(getattr(row, "nbytes", 0)) for row in embeddings or ()])
+def _n_bytes(blocks: Sequence[Any]) -> int:
+    return sum([block.nbytes + _BLOCK_OVERHEAD_BYTES for block in blocks])
 
 
 def _with(chunks: bytes | list[bytes], data: bytes) -> list[bytes]:

@@ -137,10 +137,7 @@ class ModelInstruments:
         self.confidence = instruments["prediction_confidence"].labels(model)
         self.value = instruments["prediction_value"].labels(model)
         self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(model)
-        self.invalid = {
-            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
-            for key in INVALID_VALUES
-        }
+        self._instruments = instruments
         self._classes = instruments["predicted_class_total"]
         self._model = model
         self.max_classes = max_classes
@@ -157,9 +154,33 @@ class ModelInstruments:
                 child = self._class_children[class_name] = self._classes.labels(self._model, class_name)
         child.inc(n)
 
-    def refuse(self, field: str, reason: str) -> None:
-        """Count a value that was found but is not valid."""
-        child = self.invalid.get((field, reason))
+    def know(self, class_names: Iterable[str]) -> None:
+        """Count classes under their own names that are shown under them already."""
+        for name in class_names:
+            if name != OTHER_CLASS:
+                self._class_children[name] = self._classes.labels(self._model, name)
+
+    def known(self) -> list[str]:
+        """The classes that are shown under their own names, by whomever they were counted."""
+        return [
+            labels[1]
+            for name, labels, _ in self._instruments.children()
+            if name == "predicted_class_total" and labels[0] == self._model and labels[1] != OTHER_CLASS
+        ]
+
+
+class InvalidValues:
+    """Counts one model's values that were found but are not valid; called with (field, reason)."""
+
+    def __init__(self, instruments: Instruments, model: str) -> None:
+        self._children = {
+            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
+            for key in INVALID_VALUES
+        }
+
+    def __call__(self, field: str, reason: str) -> None:
+        """Count one; a pair outside of the contract counts as nothing."""
+        child = self._children.get((field, reason))
         if child is not None:
             child.inc()
 

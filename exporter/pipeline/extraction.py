@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from exporter.config import CaptureConfig
 from exporter.decoders.registry import Reader, Reading, make_reader
@@ -61,29 +60,33 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
-        if exchange.notes or exchange.embeddings:
-            readings = self._joined(exchange, exchange.notes or {}, exchange.embeddings or [])
-        else:
-            readings = self.read(exchange)
-        if not readings:
-            raise PayloadError("no_prediction", "the answer holds no instance")
         model, refuse, ended = self._model, self._refuse, exchange.ended
+        if exchange.notes or exchange.embeddings:
+            found = self._joined(exchange, exchange.notes or {})
+        else:
+            found = [clean(reading, refuse) for reading in self.read(exchange)]
+        if not found:
+            raise PayloadError("no_prediction", "the response holds no instance")
         latency = ended - exchange.started
-        return [observation_of(model, source, ended, latency, clean(reading, refuse)) for reading in readings]
+        return [observation_of(model, source, ended, latency, fields) for fields in found]
 
-    def _joined(self, exchange: Exchange, notes: Reading, rows: list[Any]) -> list[Reading]:
-        """What the answer says, joined with what the service noted and with embeddings of the live model."""
+    def _joined(self, exchange: Exchange, notes: Reading) -> list[Reading]:
+        """What the response says, cleaned, under what the service noted and embeddings of the live model.
+
+        These are clean: they were packed.
+        """
+        rows = [row for block in exchange.embeddings or () for row in block]
         try:
             readings = self.read(exchange)
         except PayloadError:
             readings = [{}]
         if not readings:
             return []
-        if notes:
-            readings = [{**readings[0], **notes}, *readings[1:]]
-        if len(rows) > len(readings):
-            readings = [*readings, *({} for _ in range(len(rows) - len(readings)))]
-        if "embedding" not in notes:
-            for reading, row in zip(readings, rows, strict=False):
-                reading["embedding"] = row
-        return readings
+        readings += [{} for _ in range(len(rows) - len(readings))]
+        said: list[Reading] = [{"embedding": row} for row in rows] if "embedding" not in notes else []
+        said += [{} for _ in range(len(readings) - len(said))]
+        said[0].update(notes)
+        return [
+            clean({name: value for name, value in reading.items() if name not in known}, self._refuse) | known
+            for reading, known in zip(readings, said, strict=True)
+        ]

@@ -2,19 +2,19 @@
 
 Every movement is one call under one lock, so the equation holds whenever anybody looks: at a scrape,
 at shutdown, and after a detector has failed. An exchange counts as one observation until it is read;
-one that turns out to answer a batch of n then counts as n.
+one that turns out to hold n instances then counts as n.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import prometheus_client
 
 from exporter.metrics.instruments import LedgerInstruments
-from exporter.observation import Outcome, Source
+from exporter.observation import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,33 @@ class Balance:
         return self.observed == self.processed + sum(self.dropped.values()) + self.sampled_out + self.queued
 
 
+@dataclass
+class Tally:
+    """What became of the items of a batch, each of which is one observation until it is read.
+
+    ``found`` counts the observations that items turned out to hold beyond one each; ``ended`` those that are
+    ``processed``, ``sampled_out``, or given up for a reason.
+    """
+
+    found: Counter[Source] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+
+    def unfolded(self, source: Source, n: int) -> None:
+        """An exchange turned out to hold ``n`` observations, at least one."""
+        self.found[source] += n - 1
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """``n`` observations were given up."""
+        self.ended[reason] += n
+
+    def add(self, other: Tally) -> None:
+        """Take over what another one says."""
+        self.found.update(other.found)
+        self.ended.update(other.ended)
+
+
 class Ledger:
-    """One model's account; :meth:`publish` carries them over to the metrics.
+    """One model's account; :meth:`publish` carries it over to the metrics.
 
     What waits is kept in an :class:`Account`, one for the life of each worker.
     """
@@ -107,7 +132,7 @@ class Ledger:
 
     def _advance(self, key: tuple[str, str], total: int, counter: prometheus_client.Counter) -> None:
         step = total - self._published[key]
-        if step:
+        if step > 0:
             counter.inc(step)
             self._published[key] = total
 
@@ -136,26 +161,31 @@ class Account:
                 self._waiting += 1
                 ledger.queued += 1
 
-    def unfolded(self, source: Source, n: int) -> None:
-        """A waiting exchange turned out to hold ``n`` observations."""
+    def dropped(self, reason: str) -> None:
+        """A waiting observation found no place in the queue."""
         with self._ledger.lock:
             if not self._closed:
-                self._ledger.observed[source] += n - 1
-                self._wait(n - 1)
+                self._end(reason, 1)
 
-    def settled(self, outcome: Outcome, n: int = 1) -> None:
-        """``n`` waiting observations came to an end."""
-        with self._ledger.lock:
-            if not self._closed:
-                self._wait(-n)
-                self._ledger.outcomes[outcome] += n
+    def settle(self, n_items: int, tally: Tally) -> None:
+        """Book what became of a batch of items, each of which waits as one observation.
 
-    def dropped(self, reason: str, n: int = 1) -> None:
-        """``n`` waiting observations were given up."""
-        with self._ledger.lock:
-            if not self._closed:
-                self._wait(-n)
-                self._ledger.drop(reason, n)
+        Of whatever the tally does not speak, it was given up as ``failed``; where it speaks of more
+        observations than there were, the rest of what it says is not booked.
+        """
+        ledger = self._ledger
+        with ledger.lock:
+            if self._closed:
+                return
+            for source, n in tally.found.items():
+                ledger.observed[source] += n
+                self._wait(n)
+            left = n_items + tally.found.total()
+            for outcome, n in tally.ended.items():
+                booked = max(0, min(n, left))
+                self._end(outcome, booked)
+                left -= booked
+            self._end("failed", left)
 
     def close(self) -> None:
         """Give up what still waits."""
@@ -164,6 +194,14 @@ class Account:
             if self._waiting:
                 self._ledger.drop("stopped", self._waiting)
                 self._wait(-self._waiting)
+
+    def _end(self, outcome: str, n: int) -> None:
+        ledger = self._ledger
+        self._wait(-n)
+        if outcome in ("processed", "sampled_out"):
+            ledger.outcomes[outcome] += n
+        elif n:
+            ledger.drop(outcome, n)
 
     def _wait(self, n: int) -> None:
         self._waiting += n

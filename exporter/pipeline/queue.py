@@ -1,8 +1,8 @@
-"""Items that wait, with all that are bytes laid end to end.
+"""Items that wait, laid end to end.
 
 Kept one by one, hundreds of blocks of a few kilobytes would have the allocator hand out fresh memory for
 everything that comes after them, again and again, out of the processor's caches: on a saturated service that
-costs more than all else that is done for a record. Copied into one buffer, each block is free again at once.
+costs more than all else that is done for a record. Copied into one buffer, each item is free again at once.
 """
 
 from __future__ import annotations
@@ -10,21 +10,17 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
-
-Tag = TypeVar("Tag")
 
 _BUFFER_BYTES = 64 * 1024
 _SPARE_BUFFERS = 16
 
 
-class Stretch(Generic[Tag]):
-    """Items of one tag, end to end: ``view`` holds them, ``lengths`` says how long each is."""
+class Block:
+    """Items end to end: ``view`` holds them, ``lengths`` says how many bytes each is."""
 
-    __slots__ = ("lengths", "tag", "view")
+    __slots__ = ("lengths", "view")
 
-    def __init__(self, tag: Tag, view: memoryview, lengths: array[int]) -> None:
-        self.tag = tag
+    def __init__(self, view: memoryview, lengths: array[int]) -> None:
         self.view = view
         self.lengths = lengths
 
@@ -36,110 +32,116 @@ class Stretch(Generic[Tag]):
             start += length
 
 
-class Batch(Generic[Tag]):
-    """(tag, item) pairs that were taken together; after :meth:`release` their memory is used again."""
+class Batch:
+    """Items that were taken together; after :meth:`release` their memory is used again.
 
-    def __init__(self) -> None:
-        self.entries: list[Stretch[Tag] | tuple[Tag, Any]] = []
-        self._n = 0
+    Parameters
+    ----------
+    blocks
+        What it holds, in order.
+    """
+
+    def __init__(self, blocks: list[Block] | None = None) -> None:
+        self.blocks: list[Block] = blocks if blocks is not None else []
         self._used_up: list[memoryview] = []
         self._spare: list[memoryview] = []
 
     def __len__(self) -> int:
-        return self._n
+        return sum([len(block.lengths) for block in self.blocks])
 
-    def __iter__(self) -> Iterator[tuple[Tag, Any]]:
-        """All pairs, in order."""
-        for entry in self.entries:
-            if isinstance(entry, Stretch):
-                tag = entry.tag
-                for item in entry:
-                    yield tag, item
-            else:
-                yield entry
+    def __iter__(self) -> Iterator[bytes]:
+        """All items, in order."""
+        for block in self.blocks:
+            yield from block
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all items."""
+        return sum([len(block.view) for block in self.blocks])
 
     def release(self) -> None:
         """Nobody looks at the items any more."""
-        self.entries.clear()
+        self.blocks = []
         room = _SPARE_BUFFERS - len(self._spare)
         self._spare += self._used_up[: max(0, room)]
         self._used_up.clear()
 
-    def _add(self, entry: Stretch[Tag] | tuple[Tag, Any], n: int) -> None:
-        self.entries.append(entry)
-        self._n += n
 
+class _Buffer:
+    """Memory that is filled from one end and emptied from there too."""
 
-class _Run(Generic[Tag]):
-    """A buffer that is filled from one end and emptied from there too."""
+    __slots__ = ("end", "lengths", "start", "taken", "view")
 
-    __slots__ = ("end", "lengths", "start", "tag", "taken", "view")
-
-    def __init__(self, tag: Tag, view: memoryview) -> None:
-        self.tag = tag
+    def __init__(self, view: memoryview) -> None:
         self.view = view
         self.lengths = array("L")
         self.taken = self.start = self.end = 0
 
-    def take(self, most: int) -> Stretch[Tag]:
+    def take(self, most: int) -> Block:
         lengths = self.lengths[self.taken : self.taken + most]
         start = self.start
         self.taken += len(lengths)
         self.start += sum(lengths)
-        return Stretch(self.tag, self.view[start : self.start], lengths)
+        return Block(self.view[start : self.start], lengths)
 
 
-class Waiting(Generic[Tag]):
-    """A queue of (tag, item) pairs. Not safe for several threads: whoever has it has a lock."""
+class Queue:
+    """A queue of items. Not safe for several threads: whoever has it has a lock."""
 
     def __init__(self) -> None:
-        self._entries: deque[_Run[Tag] | tuple[Tag, Any]] = deque()
-        self._run: _Run[Tag] | None = None
-        self._n = 0
+        self._buffers: deque[_Buffer] = deque()
+        self._open: _Buffer | None = None
         self._spare: list[memoryview] = []
+        self._n = 0
+        self.n_bytes = 0
 
     def __len__(self) -> int:
         return self._n
 
-    def append(self, pair: tuple[Tag, Any]) -> None:
-        """Add a pair at the end."""
-        self._n += 1
-        tag, item = pair
-        if type(item) is not bytes or len(item) > _BUFFER_BYTES:
-            self._run = None
-            self._entries.append(pair)
-            return
-        run = self._run
+    def append(self, item: bytes) -> None:
+        """Add an item at the end."""
         size = len(item)
-        if run is None or run.end + size > _BUFFER_BYTES or run.tag != tag:
+        self._n += 1
+        self.n_bytes += size
+        buffer = self._open
+        if buffer is None or buffer.end + size > _BUFFER_BYTES:
+            buffer = self._new_buffer(item)
+        else:
+            buffer.view[buffer.end : buffer.end + size] = item
+        buffer.end += size
+        buffer.lengths.append(size)
+
+    def take(self, most: int) -> Batch:
+        """Remove up to ``most`` items from the front."""
+        batch = Batch()
+        batch._spare = self._spare
+        buffers, left = self._buffers, min(most, self._n)
+        self._n -= left
+        while left:
+            buffer = buffers[0]
+            block = buffer.take(left)
+            batch.blocks.append(block)
+            left -= len(block.lengths)
+            if buffer.taken == len(buffer.lengths):
+                buffers.popleft()
+                if buffer is self._open:
+                    self._open = None
+                if len(buffer.view) == _BUFFER_BYTES:
+                    batch._used_up.append(buffer.view)
+        self.n_bytes -= batch.n_bytes
+        return batch
+
+    def _new_buffer(self, item: bytes) -> _Buffer:
+        """A buffer that begins with an item; one that is longer than any buffer stays where it is."""
+        if len(item) > _BUFFER_BYTES:
+            buffer = _Buffer(memoryview(item))
+            self._open = None
+        else:
             try:
                 view = self._spare.pop()
             except IndexError:
                 view = memoryview(bytearray(_BUFFER_BYTES))
-            run = self._run = _Run(tag, view)
-            self._entries.append(run)
-        end = run.end
-        run.end = end + size
-        run.view[end : end + size] = item
-        run.lengths.append(size)
-
-    def take(self, most: int) -> Batch[Tag]:
-        """Remove up to ``most`` pairs from the front."""
-        batch: Batch[Tag] = Batch()
-        batch._spare = self._spare
-        entries = self._entries
-        while entries and len(batch) < most:
-            entry = entries[0]
-            if not isinstance(entry, _Run):
-                batch._add(entry, 1)
-                entries.popleft()
-                continue
-            stretch = entry.take(most - len(batch))
-            batch._add(stretch, len(stretch.lengths))
-            if entry.taken == len(entry.lengths):
-                entries.popleft()
-                if entry is self._run:
-                    self._run = None
-                batch._used_up.append(entry.view)
-        self._n -= len(batch)
-        return batch
+            view[: len(item)] = item
+            buffer = self._open = _Buffer(view)
+        self._buffers.append(buffer)
+        return buffer

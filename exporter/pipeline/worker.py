@@ -10,47 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sized
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable
 
-T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
+from exporter.pipeline.queue import Batch, Queue
+
 log = logging.getLogger(__name__)
 
 
-class Queue(Protocol[T_contra]):
-    """What items wait in; called with a lock held."""
-
-    def __len__(self) -> int:
-        """How many items wait."""
-
-    def append(self, item: T_contra, /) -> None:
-        """Add an item at the end."""
-
-    def take(self, most: int, /) -> Sized:
-        """Remove up to ``most`` items from the front."""
-
-
-class Plain(Generic[T]):
-    """The queue of a worker that is given none."""
-
-    def __init__(self) -> None:
-        self._items: deque[T] = deque()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def append(self, item: T, /) -> None:
-        """Add an item at the end."""
-        self._items.append(item)
-
-    def take(self, most: int, /) -> list[T]:
-        """Remove up to ``most`` items from the front."""
-        return [self._items.popleft() for _ in range(min(most, len(self._items)))]
-
-
-class Worker(Generic[T]):
+class Worker:
     """Hands items to ``handle`` in the order in which they were offered, from a single thread.
 
     A worker runs once: after a stop its thread may still hang in ``handle``, so whoever goes on
@@ -59,27 +26,24 @@ class Worker(Generic[T]):
     Parameters
     ----------
     handle
-        Takes a batch, as the queue gives it: a list, if it is the plain one. Whatever it raises is
-        logged; the next batch is handled all the same.
+        Takes a batch, and does not keep it. Whatever it raises is logged; the next batch is handled all
+        the same.
     max_items, max_bytes
-        Bounds of the queue; an item beyond either is refused.
+        Bounds of the queue; an item beyond either is refused. The bytes are those of the batch in hand too.
     max_batch
         Most items that one call of ``handle`` gets.
-    queue
-        What items wait in, if a plain queue does not suit them.
     flush_interval_seconds
         How long to gather items before the first of them is handled.
     """
 
     def __init__(
         self,
-        handle: Callable[[Any], None],
+        handle: Callable[[Batch], None],
         *,
         max_items: int,
         max_bytes: int,
         max_batch: int,
         flush_interval_seconds: float,
-        queue: Queue[T] | None = None,
         name: str = "inference-exporter",
     ) -> None:
         self._handle = handle
@@ -88,9 +52,8 @@ class Worker(Generic[T]):
         self._max_batch = max_batch
         self._flush_interval_seconds = flush_interval_seconds
         self._name = name
-        self._items: Queue[T] = queue if queue is not None else Plain()
-        self._sizes: deque[int] = deque()
-        self._bytes = 0
+        self._queue = Queue()
+        self._bytes_in_hand = 0
         self._busy = False
         self._lock = threading.Lock()
         self._pending = threading.Event()
@@ -109,8 +72,8 @@ class Worker(Generic[T]):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of the items that wait."""
-        return self._bytes
+        """Bytes of the items that wait, and of those in hand."""
+        return self._queue.n_bytes + self._bytes_in_hand
 
     def start(self) -> None:
         """Start the thread; does nothing if it was started before.
@@ -123,22 +86,23 @@ class Worker(Generic[T]):
         if self.stopped:
             raise RuntimeError("a stopped worker cannot start again; make a new one")
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            # It raises where the system has no thread left; the next start then tries again.
+            thread.start()
+            self._thread = thread
 
-    def offer(self, item: T, n_bytes: int) -> str | None:
+    def offer(self, item: bytes) -> str | None:
         """Queue an item, or say why not: ``queue_full``, ``queue_bytes`` or ``stopped``. Never waits."""
+        queue = self._queue
         with self._lock:
             if self._stopping.is_set():
                 return "stopped"
-            if len(self._items) >= self._max_items:
+            first = not len(queue)
+            if len(queue) >= self._max_items:
                 return "queue_full"
-            if self._bytes + n_bytes > self._max_bytes:
+            if queue.n_bytes + self._bytes_in_hand + len(item) > self._max_bytes:
                 return "queue_bytes"
-            first = not len(self._items)
-            self._items.append(item)
-            self._sizes.append(n_bytes)
-            self._bytes += n_bytes
+            queue.append(item)
         if first:
             self._pending.set()
         return None
@@ -152,7 +116,7 @@ class Worker(Generic[T]):
             time.sleep(0.002)
         return True
 
-    def stop(self, timeout_seconds: float) -> Sized:
+    def stop(self, timeout_seconds: float) -> Batch:
         """Accept no more, handle what waits for as long as the time allows, and return the rest."""
         with self._lock:
             self._stopping.set()
@@ -161,14 +125,11 @@ class Worker(Generic[T]):
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
         with self._lock:
-            left = self._items.take(len(self._items))
-            self._sizes.clear()
-            self._bytes = 0
-        return left
+            return self._queue.take(len(self._queue))
 
     def _at_rest(self) -> bool:
         with self._lock:
-            return not len(self._items) and not self._busy
+            return not len(self._queue) and not self._busy
 
     def _run(self) -> None:
         while True:
@@ -184,7 +145,7 @@ class Worker(Generic[T]):
                 busy = self._empty(1 if stopping else self._max_batch)
                 if stopping:
                     return
-            if len(self._items):
+            if len(self._queue):
                 self._pending.set()
 
     def _empty(self, least_again: int) -> bool:
@@ -200,18 +161,15 @@ class Worker(Generic[T]):
                 self._handle(batch)
             except Exception:
                 log.exception("a batch of %d items failed", len(batch))
+            finally:
+                batch.release()
             least = least_again
         return handled
 
-    def _take(self, least: int) -> Sized:
+    def _take(self, least: int) -> Batch:
         """The next batch; nothing if fewer than ``least`` items wait."""
         with self._lock:
-            waiting = len(self._items)
-            batch: Sized = self._items.take(self._max_batch) if waiting >= least else ()
-            if len(batch) == waiting:
-                self._sizes.clear()
-                self._bytes = 0
-            else:
-                self._bytes -= sum([self._sizes.popleft() for _ in range(len(batch))])
+            batch = self._queue.take(self._max_batch if len(self._queue) >= least else 0)
+            self._bytes_in_hand = batch.n_bytes
             self._busy = len(batch) > 0
             return batch

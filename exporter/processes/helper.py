@@ -12,7 +12,7 @@ import logging
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +21,13 @@ from exporter.config import Config
 from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Incoming
 from exporter.metrics.exposition import MULTIPROCESS_VARIABLE
-from exporter.metrics.instruments import Instruments, ModelInstruments
-from exporter.observation import DriftEvent, Source
-from exporter.pipeline.batches import Outcomes, Pipeline
+from exporter.metrics.instruments import Instruments, InvalidValues, ModelInstruments
+from exporter.observation import DriftEvent
+from exporter.pipeline.ledger import Tally
+from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
 from exporter.processes.framing import Link
-from exporter.processes.messages import Begin, Refused, Tally, Update, Work
-from exporter.processes.portable import portable
+from exporter.processes.messages import Begin, Refused, Update, Work
 from exporter.processes.spawn import reap, spawn
 from exporter.processes.supervisor import RULES, Rules, Supervisor
 
@@ -75,8 +75,8 @@ class HelperProcess:
         self._instruments = instruments
         self._errors = instruments.errors["detect"]
         # What a scrape shows before the helper has said anything.
-        metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
-        self._refuse = metrics.refuse
+        self._metrics = ModelInstruments(instruments, config.model, max_classes=0)
+        InvalidValues(instruments, config.model)
         self._build = build
         self._notify = notify
         self._rules = rules
@@ -104,16 +104,16 @@ class HelperProcess:
             elif self._child is None and not self._useless:
                 self._spawn()
 
-    def handle(self, outcomes: Outcomes, batch: Batch[Source]) -> None:
+    def handle(self, tally: Tally, batch: Batch) -> None:
         """Have a batch handled, and wait until it is."""
         with self._talking:
             child = self._running()
             if child is not None:
-                self._hand_over(child, outcomes, batch)
+                self._hand_over(child, tally, batch)
             elif self._pipeline is not None:
-                self._pipeline.handle(outcomes, batch)
+                self._pipeline.handle(tally, batch)
             else:
-                outcomes.dropped("failed" if self._useless else "stopped", len(batch))
+                tally.dropped("failed" if self._useless else "stopped", len(batch))
 
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""
@@ -166,7 +166,7 @@ class HelperProcess:
             connection.settimeout(self._rules.start_seconds)
             child = _Child(process, Link(connection), Incoming(self._instruments))
             with suppress(OSError):  # if it has died already, the first response will be missing
-                child.link.send(Begin(self._config))
+                child.link.send(Begin(self._config, self._metrics.known()))
         except Exception as error:
             self._use_thread(f"{type(error).__name__}: {error}")
             return
@@ -190,30 +190,20 @@ class HelperProcess:
         known = isinstance(error, InferenceExporterError)
         log.error("nothing is observed, since the configuration cannot serve: %s", error, exc_info=not known)
 
-    def _hand_over(self, child: _Child, outcomes: Outcomes, batch: Batch[Source]) -> None:
-        parts, views = portable(batch, self._refuse)
-        response = self._work(child, Work(parts), views)
-        tally = response.tally if response is not None and response.tally is not None else Tally()
-        for source, n in tally.extra.items():
-            outcomes.unfolded(source, n + 1)
-        for outcome, n in tally.outcomes.items():
-            outcomes.settled(outcome, n)
-        for reason, n in tally.reasons.items():
-            outcomes.dropped(reason, n)
-        lost = len(batch) - tally.balance
-        if lost:
-            outcomes.dropped("failed", lost)
+    def _hand_over(self, child: _Child, tally: Tally, batch: Batch) -> None:
+        response = self._work(child, batch)
         if response is None:
             self._lost(child)
-        elif lost:  # over an item that could not be sent, or an error in the helper; either was logged
-            self._errors.inc()
+        elif response.tally is not None:
+            tally.add(response.tally)
 
-    def _work(self, child: _Child, work: Work, views: Sequence[memoryview]) -> Update | None:
+    def _work(self, child: _Child, batch: Batch) -> Update | None:
         """The response to a batch; None if the helper died or hung over it."""
         if not self._supervisor.is_ready and self._response(child) is None:
             return None
+        work = Work([block.lengths.tobytes() for block in batch.blocks])
         try:
-            child.link.send(work, views)
+            child.link.send(work, [block.view for block in batch.blocks])
         except OSError:
             return None
         return self._response(child)

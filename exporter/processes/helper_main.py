@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from array import array
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
@@ -12,12 +13,13 @@ from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Outgoing
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent
-from exporter.pipeline.batches import Pipeline
+from exporter.pipeline.ledger import Tally
+from exporter.pipeline.queue import Batch, Block
 from exporter.processes.framing import Link
 from exporter.processes.heartbeat import Heartbeat
-from exporter.processes.messages import Begin, Line, Refused, Tally, Update, Work
-from exporter.processes.portable import restored
+from exporter.processes.messages import Begin, Line, Refused, Update, Work
 from exporter.processes.spawn import settle_in
+from exporter.processors.assembly import make_pipeline
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,9 @@ class Helper:
         self._events: list[DriftEvent] = []
         self._lines = _Lines()
         logging.basicConfig(level=logging.INFO, handlers=[self._lines], force=True)
-        self._pipeline = Pipeline(config, instruments, on_event=self._events.append, apart=True)
+        self._pipeline = make_pipeline(
+            config, instruments, notify=self._events.append, known_classes=begin.known_classes, apart=True
+        )
 
     def run(self) -> None:
         """Serve; returns when nothing comes any more."""
@@ -61,17 +65,28 @@ class Helper:
             message = self._link.receive()
             if isinstance(message, Work):
                 tally = Tally()
-                batch = restored(message.parts, self._link.read)
+                batch = self._batch(message)
                 try:
                     with self._heartbeat.working():
                         self._pipeline.handle(tally, batch)
                 except Exception:
-                    log.exception("a batch of %d items failed", len(batch))
+                    log.exception("a batch of %d items was not handled to its end", len(batch))
+                    self._instruments.errors["extract"].inc()
                 self._report(answers=True, tally=tally)
             else:
                 self._pipeline.stop()
                 self._report()
                 return
+
+    def _batch(self, work: Work) -> Batch:
+        blocks = []
+        for data in work.lengths:
+            lengths = array("L", data)
+            view = self._link.read(sum(lengths))
+            if view is None:
+                raise EOFError("the batch broke off")
+            blocks.append(Block(view, lengths))
+        return Batch(blocks)
 
     def _report(self, *, answers: bool = False, tally: Tally | None = None) -> None:
         self._instruments.refresh()

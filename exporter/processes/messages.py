@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from exporter.config import Config
 from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Changes
-from exporter.observation import DriftEvent, Outcome, Source
-from exporter.processes.portable import Part
+from exporter.observation import DriftEvent
+from exporter.pipeline.ledger import Tally
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,20 @@ class Refused:
 
 @dataclass(frozen=True)
 class Begin:
-    """To the helper, first of all: what to watch."""
+    """To the helper, first of all: what to watch, and the classes that are shown under their own names."""
 
     config: Config
+    known_classes: list[str]
 
 
 @dataclass(frozen=True)
 class Work:
-    """To the helper: a batch to handle, in the form of :mod:`exporter.processes.portable`, and its bytes."""
+    """To the helper: a batch to handle; for each of its blocks the lengths of its items, an array of type L.
 
-    parts: list[Part]
+    The blocks themselves follow, as bytes.
+    """
+
+    lengths: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,6 @@ class Line:
     logger: str
     level: int
     text: str
-
-
-@dataclass
-class Tally:
-    """What became of the items of a batch; see :class:`exporter.pipeline.batches.Outcomes`."""
-
-    extra: Counter[Source] = field(default_factory=Counter)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def unfolded(self, source: Source, n: int) -> None:
-        """An exchange turned out to hold ``n`` observations."""
-        self.extra[source] += n - 1
-
-    def settled(self, outcome: Outcome, n: int = 1) -> None:
-        """``n`` observations came to an end."""
-        self.outcomes[outcome] += n
-
-    def dropped(self, reason: str, n: int = 1) -> None:
-        """``n`` observations were given up."""
-        self.reasons[reason] += n
-
-    @property
-    def balance(self) -> int:
-        """How many observations ended beyond those that were found besides one for each item."""
-        return self.outcomes.total() + self.reasons.total() - self.extra.total()
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Analyzer:
         self._http.observe(exchanges)
         self._http.count(passed)
         for exchange in exchanges:
-            if not exchange.aborted and 200 <= exchange.status < 300:
+            if exchange.predicts:
                 self.runtime.submit(exchange, "sidecar")
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exporter.decoders.registry import Reading
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
 from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, Observation
+from exporter.pipeline.processor import Outcomes, Processor
+from exporter.processors.drift import Drift
 from exporter.processors.labels import LabelJoiner, LabelledPrediction
 from exporter.receivers.ingest.app import IngestApp
 from exporter.receivers.ingest.documents import ModelReport
 from exporter.runtime import Runtime
 
 
-class Ingest:
+class Ingest(Processor):
     """The sink behind the ingest API, and the application itself as :attr:`app`.
 
     Observations go the way of all others: the model's queue, its metrics, its detectors. Labels are
@@ -46,7 +50,11 @@ class Ingest:
             refuse=runtime.pipeline.refuse,
             count=_RequestCounter(instruments),
         )
-        runtime.pipeline.on_observation = self.observed
+        runtime.pipeline.processors.append(self)
+
+    def _read(self, exchange: Exchange) -> list[Reading]:
+        # Looked up each time, since a reload may bring another one.
+        return self._runtime.pipeline.extractor.read(exchange)
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken: those of the model that is watched."""
@@ -71,23 +79,21 @@ class Ingest:
         """Count an exchange out of CloudEvents that held no readable prediction."""
         self._runtime.monitor.ledger.refused("ingest", error.reason)
 
-    def observed(self, observation: Observation) -> None:
-        """Remember a prediction, for a label that may come."""
-        if observation.request_id is not None:
-            self._count(self._joiner.observed(observation))
-
-    def _read(self, exchange: Exchange) -> list[Reading]:
-        # Looked up each time, since a reload may bring another one.
-        return self._runtime.pipeline.extractor.read(exchange)
+    def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:  # noqa: ARG002
+        """Remember predictions, for labels that may come."""
+        for observation in observations:
+            if observation.request_id is not None:
+                self._count(self._joiner.observed(observation))
 
     def _count(self, pair: LabelledPrediction | None) -> None:
         if pair is not None and pair.predicted_class is not None:
             self._agreement["right" if pair.predicted_class == str(pair.label) else "wrong"].inc()
 
     def _embedding_length(self, _model: str) -> int | None:
+        drift = self._runtime.pipeline.find(Drift)
         lengths = {
             watch.detector.n_features
-            for watch in self._runtime.pipeline.watches
+            for watch in (drift.watches if drift is not None else ())
             if watch.detector is not None
         }
         return lengths.pop() if len(lengths) == 1 else None

@@ -83,19 +83,19 @@ def test_images_become_embeddings_in_batches(tmp_path, kind):
     exchanges = [asked(png(color=(20 * index, 255, 0))) for index in range(11)]
     assert embedder.attach(exchanges) == 0
     for index, made in enumerate(exchanges):
-        (row,) = made.embeddings
+        ((row,),) = made.embeddings
         np.testing.assert_allclose(row, [20 * index / 255, 1.0, 0.0], atol=1e-6)
 
 
 def test_a_bad_image_costs_its_own_exchange_only(tmp_path):
     embedder = Embedder(config("onnx", onnx_file(tmp_path)))
     known = asked(png())
-    known.add_embeddings([np.ones(2)])
+    known.add_embeddings(np.ones((1, 2)))
     exchanges = [asked(png()), asked(b"not a picture"), known, asked(b"")]
     assert embedder.attach(exchanges) == 1
     assert len(exchanges[0].embeddings) == 1
     assert exchanges[1].embeddings is None
-    assert exchanges[2].embeddings[0].shape == (2,)
+    assert exchanges[2].embeddings[0].shape == (1, 2)
     assert exchanges[3].embeddings is None
     assert embedder.attach([]) == 0
 

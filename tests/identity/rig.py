@@ -10,6 +10,9 @@ import torch
 from fastapi import FastAPI
 
 from exporter import InferenceExporter
+from exporter.pipeline.pipeline import Pipeline
+from exporter.processors.drift import Drift
+from exporter.processors.predictions import Predictions
 from tests.identity.service import Log, create_app, everything, served
 
 
@@ -35,12 +38,20 @@ class Rig:
         self.monitor = self.exporter.runtime.monitor
 
     @property
-    def pipeline(self) -> Any:
+    def pipeline(self) -> Pipeline:
         return self.exporter.runtime.pipeline
 
     @property
+    def predictions(self) -> Predictions:
+        found = self.pipeline.find(Predictions)
+        assert found is not None
+        return found
+
+    @property
     def watch(self) -> Any:
-        return self.pipeline.watches[0]
+        found = self.pipeline.find(Drift)
+        assert found is not None
+        return found.watches[0]
 
     def _event(self, event: Any) -> None:
         self.before_event()

@@ -109,7 +109,7 @@ def test_reading_fails(rig: Rig, bare: dict[str, bytes], file: Path):
 
 
 def test_recording_metrics_fails(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.pipeline._metrics.count_class = broken
+    rig.predictions.metrics.count_class = broken
     assert differences(bare, answers_of(rig, file)) == []
     assert rig.errors("extract") > 0
     assert rig.watch.state == "ready"
@@ -161,7 +161,7 @@ def test_a_stage_off_the_request_path_hangs(
         case "read":
             rig.pipeline.extractor.read = hang
         case "metrics":
-            rig.pipeline._metrics.count_class = hang
+            rig.predictions.metrics.count_class = hang
         case "detect":
             rig.watch._detector.update = hang
         case "notify":

@@ -25,7 +25,7 @@ from exporter.metrics.contract import (
     SIDECAR,
     SOURCES,
 )
-from exporter.metrics.instruments import DetectorInstruments, Instruments, ModelInstruments
+from exporter.metrics.instruments import DetectorInstruments, Instruments, InvalidValues, ModelInstruments
 from exporter.runtime import Runtime
 from exporter.version import __version__
 from tests.streams import Samples
@@ -137,9 +137,9 @@ def test_classes_are_capped():
 
 def test_a_refusal_outside_of_the_contract_makes_no_label():
     registry = CollectorRegistry()
-    metrics = ModelInstruments(Instruments(registry), "m", max_classes=1)
-    metrics.refuse("confidence", "because")
-    metrics.refuse("confidence", "not_finite")
+    refuse = InvalidValues(Instruments(registry), "m")
+    refuse("confidence", "because")
+    refuse("confidence", "not_finite")
     values = [
         sample.labels["reason"]
         for family in registry.collect()

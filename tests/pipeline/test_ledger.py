@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,16 @@ from prometheus_client import CollectorRegistry
 
 from exporter.metrics.contract import DROP_REASONS, SOURCES
 from exporter.metrics.instruments import Instruments, LedgerInstruments
-from exporter.pipeline.ledger import Account, Balance, Ledger
+from exporter.pipeline.ledger import Account, Balance, Ledger, Tally
 
 
 def make() -> tuple[CollectorRegistry, Ledger]:
     registry = CollectorRegistry()
     return registry, Ledger(LedgerInstruments(Instruments(registry), "m"))
+
+
+def tally(found: int = 0, **ended: int) -> Tally:
+    return Tally(found=Counter(hook=found), ended=Counter(ended))
 
 
 def published(registry: CollectorRegistry) -> Balance:
@@ -41,10 +46,7 @@ def test_every_movement_shows_in_the_metrics():
     account = ledger.open()
     for _ in range(5):
         account.admitted("hook")
-    account.unfolded("hook", 4)
-    account.settled("processed", 3)
-    account.settled("sampled_out")
-    account.dropped("unreadable")
+    account.settle(2, tally(3, processed=3, sampled_out=1, unreadable=1))
     ledger.refused("sidecar", "body_too_large")
     expected = Balance(
         observed=9, processed=3, dropped={"unreadable": 1, "body_too_large": 1}, sampled_out=1, queued=3
@@ -69,9 +71,8 @@ def test_a_thread_that_wakes_up_after_a_stop_changes_nothing():
     hung.close()
     stopped = Balance(observed=1, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=0)
     assert ledger.balance() == stopped
-    hung.settled("processed")
-    hung.dropped("failed")
-    hung.unfolded("hook", 10)
+    hung.settle(1, tally(9, processed=5, failed=5))
+    hung.dropped("queue_full")
     hung.close()
     assert ledger.balance() == stopped
 
@@ -83,11 +84,11 @@ def test_not_even_after_a_restart():
     hung.close()
     fresh = ledger.open()
     fresh.admitted("hook")
-    hung.settled("processed")
+    hung.settle(1, tally(processed=1))
     assert ledger.balance() == Balance(
         observed=2, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=1
     )
-    fresh.settled("processed")
+    fresh.settle(1, tally(processed=1))
     assert ledger.balance().balanced
 
 
@@ -116,7 +117,7 @@ def test_a_child_process_begins_at_zero():
     account = ledger.open()
     for _ in range(3):
         account.admitted("hook")
-    account.settled("processed")
+    account.settle(1, tally(processed=1))
     ledger.publish(0)
     ledger.lock.acquire()  # held by a thread that did not come along
     ledger.after_fork()
@@ -133,10 +134,7 @@ def test_it_is_exact_under_many_threads():
     def submit() -> None:
         for _ in range(500):
             account.admitted("hook")
-            account.unfolded("hook", 3)
-            account.settled("processed", 1)
-            account.settled("sampled_out", 1)
-            account.dropped("queue_full", 1)
+            account.settle(1, tally(2, processed=1, sampled_out=1, queue_full=1))
 
     def scrape() -> None:
         while not done.is_set():
@@ -159,7 +157,12 @@ def test_it_is_exact_under_many_threads():
     )
 
 
-class Outcomes(RuleBasedStateMachine):
+TALLIES = st.dictionaries(
+    st.sampled_from(["processed", "sampled_out", "failed", "unreadable", "no such reason"]), st.integers(0, 9)
+)
+
+
+class Movements(RuleBasedStateMachine):
     """Any order of movements, over stops and restarts."""
 
     def __init__(self) -> None:
@@ -177,20 +180,17 @@ class Outcomes(RuleBasedStateMachine):
     def refuse(self, source: str, reason: str) -> None:
         self.ledger.refused(source, reason)  # type: ignore[arg-type]
 
-    @rule(n=st.integers(1, 5))
-    def unfold(self, n: int) -> None:
-        if self.waiting[-1]:
-            self.accounts[-1].unfolded("hook", n)
-            self.waiting[-1] += n - 1
+    @rule()
+    def find_no_place(self) -> None:
+        self.accounts[-1].admitted("hook")
+        self.accounts[-1].dropped("queue_full")
 
-    @rule(data=st.data(), outcome=st.sampled_from(["processed", "sampled_out", "failed"]))
-    def end(self, data: st.DataObject, outcome: str) -> None:
+    @rule(data=st.data(), found=st.integers(0, 5), ended=TALLIES)
+    def settle(self, data: st.DataObject, found: int, ended: dict[str, int]) -> None:
+        """Whatever the tally says, be it less or more than there was."""
         which = data.draw(st.integers(0, len(self.accounts) - 1))
         n = data.draw(st.integers(0, self.waiting[which]))
-        if outcome == "failed":
-            self.accounts[which].dropped(outcome, n)
-        else:
-            self.accounts[which].settled(outcome, n)  # type: ignore[arg-type]
+        self.accounts[which].settle(n, tally(found, **ended))
         if which == len(self.accounts) - 1:
             self.waiting[which] -= n
 
@@ -205,22 +205,49 @@ class Outcomes(RuleBasedStateMachine):
         balance = self.ledger.balance()
         assert balance.balanced
         assert balance.queued == self.waiting[-1]
+        assert (
+            min(balance.observed, balance.processed, balance.sampled_out, *balance.dropped.values(), 0) == 0
+        )
         self.ledger.publish(0)
         assert published(self.registry).balanced
 
 
-TestBooks = Outcomes.TestCase
-TestBooks.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestMovements = Movements.TestCase
+TestMovements.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 17])
+@pytest.mark.parametrize("n", [1, 2, 17])
 def test_a_batch_of_n_counts_as_n(n: int):
     _, ledger = make()
     account = ledger.open()
     account.admitted("ingest")
-    account.unfolded("ingest", n)
-    account.settled("processed", n)
+    said = Tally(ended=Counter(processed=n))
+    said.unfolded("ingest", n)
+    account.settle(1, said)
     assert ledger.balance() == Balance(observed=n, processed=n, dropped={}, sampled_out=0, queued=0)
+
+
+def test_what_a_tally_does_not_speak_of_has_failed():
+    _, ledger = make()
+    account = ledger.open()
+    for _ in range(4):
+        account.admitted("hook")
+    account.settle(4, tally(2, processed=1, sampled_out=1))
+    assert ledger.balance() == Balance(
+        observed=6, processed=1, dropped={"failed": 4}, sampled_out=1, queued=0
+    )
+
+
+def test_a_tally_that_says_too_much_makes_nothing_negative():
+    registry, ledger = make()
+    account = ledger.open()
+    for _ in range(100):
+        account.admitted("hook")
+    account.settle(100, tally(sampled_out=198, processed=-98))
+    balance = Balance(observed=100, processed=0, dropped={}, sampled_out=100, queued=0)
+    assert ledger.balance() == balance
+    ledger.publish(0)
+    assert published(registry) == balance
 
 
 @given(st.lists(st.sampled_from(DROP_REASONS), max_size=20))

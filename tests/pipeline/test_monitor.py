@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,13 @@ from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
-from exporter.pipeline.batches import Pipeline
+from exporter.pipeline.ledger import Tally
 from exporter.pipeline.monitor import Monitor
-from exporter.pipeline.notify import Notifier
-from exporter.processes.messages import Tally
+from exporter.pipeline.packing import pack
+from exporter.pipeline.processor import Outcomes, Processor
+from exporter.processors.assembly import make_pipeline
+from exporter.processors.drift import Drift, Notifier
+from exporter.processors.predictions import Predictions
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 WAIT = 20.0
@@ -35,13 +39,15 @@ class Bench:
         self.events: list[DriftEvent] = []
         self.instruments = Instruments(registry)
         config = config or make_config()
-        self.pipeline = Pipeline(
-            config,
-            self.instruments,
-            on_event=Notifier(on_event or self.events.append, self.instruments),
-            clock=lambda: 50.0,
-        )
+        notify = Notifier(self.instruments, on_event or self.events.append)
+        self.pipeline = make_pipeline(config, self.instruments, notify=notify, clock=lambda: 50.0)
         self.monitor = Monitor(config, self.instruments, self.pipeline)
+
+    @property
+    def drift(self) -> Drift:
+        found = self.pipeline.find(Drift)
+        assert found is not None
+        return found
 
     def send(self, *items: Any) -> list[bool]:
         taken = [self.monitor.submit(item, "hook") for item in items]
@@ -88,8 +94,8 @@ def plain(monkeypatch: pytest.MonkeyPatch):
     return detectors
 
 
-def exchange(answer: Any, *, ended: float = 49.0, status: int = 200) -> Exchange:
-    made = Exchange("POST", "/predict", max_body_bytes=4096, started=ended - 0.5)
+def exchange(answer: Any, *, ended: float = 49.0, status: int = 200, max_body_bytes: int = 4096) -> Exchange:
+    made = Exchange("POST", "/predict", max_body_bytes=max_body_bytes, started=ended - 0.5)
     made.response_start(status, ((b"content-type", b"application/json"),))
     made.response_chunk(answer if isinstance(answer, bytes) else orjson.dumps(answer))
     made.finish(ended)
@@ -162,10 +168,10 @@ def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothin
     b = bench()
     b.pipeline.extractor.read = lambda _: [{"predicted_class": str(k)} for k in range(n)]
 
-    def boom(_: Any) -> None:
+    def boom(*_: Any) -> None:
         raise RuntimeError("no")
 
-    b.pipeline._record = boom
+    b.pipeline.find(Predictions).metrics.count_class = boom
     b.send(exchange({}))
     assert b.balance() == (n, n, {}, 0, 0)
     b.pipeline.extractor.read = boom
@@ -178,11 +184,11 @@ def test_a_reader_that_raises_drops_the_exchange_and_a_metric_that_raises_nothin
 def test_within_a_batch_others_get_a_chance(monkeypatch: pytest.MonkeyPatch, apart: bool, items: int):
     seen: list[str] = []
     monkeypatch.setattr("os.sched_yield", lambda: seen.append("core"))
-    monkeypatch.setattr("exporter.pipeline.batches.time.sleep", lambda _: seen.append("lock"))
-    pipeline = Pipeline(make_config(), Instruments(CollectorRegistry()), apart=apart)
-    outcomes = Tally()
-    pipeline.handle(outcomes, [("hook", exchange({"label": "cat"})) for _ in range(64)])
-    assert outcomes.outcomes["processed"] == 64
+    monkeypatch.setattr("exporter.pipeline.pipeline.time.sleep", lambda _: seen.append("lock"))
+    pipeline = make_pipeline(make_config(), Instruments(CollectorRegistry()), apart=apart)
+    tally = Tally()
+    pipeline.handle(tally, [pack(exchange({"label": "cat"}), "hook", print) for _ in range(64)])
+    assert tally.ended["processed"] == 64
     assert set(seen) == {"core" if apart else "lock"}
     # After so many items, and before the detectors run.
     assert len(seen) == 1 + 64 // items
@@ -223,6 +229,177 @@ def test_sampled_out_is_what_no_detector_tested(bench: Any, plain: list[PlainDet
     assert b.balance() == (21, 1 + len(tested), {}, 20 - len(tested), 0)
 
 
+class Keeper(Processor):
+    """Keeps the sizes of the batches that reach it."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def process(self, observations: Any, outcomes: Any) -> None:
+        self.sizes.append(len(observations))
+
+
+def test_a_batch_of_many_instances_reaches_the_processors_in_bounded_parts(bench: Any):
+    b = bench(make_config(max_batch=256, flush_interval_seconds=0.2))
+    b.pipeline.processors.append(keeper := Keeper())
+    rows = [{"label": "cat", "score": 0.5}] * 700
+    sent = [{"predictions": rows}] * 9 + [{"predictions": rows * 14}]
+    b.send(*[exchange(each, max_body_bytes=1 << 20) for each in sent])
+    assert b.balance() == (23 * 700, 23 * 700, {}, 0, 0)
+    assert sum(keeper.sizes) == 23 * 700
+    assert max(keeper.sizes) < 4096
+
+
+def test_many_instances_take_bounded_memory(bench: Any):
+    """What is at hand at once is a few thousand observations, not all that a batch holds."""
+    b = Bench()
+    row = [0.5] * 64
+    answer = {"predictions": [{"label": "cat", "embedding": row}] * 10}
+    packed = pack(exchange(answer, max_body_bytes=1 << 20), "hook", print)
+    tally = Tally()
+    tracemalloc.start()
+    try:
+        b.pipeline.handle(tally, [packed] * 2_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert tally.ended["processed"] == 20_000
+    assert peak < 6_000_000  # 2,048 observations of 64 numbers are some 2 MB
+
+
+def test_a_processor_that_raises_is_counted_and_takes_nothing_with_it(bench: Any):
+    class Broken(Processor):
+        def process(self, observations: Any, outcomes: Any) -> None:
+            raise RuntimeError("no")
+
+    b = bench()
+    b.pipeline.processors.insert(0, Broken())
+    b.pipeline.processors.append(keeper := Keeper())
+    b.send(exchange({"prediction": "cat"}))
+    assert (b.balance(), keeper.sizes) == ((1, 1, {}, 0, 0), [1])
+    assert b.samples("predicted_class_total", class_name="cat") == 1
+    assert b.errors("extract") == 1
+
+
+def test_a_batch_that_is_not_handled_to_its_end_is_counted_as_failed(bench: Any):
+    b = bench()
+    handle = b.pipeline.handle
+
+    def half(tally: Tally, items: Any) -> None:
+        handle(tally, list(items)[:1])
+        raise RuntimeError("no")
+
+    b.pipeline.handle = half
+    b.send(*observations(normal(1)))
+    b.pipeline.handle = lambda tally, items: half(tally, [*items, *items])
+    assert b.balance() == (1, 1, {}, 0, 0)
+    b.monitor.stop()
+    b.monitor = Monitor(make_config(flush_interval_seconds=0.2), Instruments(CollectorRegistry()), b.pipeline)
+    b.pipeline.handle = half
+    b.monitor.start()
+    b.send(*observations(normal(5)))
+    assert b.balance() == (5, 1, {"failed": 4}, 0, 0)
+
+
+def test_an_observation_comes_to_one_end_whatever_processors_say(bench: Any):
+    class Says(Processor):
+        def __init__(self, reason: str | None) -> None:
+            self.reason = reason
+
+        def process(self, observations: Any, outcomes: Any) -> None:
+            for position in range(len(observations)):
+                outcomes.sampled_out(position)
+                if self.reason and position % 2:
+                    outcomes.dropped(position, self.reason)
+
+    b = bench(make_config(flush_interval_seconds=0.2))
+    b.pipeline.processors += [Says(None), Says("failed"), Says("queue_full")]
+    b.send(*observations(normal(10)))
+    observed, processed, dropped, sampled_out, _ = b.balance()
+    assert (observed, processed, dropped.get("failed"), sampled_out) == (10, 0, 5, 5)
+
+
+def test_an_outcome_is_one_for_each_observation():
+    outcomes = Outcomes()
+    for position in (0, 1, 1):
+        outcomes.sampled_out(position)
+    for position, reason in ((1, "failed"), (1, "queue_full"), (2, "queue_full")):
+        outcomes.dropped(position, reason)
+    assert outcomes.count(4) == {"failed": 1, "queue_full": 1, "sampled_out": 1, "processed": 1}
+
+
+class FakeEmbedder:
+    """In place of a model of our own: a row for each exchange."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def attach(self, exchanges: Any) -> int:
+        self.asked += len(exchanges)
+        for each in exchanges:
+            each.add_embeddings(np.ones((1, D), dtype=np.float32))
+        return 0
+
+
+@pytest.mark.parametrize("own", ["no", "said", "live", "answer"])
+def test_with_an_embedder_and_a_rate_each_is_tested_or_sampled_out_once(
+    bench: Any, plain: list[PlainDetector], own: str
+):
+    plain.append(detector := PlainDetector((2,)))
+    sample = SampleConfig(max_per_second=0.5)
+    b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
+    b.pipeline.extractor._embedder = embedder = FakeEmbedder()
+    for second in range(100):
+        answer = {"prediction": "cat"} | ({"embedding": [1.0] * D} if own == "answer" else {})
+        made = exchange(answer, ended=float(second))
+        if own == "said":
+            made.annotate({"embedding": np.ones(D)})
+        elif own == "live":
+            made.add_embeddings(np.ones((1, D)))
+        b.send(made)
+    tested = len(detector.seen)
+    assert 50 <= tested <= 52
+    assert b.balance() == (100, tested, {}, 100 - tested, 0)
+    b.instruments.refresh()
+    assert b.samples("inference_exporter_sampled_out_total") == 100 - tested
+    assert embedder.asked == {"no": tested, "said": 0, "live": 0, "answer": tested}[own]
+
+
+def test_what_was_tested_was_not_sampled_out_also_if_it_was_not_worth_embedding(
+    bench: Any, plain: list[PlainDetector]
+):
+    plain.append(detector := PlainDetector((2,)))
+    sample = SampleConfig(max_per_second=0.5)
+    b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
+    b.pipeline.extractor._embedder = FakeEmbedder()
+    said = exchange({"prediction": "said, and tested"}, ended=0.0)
+    said.annotate({"embedding": np.full(D, 1.0)})
+    b.send(
+        said,
+        exchange({"prediction": "embedded, and too soon for a test"}, ended=0.5),
+        exchange({"prediction": "too soon to be embedded", "embedding": [2.0] * D}, ended=1.2),
+    )
+    assert detector.seen == [1.0, 2.0]
+    assert b.balance() == (3, 2, {}, 1, 0)
+
+
+def test_an_embedder_without_detectors_has_nothing_to_do_and_nothing_is_sampled_out(bench: Any):
+    b = bench()
+    b.pipeline.extractor._embedder = embedder = FakeEmbedder()
+    b.send(exchange({"prediction": "cat"}))
+    assert (embedder.asked, b.balance()) == (0, (1, 1, {}, 0, 0))
+
+
+def test_rows_that_found_no_place_are_observed_and_dropped(bench: Any):
+    b = bench()
+    made = exchange({"prediction": "cat"})
+    made.finished = False
+    for _ in range(1000):
+        made.add_embeddings(np.ones((1, 64), dtype=np.float32))
+    b.send(made)
+    assert b.balance() == (1000, 3, {"body_too_large": 997}, 0, 0)
+
+
 def test_without_detectors_nothing_is_sampled_out(bench: Any):
     b = bench()
     b.send(*observations(normal(3)))
@@ -251,17 +428,15 @@ def test_what_finds_no_place_is_dropped(bench: Any):
     b.monitor.stop()
 
 
-def test_an_item_whose_size_cannot_be_told_leaves_no_trace():
+def test_an_item_that_is_none_leaves_no_trace_and_one_that_cannot_be_packed_is_counted():
     b = Bench()
-
-    class Odd:
-        @property
-        def n_bytes(self) -> int:
-            raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError):
-        b.monitor.submit(Odd(), "hook")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        b.monitor.submit(object(), "hook")  # type: ignore[arg-type]
     assert b.balance() == (0, 0, {}, 0, 0)
+    odd = Exchange("POST", "/", b"", ((b"a", object()),), max_body_bytes=9, started=0.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unmarshallable"):
+        b.monitor.submit(odd, "hook")
+    assert b.balance() == (1, 0, {"failed": 1}, 0, 0)
 
 
 def test_stop_handles_what_waits_and_refuses_what_comes_later():
@@ -356,10 +531,10 @@ def test_reconfiguring_keeps_what_did_not_change(plain: list[PlainDetector]):
     b.monitor.start()
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.samples("drift_active", detector="second") == 1
-    kept = b.pipeline.watches[0]
+    kept = b.drift.watches[0]
     third = DriftConfig(name="third", window=3, reference=LEARN)
     b.pipeline.reconfigure(make_config((first, third)))
-    assert b.pipeline.watches[0] is kept
+    assert b.drift.watches[0] is kept
     assert b.samples("drift_active", detector="second") is None
     assert b.samples("drift_active", detector="first") == 1
     assert b.samples.state("third") == "filling"

@@ -1,59 +1,80 @@
-"""What waits comes out as it went in, whatever it is, and memory is used again."""
+"""What waits comes out as it went in, and memory is used again."""
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pipeline.queue import _BUFFER_BYTES, _SPARE_BUFFERS, Waiting
+from exporter.pipeline.queue import _BUFFER_BYTES, _SPARE_BUFFERS, Queue
 
 ITEMS = st.one_of(
     st.binary(max_size=50),
     st.sampled_from([b"x" * 30_000, b"y" * _BUFFER_BYTES, b"z" * (_BUFFER_BYTES + 1)]),
-    st.integers(),
 )
-STEPS = st.lists(st.one_of(st.tuples(st.sampled_from("ab"), ITEMS), st.integers(0, 5)), max_size=40)
+STEPS = st.lists(st.one_of(ITEMS, st.integers(0, 5)), max_size=40)
 
 
 @given(STEPS)
-def test_pairs_come_out_as_they_went_in(steps: list[Any]):
-    waiting: Waiting[str] = Waiting()
+def test_items_come_out_as_they_went_in(steps: list[Any]):
+    queue = Queue()
     went_in, came_out = [], []
     for step in steps:
         if isinstance(step, int):
-            taken = waiting.take(step)
-            pairs = list(taken)
-            assert len(taken) == len(pairs) <= step
-            came_out += pairs
+            taken = queue.take(step)
+            items = list(taken)
+            assert len(taken) == len(items) <= step
+            assert taken.n_bytes == sum(map(len, items))
+            came_out += items
             taken.release()
         else:
-            waiting.append(step)
+            queue.append(step)
             went_in.append(step)
-        assert len(waiting) == len(went_in) - len(came_out)
-    came_out += list(waiting.take(1000))
+        assert len(queue) == len(went_in) - len(came_out)
+        assert queue.n_bytes == sum(map(len, went_in)) - sum(map(len, came_out))
+    came_out += list(queue.take(1000))
     assert came_out == went_in
-    assert len(waiting) == 0
-    assert not waiting._entries
+    assert len(queue) == queue.n_bytes == 0
+    assert not queue._buffers
 
 
 def test_buffers_are_used_again_and_few_are_kept():
-    waiting: Waiting[str] = Waiting()
+    queue = Queue()
     for _ in range(3):
         for _ in range(20 * 30):
-            waiting.append(("a", b"x" * 2_000))
-        waiting.take(10_000).release()
-    assert len(waiting._spare) == _SPARE_BUFFERS
+            queue.append(b"x" * 2_000)
+        queue.take(10_000).release()
+    assert len(queue._spare) == _SPARE_BUFFERS
 
 
 def test_what_was_taken_stays_as_it_is_until_it_is_released():
-    waiting: Waiting[str] = Waiting()
-    waiting.append(("a", b"first"))
-    taken = waiting.take(1)
+    queue = Queue()
+    queue.append(b"first")
+    taken = queue.take(1)
     for _ in range(100):
-        waiting.append(("a", b"x" * 2_000))
-        waiting.take(1).release()
-    assert list(taken) == [("a", b"first")]
+        queue.append(b"x" * 2_000)
+        queue.take(1).release()
+    assert list(taken) == [b"first"]
     taken.release()
     assert list(taken) == []
+
+
+def test_what_waits_holds_little_more_memory_than_its_bytes():
+    items = [bytes(size) for size in (400, 70_000)]
+    tracemalloc.start()
+    try:
+        queue = Queue()
+        for _ in range(300):
+            queue.append(items[0])
+        small, counted = tracemalloc.get_traced_memory()[0], queue.n_bytes
+        for _ in range(150):
+            for size in (400, 70_000):
+                queue.append(bytes(size))
+        mixed = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert small < 2 * counted + 2 * _BUFFER_BYTES
+    # At worst, beside items that need a place of their own.
+    assert mixed < 2 * queue.n_bytes + 2 * _BUFFER_BYTES

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.pipeline.queue import Batch
 from exporter.pipeline.worker import Worker
 
 WAIT = 10.0
@@ -19,41 +20,45 @@ def make(handle, *, max_items=1000, max_bytes=10**6, max_batch=256, flush=0.0) -
     )
 
 
+def numbers(batch: Batch) -> list[int]:
+    return [item[0] for item in batch]
+
+
 def test_items_come_in_order_and_in_batches_of_at_most_max_batch():
     batches: list[list[int]] = []
-    worker = make(batches.append, max_batch=7)
+    worker = make(lambda batch: batches.append(numbers(batch)), max_batch=7)
     for n in range(100):
-        assert worker.offer(n, 1) is None
+        assert worker.offer(bytes([n])) is None
     worker.start()
     assert worker.drain(WAIT)
     assert [n for batch in batches for n in batch] == list(range(100))
     assert max(map(len, batches)) == 7
-    assert worker.stop(WAIT) == []
+    assert not len(worker.stop(WAIT))
 
 
 def test_nothing_is_accepted_beyond_either_bound():
     worker = make(lambda _: None, max_items=3, max_bytes=10)
-    assert worker.offer("a", 4) is None
-    assert worker.offer("b", 7) == "queue_bytes"
-    assert worker.offer("c", 6) is None
+    assert worker.offer(b"a" * 4) is None
+    assert worker.offer(b"b" * 7) == "queue_bytes"
+    assert worker.offer(b"c" * 6) is None
     assert worker.queued_bytes == 10
-    assert worker.offer("d", 0) is None
-    assert worker.offer("e", 0) == "queue_full"
-    assert worker.stop(0) == ["a", "c", "d"]
+    assert worker.offer(b"") is None
+    assert worker.offer(b"") == "queue_full"
+    assert list(worker.stop(0)) == [b"aaaa", b"cccccc", b""]
     assert worker.queued_bytes == 0
 
 
 def test_a_batch_that_raises_does_not_end_the_worker(caplog: pytest.LogCaptureFixture):
     seen: list[int] = []
 
-    def handle(batch: list[int]) -> None:
-        seen.extend(batch)
-        if 1 in batch:
+    def handle(batch: Batch) -> None:
+        seen.extend(numbers(batch))
+        if 1 in seen[-1:]:
             raise RuntimeError("no")
 
     worker = make(handle, max_batch=1)
     for n in (1, 2):
-        worker.offer(n, 1)
+        worker.offer(bytes([n]))
     worker.start()
     assert worker.drain(WAIT)
     worker.stop(WAIT)
@@ -61,31 +66,33 @@ def test_a_batch_that_raises_does_not_end_the_worker(caplog: pytest.LogCaptureFi
     assert "a batch of 1 items failed" in caplog.text
 
 
-def test_drain_waits_for_the_batch_in_hand_and_not_only_for_the_queue():
+def test_the_batch_in_hand_counts_too_and_drain_waits_for_it():
     entered, release = threading.Event(), threading.Event()
 
-    def handle(_: list[int]) -> None:
+    def handle(_: Batch) -> None:
         entered.set()
         release.wait(WAIT)
 
-    worker = make(handle)
+    worker = make(handle, max_bytes=10)
     worker.start()
-    worker.offer(1, 1)
+    worker.offer(b"x" * 8)
     assert entered.wait(WAIT)
-    assert worker.queued_bytes == 0
+    assert worker.queued_bytes == 8
+    assert worker.offer(b"x" * 3) == "queue_bytes"
     assert not worker.drain(0.01)
     release.set()
     assert worker.drain(WAIT)
+    assert worker.queued_bytes == 0
     worker.stop(WAIT)
 
 
 def test_stop_handles_what_waits_even_before_the_flush_interval_is_over():
     seen: list[int] = []
-    worker = make(seen.extend, flush=3600.0)
+    worker = make(lambda batch: seen.extend(numbers(batch)), flush=3600.0)
     worker.start()
     for n in range(5):
-        worker.offer(n, 1)
-    assert worker.stop(WAIT) == []
+        worker.offer(bytes([n]))
+    assert not len(worker.stop(WAIT))
     assert seen == [0, 1, 2, 3, 4]
 
 
@@ -93,18 +100,18 @@ def test_stop_does_not_wait_for_a_hung_handler_and_gives_back_the_rest():
     entered, release = threading.Event(), threading.Event()
     seen: list[int] = []
 
-    def handle(batch: list[int]) -> None:
-        seen.extend(batch)
+    def handle(batch: Batch) -> None:
+        seen.extend(numbers(batch))
         entered.set()
         release.wait(WAIT)
 
     worker = make(handle, max_batch=1)
     worker.start()
     for n in range(3):
-        worker.offer(n, 1)
+        worker.offer(bytes([n]))
     assert entered.wait(WAIT)
-    assert worker.stop(0.01) == [1, 2]
-    assert worker.offer(4, 1) == "stopped"
+    assert numbers(worker.stop(0.01)) == [1, 2]
+    assert worker.offer(b"4") == "stopped"
     release.set()
     thread = worker._thread
     assert thread is not None
@@ -125,11 +132,29 @@ def test_a_stopped_worker_is_not_started_again():
         worker.start()
 
 
+def test_a_start_that_found_no_thread_can_be_tried_again(monkeypatch: pytest.MonkeyPatch):
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    seen: list[int] = []
+    worker = make(lambda batch: seen.extend(numbers(batch)))
+    worker.offer(b"\1")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start"):
+            worker.start()
+    assert not worker.running
+    worker.start()
+    assert worker.drain(WAIT)
+    assert seen == [1]
+    worker.stop(WAIT)
+
+
 def test_a_handler_may_stop_its_own_worker():
     left: list[list[int]] = []
-    worker = make(lambda _: left.append(worker.stop(WAIT)), max_batch=1)
-    worker.offer(1, 1)
-    worker.offer(2, 1)
+    worker = make(lambda _: left.append(numbers(worker.stop(WAIT))), max_batch=1)
+    worker.offer(b"\1")
+    worker.offer(b"\2")
     worker.start()
     assert worker.drain(WAIT)
     assert left == [[2]]
@@ -138,26 +163,27 @@ def test_a_handler_may_stop_its_own_worker():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 60), st.integers(1, 9), st.integers(1, 40))
 def test_every_item_offered_is_refused_handled_or_given_back(threads: int, each: int, batch: int, bound: int):
-    handled: list[tuple[int, int]] = []
-    accepted: list[tuple[int, int]] = []
+    handled: list[bytes] = []
+    accepted: list[bytes] = []
     lock = threading.Lock()
     worker = make(handled.extend, max_batch=batch, max_items=bound)
     worker.start()
 
     def offer(thread: int) -> None:
         for n in range(each):
-            if worker.offer((thread, n), 1) is None:
+            item = bytes([thread, n])
+            if worker.offer(item) is None:
                 with lock:
-                    accepted.append((thread, n))
+                    accepted.append(item)
 
     offering = [threading.Thread(target=offer, args=(n,)) for n in range(threads)]
     for thread in offering:
         thread.start()
-    left = worker.stop(WAIT) if each % 2 else []
+    left = list(worker.stop(WAIT)) if each % 2 else []
     for thread in offering:
         thread.join(WAIT)
     left += worker.stop(WAIT)
     assert sorted(handled + left) == sorted(accepted)
     for thread in range(threads):
-        own = [n for owner, n in handled if owner == thread]
+        own = [item[1] for item in handled if item[0] == thread]
         assert own == sorted(own)

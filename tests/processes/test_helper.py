@@ -20,7 +20,7 @@ import pytest
 
 import exporter.drift.watch
 import exporter.processes.helper
-from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
+from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.detectors import OnlineMMD
 from exporter.errors import ConfigError, InvalidReference
 from exporter.http.exchange import Exchange
@@ -105,13 +105,13 @@ def mixed() -> list[Any]:
     items: list[Any] = []
     for n in range(60):
         row = (rng.standard_normal(4) + (4 if n > 40 else 0)).tolist()
-        items.append(exchange({"prediction": f"c{n % 3}", "probability": n / 60, "embedding": row}).packed())
-    items += [exchange(b"{").packed(), exchange({"nothing": 1}).packed(), exchange(b"x" * 5000).packed()]
+        items.append(exchange({"prediction": f"c{n % 3}", "probability": n / 60, "embedding": row}))
+    items += [exchange(b"{"), exchange({"nothing": 1}), exchange(b"x" * 5000)]
     items.append(exchange({"predictions": [{"label": "a", "score": 0.5}, {"label": "b", "score": 1.5}]}))
     said = exchange({"prediction": "cat"})
     said.annotate({"predicted_class": object(), "confidence": 0.9})
     said.add_embeddings(np.ones((2, 4)))
-    items.append(said.packed())
+    items.append(said)
     return items + observations(normal(3))
 
 
@@ -169,7 +169,7 @@ def test_its_log_is_the_services(
     with caplog.at_level(logging.WARNING):
         send(runtime, observations(normal(20, shift=5.0)))
     assert [record.name for record in caplog.records if "drift: model m" in record.message] == [
-        "exporter.pipeline.batches"
+        "exporter.processors.drift"
     ]
 
 
@@ -181,7 +181,7 @@ def test_its_death_costs_a_batch(make: Callable[..., Runtime], caplog: pytest.Lo
     os.kill(first, signal.SIGSTOP)  # so that it has the next batch in hand
     for _ in range(4):
         assert runtime.submit(Observation("m", "hook", predicted_class="cat"), "hook")
-    until(lambda: not len(runtime.monitor.worker._items))
+    until(lambda: not len(runtime.monitor.worker._queue))
     os.kill(first, signal.SIGKILL)
     assert runtime.monitor.worker.drain(WAIT)
     assert balance(runtime) == (7, 3, {"failed": 4}, 0, 0)
@@ -193,7 +193,7 @@ def test_its_death_costs_a_batch(make: Callable[..., Runtime], caplog: pytest.Lo
     assert "helper process died" in caplog.text
 
 
-def test_an_item_that_cannot_be_sent_costs_itself(make: Callable[..., Runtime]):
+def test_values_of_classes_that_only_the_service_knows_cost_themselves(make: Callable[..., Runtime]):
     class Ours:
         """Of a class that another process cannot find, and pickle cannot name."""
 
@@ -202,9 +202,29 @@ def test_an_item_that_cannot_be_sent_costs_itself(make: Callable[..., Runtime]):
 
     runtime = make(config())
     cat = Observation("m", "hook", predicted_class="cat")
-    send(runtime, [cat, Observation("m", "hook", request_id=Ours()), cat])  # type: ignore[arg-type]
-    assert balance(runtime) == (3, 2, {"failed": 1}, 0, 0)
-    assert runtime.registry.get_sample_value("inference_exporter_errors_total", {"stage": "detect"}) == 1
+    said = exchange({"prediction": "cat"})
+    said.annotate({"embedding": np.array([Ours(), Ours()]), "features": [Ours()]})
+    send(runtime, [cat, Observation("m", "hook", request_id=Ours()), said, cat])  # type: ignore[arg-type]
+    assert balance(runtime) == (4, 4, {}, 0, 0)
+    samples = Samples(runtime.registry)
+    assert samples("predicted_class_total", class_name="cat") == 3
+    assert samples("inference_exporter_invalid_values_total", field="embedding", reason="wrong_type") == 1
+    assert runtime.registry.get_sample_value("inference_exporter_errors_total", {"stage": "detect"}) == 0
+
+
+def test_classes_stay_within_the_cap_over_the_lives_of_helpers(make: Callable[..., Runtime]):
+    runtime = make(config().model_copy(update={"capture": CaptureConfig(max_classes=5)}))
+    for life in range(3):
+        names = [f"class {life} {n}" for n in range(20)]
+        send(runtime, [Observation("m", "hook", predicted_class=name) for name in (*names, "class 0 0")])
+        os.kill(helper(runtime).pid, signal.SIGKILL)
+        until(lambda: runtime.render() and helper(runtime).pid is None)
+    samples = Samples(runtime.registry)
+    known = [samples("predicted_class_total", class_name=f"class 0 {n}") for n in range(5)]
+    assert known == [4, 1, 1, 1, 1]
+    assert samples("predicted_class_total", class_name="other") == 55
+    text = runtime.render()[1].decode()
+    assert text.count("\npredicted_class_total{") == 6
 
 
 def test_while_it_hangs_the_queue_fills_and_everything_is_counted(make: Callable[..., Runtime]):

@@ -14,6 +14,7 @@ import pytest
 from exporter.config import AdminConfig, Config, DriftConfig, IngestConfig, QueueConfig
 from exporter.detectors import OnlineMMD
 from exporter.observation import Observation
+from exporter.processors.drift import Drift
 from exporter.runtime import Runtime
 from exporter.sidecar.ingest import Ingest
 from tests.receivers.ingest.bodies import mutated
@@ -55,7 +56,7 @@ class Watched:
 
     def state(self, path: Path) -> dict[str, Any]:
         assert self.runtime.monitor.worker.drain(20)
-        detector = self.runtime.pipeline.watches[0].detector
+        detector = self.runtime.pipeline.find(Drift).watches[0].detector
         assert detector is not None
         detector.save(path)
         with np.load(path) as file:

@@ -43,6 +43,8 @@ class WholeExchange(Exchange):
         self.request_truncated = self.response_truncated = self.aborted = False
         self.notes = None
         self.embeddings = None
+        self.rows_left_out = 0
+        self.finished = True
         self._request_chunks = body
         self._request_size = head.length
         self._response_chunks = answer_body

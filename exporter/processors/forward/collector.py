@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from exporter.config import Config
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.observation import Observation
+from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.forward.client import CollectorClient
 
 
-class Collector:
+class Collector(Processor):
     """Sends this process's observations to the collector that ``config.collector`` names.
 
     Raises
@@ -40,16 +42,18 @@ class Collector:
             self._instruments.before_collect(self.publish)
         if self._stopped:
             self._client = self._new_client()
-            self.begin_ledger()
+            self._published.clear()
             self._stopped = False
 
-    def begin_ledger(self) -> None:
-        """Begin the account at zero, as the client does after a stop and in a child process."""
+    def after_fork(self) -> None:
+        """Begin the account at zero, as the client does in a child process."""
         self._published.clear()
 
-    def submit(self, observation: Observation) -> bool:
-        """Queue an observation for the collector; False if it was dropped, which is counted."""
-        return self._client.submit(observation)
+    def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
+        """Queue observations for the collector; what finds no place there is dropped."""
+        for position, observation in enumerate(observations):
+            if not self._client.submit(observation):
+                outcomes.dropped(position, "queue_full")
 
     def stop(self) -> None:
         """Send what waits, within ``queue.drain_seconds``; count the rest as dropped."""

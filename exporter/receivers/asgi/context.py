@@ -25,8 +25,9 @@ def observe(
     """Add to the current request's observation, from inside its handler.
 
     Call it as often as it is convenient; later calls add to earlier ones. What is named here wins
-    over what the request's and the answer's bodies say. Outside of a captured request nothing
-    happens but a count in ``inference_exporter_orphan_observes_total``; it never raises.
+    over what the request's and the response's bodies say. Outside of a captured request, or once its
+    response was sent (in a background task, say), nothing happens but a count in
+    ``inference_exporter_orphan_observes_total``; it never raises.
 
     Parameters
     ----------
@@ -37,13 +38,13 @@ def observe(
     value
         The output of a regression model.
     embedding
-        (d,) array of floats, numpy or torch.
+        (d,) array of floats, numpy or torch; float32 is what is kept of it.
     features
         (k,) floats or a mapping: what the model was asked.
     request_id
         The caller's identifier.
     """
-    exchange = current_exchange.get()
+    exchange = open_exchange()
     if exchange is None:
         global _last_orphan  # noqa: PLW0603 - observe() is a free function: its count is the process's
         _last_orphan = next(_orphans)
@@ -57,6 +58,12 @@ def observe(
         "request_id": request_id,
     }
     exchange.annotate({name: item for name, item in given.items() if item is not None})
+
+
+def open_exchange() -> Exchange | None:
+    """The request that the running code belongs to, while it can be added to."""
+    exchange = current_exchange.get()
+    return None if exchange is None or exchange.finished else exchange
 
 
 def orphan_observes() -> int:

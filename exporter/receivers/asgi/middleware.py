@@ -1,7 +1,8 @@
 """The hook's middleware: pure ASGI, holding nothing between requests.
 
 Every message goes on as the very object it came as, and every piece of a body before it is looked at; of
-what passed, references are noted. Whatever fails on our side is handed to ``on_error`` and never reaches
+them, references are noted. (Headers that can be read but once, an iterator's, are read into a list,
+and go on as that.) Whatever fails on our side is handed to ``on_error`` and never reaches
 the application or the server.
 """
 
@@ -30,7 +31,8 @@ class CaptureMiddleware:
     app
         The application inside.
     matches
-        From a path to what captures it, or None.
+        From a path to what captures it, or None; asked with the path as the application's own routes see it,
+        without the ``root_path`` that it is mounted at, and then with the whole.
     submit
         Takes each complete exchange; must not wait.
     max_body_bytes
@@ -81,14 +83,20 @@ class CaptureMiddleware:
         """The record of a request, or None for one that is not captured."""
         try:
             path = scope["path"]
-            if not self._matches(path):
+            root = scope.get("root_path")
+            if root:
+                path = _within(root, path)
+            if not self._matches(path) and not (root and self._matches(scope["path"])):
                 return None
+            headers = scope["headers"]
+            if not isinstance(headers, list | tuple):
+                headers = scope["headers"] = list(headers)
             return Exchange(
                 scope["method"],
                 path,
                 scope.get("query_string", b""),
                 # A copy: the application may change its own.
-                tuple(scope["headers"]),
+                tuple(headers),
                 max_body_bytes=self._max_body_bytes,
                 started=self._clock(),
             )
@@ -114,8 +122,12 @@ class CaptureMiddleware:
             if message["type"] == "http.response.body":
                 return send_body(message)
             if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if not isinstance(headers, list | tuple):
+                    headers = list(headers)
+                    message = {**message, "headers": headers}
                 try:
-                    exchange.response_start(message["status"], tuple(message.get("headers", ())))
+                    exchange.response_start(message["status"], tuple(headers))
                 except Exception:
                     self._on_error()
             # Its own awaitable: a coroutine of ours around it would cost the request more than the note.
@@ -146,9 +158,9 @@ class CaptureMiddleware:
                     self._on_error()
 
     def _finish(self, exchange: Exchange, *, aborted: bool) -> None:
-        """Hand over what counts as a prediction: a complete answer with a 2xx status."""
+        """Hand over what may have been a prediction."""
         exchange.finish(self._clock(), aborted=aborted)
-        if not aborted and 200 <= exchange.status < 300:
+        if exchange.predicts:
             self._submit(exchange)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,3 +182,12 @@ class CaptureMiddleware:
             await send(message)
 
         await self.app(scope, receive_and_start, stop_and_send)
+
+
+def _within(root: str, path: str) -> str:
+    """The path below the one that an application is mounted at.
+
+    Servers and frameworks put the root in front of the path (as ASGI has it now), or leave it out.
+    """
+    rest = path.removeprefix(root.rstrip("/"))
+    return rest if rest != path and (not rest or rest.startswith("/")) else path

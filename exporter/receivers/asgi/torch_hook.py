@@ -1,8 +1,8 @@
 """Embeddings out of the live torch module: a forward hook, and no second forward pass.
 
 The hook runs inside the service's own forward pass. It takes a detached copy of a layer's input or
-output, on the device where it is, and puts one row for each sample into the request that the code
-runs for; nothing is converted, moved to the host, or waited for.
+output, on the device where it is, and puts it, one row for each sample, into the request that the code
+runs for; within the pass nothing is converted, moved to the host, or waited for.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.errors import ConfigError
-from exporter.receivers.asgi.context import current_exchange
-
-Rows = list[Any]
+from exporter.receivers.asgi.context import open_exchange
 
 
 class ModuleWatch:
@@ -28,7 +26,7 @@ class ModuleWatch:
         the input of the last linear layer, the classifier's head: what the model knows before it
         decides.
     without_request
-        Takes the rows of a forward pass that runs outside of any request (a batching thread, say).
+        Takes the (n, d) rows of a forward pass that runs outside of any request (a batching thread, say).
     on_error
         Called inside the ``except`` block of any failure of ours.
 
@@ -43,18 +41,20 @@ class ModuleWatch:
         module: Any,
         layer: str | None,
         *,
-        without_request: Callable[[Rows], None],
+        without_request: Callable[[Any], None],
         on_error: Callable[[], None],
     ) -> None:
         self._without_request = without_request
         self._on_error = on_error
+        self.active = True
         if layer is None:
             self._handle = _head(module).register_forward_pre_hook(self._before)
         else:
             self._handle = _submodule(module, layer).register_forward_hook(self._after)
 
     def remove(self) -> None:
-        """Take the hook off; the module is then as it was."""
+        """Take the hook off; the module is then as it was, and another one can be watched."""
+        self.active = False
         self._handle.remove()
 
     def _before(self, module: Any, args: tuple[Any, ...]) -> None:  # noqa: ARG002 - torch's signature
@@ -65,8 +65,8 @@ class ModuleWatch:
 
     def _take(self, tensor: Any) -> None:
         try:
-            rows = list(embedding_rows(tensor))
-            exchange = current_exchange.get()
+            rows = embedding_rows(tensor)
+            exchange = open_exchange()
             if exchange is not None:
                 exchange.add_embeddings(rows)
             else:

@@ -250,3 +250,128 @@ async def test_requests_at_the_same_time_keep_apart():
         assert exchange.notes == {"request_id": exchange.request_body.decode()}
         assert exchange.response_body == exchange.request_body
     assert len(bench.exchanges) == 100
+
+
+@pytest.mark.parametrize("headers", [iter, lambda given: (pair for pair in given), tuple, list])
+async def test_headers_of_any_iterable_reach_the_server_and_the_application(headers: Any):
+    """ASGI allows any iterable, and an iterator can be read but once."""
+    asked, told = [], []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.extend(scope["headers"])
+        await send({**START, "headers": headers([(b"y", b"2"), (b"z", b"3")])})
+        await send(BODY)
+
+    async def send(message: Any) -> None:
+        told.extend(message.get("headers", ()))
+
+    bench = Bench(app)
+    await bench.middleware({**SCOPE, "headers": headers([(b"x", b"1")])}, None, send)  # type: ignore[arg-type]
+    assert (asked, told) == ([(b"x", b"1")], [(b"y", b"2"), (b"z", b"3")])
+    (exchange,) = bench.exchanges
+    assert list(exchange.request_headers) == asked
+    assert list(exchange.response_headers) == told
+
+
+async def test_what_an_application_s_own_iterator_raises_is_the_application_s():
+    def broken() -> Any:
+        yield (b"y", b"2")
+        raise KeyError("the application's")
+
+    bench = Bench(answering({**START, "headers": broken()}))
+    with pytest.raises(KeyError, match="the application's"):
+        await bench.run()
+    assert bench.errors == 0
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "recorded"),
+    [
+        ("/api", "/api/predict", "/predict"),
+        ("/api/", "/api/predict", "/predict"),
+        ("/api", "/predict", "/predict"),
+        ("/", "/predict", "/predict"),
+        ("", "/predict", "/predict"),
+        ("/api", "/apipredict", None),
+        ("/api", "/api/other", None),
+        ("/api", "/api", None),
+    ],
+)
+async def test_paths_are_those_of_the_application_wherever_it_is_mounted(
+    root: str, path: str, recorded: str | None
+):
+    bench = Bench(answering(START, BODY))
+    await bench.run(scope={**SCOPE, "root_path": root, "path": path})
+    assert [exchange.path for exchange in bench.exchanges] == ([recorded] if recorded else [])
+
+
+async def test_the_whole_path_works_too():
+    bench = Bench(answering(START, BODY), matches=lambda path: path == "/api/predict")
+    await bench.run(scope={**SCOPE, "root_path": "/api", "path": "/api/predict"})
+    assert len(bench.exchanges) == 1
+
+
+JSON = (b"content-type", b"application/json; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "said", "counts"),
+    [
+        ("POST", [], False, True),
+        ("GET", [], False, False),
+        ("GET", [(b"content-type", b"text/html")], False, False),
+        ("GET", [JSON], False, True),
+        ("GET", [], True, True),
+        ("HEAD", [JSON], True, False),
+        ("OPTIONS", [JSON], False, False),
+        ("TRACE", [JSON], False, False),
+    ],
+)
+async def test_what_asks_for_no_prediction_is_no_observation(
+    method: str, headers: list[Any], said: bool, counts: bool
+):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if said:
+            observe(predicted_class="cat")
+        await send({**START, "headers": headers})
+        await send(BODY)
+
+    bench = Bench(app)
+    await bench.run(scope={**SCOPE, "method": method})
+    assert (len(bench.exchanges), len(bench.sent)) == (int(counts), 2)
+
+
+async def test_a_get_with_a_body_asks_for_one():
+    bench = Bench(answering(START, BODY))
+    await bench.run({"type": "http.request", "body": b"{}"}, scope={**SCOPE, "method": "GET"})
+    assert len(bench.exchanges) == 1
+
+
+async def test_a_clock_that_is_set_back_makes_no_negative_duration():
+    bench = Bench(answering(START, BODY))
+    bench.middleware._clock = iter([100.0, 40.0]).__next__
+    await bench.run()
+    (exchange,) = bench.exchanges
+    assert exchange.ended - exchange.started == 0.0
+
+
+async def test_observe_in_a_background_task_counts_as_nobody_s():
+    after = asyncio.Event()
+
+    async def later() -> None:
+        await after.wait()
+        observe(predicted_class="dog")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        tasks.append(asyncio.create_task(later()))
+        await send(START)
+        await send(BODY)
+
+    tasks: list[asyncio.Task[None]] = []
+    before = orphan_observes()
+    bench = Bench(app)
+    await bench.run()
+    after.set()
+    await tasks[0]
+    assert bench.exchanges[0].notes is None
+    assert orphan_observes() == before + 1

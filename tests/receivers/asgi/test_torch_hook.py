@@ -73,12 +73,13 @@ def test_the_head_s_input_is_taken_in_the_one_pass(
     assert torch.equal(network(x), bare)
     assert network.passes == 1
     assert exchange.embeddings is not None
-    assert torch.equal(torch.stack(exchange.embeddings), expected)
-    assert not any(row.requires_grad for row in exchange.embeddings)
+    assert torch.equal(torch.cat(exchange.embeddings), expected)
+    assert not any(block.requires_grad for block in exchange.embeddings)
     assert (orphans, errors) == ([], [])
     handle.remove()
     network(x)
-    assert len(exchange.embeddings) == 5
+    assert sum(map(len, exchange.embeddings)) == 5
+    assert not handle.active
 
 
 def test_a_named_layer_gives_its_output(
@@ -88,7 +89,7 @@ def test_a_named_layer_gives_its_output(
     x = torch.randn(2, 3)
     network(x)
     assert exchange.embeddings is not None
-    assert torch.equal(torch.stack(exchange.embeddings), network.body(x).detach())
+    assert torch.equal(torch.cat(exchange.embeddings), network.body(x).detach())
 
 
 def test_a_module_that_is_not_watched_has_no_hooks(network: Network, orphans: list[Any], errors: list[Any]):
@@ -115,13 +116,33 @@ def test_layers_that_work_in_place_afterwards_do_not_reach_the_copy(
         module(x)
     assert (expected < 0).any()
     assert exchange.embeddings is not None
-    assert torch.equal(torch.stack(exchange.embeddings), expected)
+    assert torch.equal(torch.cat(exchange.embeddings), expected)
 
 
 def test_without_a_request_the_rows_go_elsewhere(network: Network, orphans: list[Any], errors: list[Any]):
     watch(network, None, orphans, errors)
     network(torch.randn(3, 3))
     assert [len(rows) for rows in orphans] == [3]
+
+
+def test_after_the_response_was_sent_the_rows_go_elsewhere_too(
+    network: Network, orphans: list[Any], errors: list[Any], exchange: Exchange
+):
+    watch(network, None, orphans, errors)
+    exchange.finish(1.0)
+    network(torch.randn(3, 3))
+    assert ([len(rows) for rows in orphans], exchange.embeddings) == ([3], None)
+
+
+def test_a_stream_without_an_end_holds_bounded_memory(
+    network: Network, orphans: list[Any], errors: list[Any], exchange: Exchange
+):
+    watch(network, None, orphans, errors)
+    for _ in range(1000):
+        network(torch.randn(2, 3))
+    assert exchange.embeddings is not None
+    assert sum(block.nbytes for block in exchange.embeddings) <= exchange.max_body_bytes
+    assert 2 * len(exchange.embeddings) + exchange.rows_left_out == 2000
 
 
 def test_threads_each_get_their_own_embeddings(network: Network, orphans: list[Any], errors: list[Any]):
@@ -133,13 +154,13 @@ def test_threads_each_get_their_own_embeddings(network: Network, orphans: list[A
         start.wait()
         for turn in range(30):
             x = torch.full((2, 3), float(number * 100 + turn))
-            made = Exchange("POST", "/predict", max_body_bytes=10, started=0.0)
+            made = Exchange("POST", "/predict", max_body_bytes=1000, started=0.0)
             token = current_exchange.set(made)
             network(x)
             current_exchange.reset(token)
             with torch.no_grad():
                 expected = nn.functional.linear(x, network.body.weight, network.body.bias)
-            if made.embeddings is None or not torch.equal(torch.stack(made.embeddings), expected):
+            if made.embeddings is None or not torch.equal(torch.cat(made.embeddings), expected):
                 wrong.append(number)
 
     threads = [
@@ -158,7 +179,7 @@ async def test_tasks_and_their_threads_each_get_their_own_embeddings(
     watch(network, "body", orphans, errors)
 
     async def serve(number: int, *, in_thread: bool) -> bool:
-        made = Exchange("POST", "/predict", max_body_bytes=10, started=0.0)
+        made = Exchange("POST", "/predict", max_body_bytes=1000, started=0.0)
         current_exchange.set(made)
         x = torch.full((1, 3), float(number))
         await asyncio.sleep(0.001 * (number % 5))
@@ -169,7 +190,7 @@ async def test_tasks_and_their_threads_each_get_their_own_embeddings(
         await asyncio.sleep(0.001 * (number % 3))
         with torch.no_grad():
             expected = nn.functional.linear(x, network.body.weight, network.body.bias)
-        return made.embeddings is not None and torch.equal(torch.stack(made.embeddings), expected)
+        return made.embeddings is not None and torch.equal(torch.cat(made.embeddings), expected)
 
     assert all(await asyncio.gather(*(serve(n, in_thread=n % 2 == 0) for n in range(60))))
     assert (orphans, errors) == ([], [])
