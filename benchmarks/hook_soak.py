@@ -2,17 +2,20 @@
 
 ``.venv/bin/python -m benchmarks.hook_soak`` needs ``wrk``. The service of benchmarks/hook.py, drift on
 every request, is loaded until it has answered them, scraped all the while. The second part does the
-same to a queue of 20 items, which overflows.
+same to a queue of 20 items, which overflows, and the third kills the helper process during every second load.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -40,20 +43,40 @@ def account(address: str) -> dict[str, float]:
     }
 
 
+def kill(*pids: int) -> None:
+    """Kill processes that may be gone already."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def exact(ledger: dict[str, float]) -> bool:
     """Whether everything observed is accounted for."""
     observed, *rest = (ledger[part] for part in PARTS)
     return observed == sum(rest)
 
 
-def soak(name: str, folder: Path, requests: int) -> bool:
+def helpers(pid: int) -> list[int]:
+    """The processes that a service has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for children in lists for child in children.read_text().split()]
+
+
+def soak(name: str, folder: Path, requests: int, *, kills: bool = False) -> bool:
     """Load a fresh service until it has answered ``requests``; print what became of them."""
     memory: list[float] = []
     scrapes: list[bool] = []
     with service("hook", folder) as (process, address):
         done = 0.0
         while done < requests:
-            done += load(address, 2, folder / "post.lua")["requests"]
+            # One that was never ready is none to be replaced, so each gets the time to be.
+            victims = helpers(process.pid) if kills and len(memory) % 2 else []
+            killer = threading.Timer(1.0, kill, victims)
+            killer.start()
+            result = load(address, 2, folder / "post.lua")
+            killer.join()
+            done += result["requests"]
+            scrapes.append(result["errors"] == 0)
             scrapes.append(exact(account(address)))
             memory.append(resident(process.pid))
         deadline = time.monotonic() + 60
@@ -86,6 +109,8 @@ def main() -> None:
         kept = soak("10,000 items", folder, arguments.requests)
         os.environ["INFERENCE_EXPORTER__QUEUE__MAX_ITEMS"] = "20"
         kept &= soak("20 items", folder, arguments.requests)
+        del os.environ["INFERENCE_EXPORTER__QUEUE__MAX_ITEMS"]
+        kept &= soak("helpers killed", folder, arguments.requests, kills=True)
     sys.exit(0 if kept else 1)
 
 

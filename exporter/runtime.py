@@ -16,11 +16,11 @@ from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.monitor import Handler, Monitor
 from exporter.pipeline.packing import Item
 from exporter.pipeline.pipeline import Pipeline
 from exporter.processes.helper import HelperProcess
-from exporter.processors.assembly import make_pipeline
+from exporter.processors.assembly import check_pipeline, make_pipeline
 from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
 
@@ -79,11 +79,18 @@ class Runtime:
             shared_folder=multiprocess_folder(),
         )
         notify = Notifier(self.instruments, on_event)
-        self.pipeline = make_pipeline(config, self.instruments, notify=notify, clock=clock)
-        self._way: HelperProcess | Pipeline = self.pipeline
+
+        def build() -> Pipeline:
+            return make_pipeline(config, self.instruments, notify=notify, clock=clock)
+
+        self._pipeline: Pipeline | None = None
+        handler: Handler
         if isolated:
-            self._way = HelperProcess(config, self.instruments, self.pipeline, notify)
-        self.monitor = Monitor(config, self.instruments, self._way)
+            check_pipeline(config)
+            handler = HelperProcess(config, self.instruments, build, notify)
+        else:
+            handler = self._pipeline = build()
+        self.monitor = Monitor(config, self.instruments, handler)
         self._totals = Totals()
         self.instruments.before_collect(self._publish_orphans)
         self._pid: int | None = None
@@ -91,6 +98,19 @@ class Runtime:
         self._starting = threading.Lock()
         self._sharing = threading.Event()
         _alive.add(self)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What reads, counts and tests in this process.
+
+        Raises
+        ------
+        ValueError
+            If a helper process does.
+        """
+        if self._pipeline is None:
+            raise ValueError("a helper process keeps its configuration; start the service anew")
+        return self._pipeline
 
     def start(self) -> None:
         """Start the worker; does nothing if it runs in this process."""
@@ -128,8 +148,6 @@ class Runtime:
         ValueError
             If the work is done in a helper process, which keeps the configuration that it began with.
         """
-        if self._way is not self.pipeline:
-            raise ValueError("a helper process keeps its configuration; start the service anew")
         self.pipeline.reconfigure(config)
         self.config = config
 

@@ -44,4 +44,4 @@ def sidecar(
     refuse(problems_at_start(loaded), origins)
     from exporter.sidecar.sidecar import run
 
-    run(loaded, config)
+    run(loaded, config, overrides)

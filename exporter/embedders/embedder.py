@@ -44,7 +44,7 @@ class Embedder:
     def __init__(self, config: EmbedderConfig) -> None:
         self._config = config
         self._find = image_finder(config.image)
-        _check_file(config)
+        check_file(config)
         self._run = BACKENDS[config.kind](config)
         side, channels = config.image.crop, config.image.channels
         shape = (side, side, channels) if config.image.layout == "nhwc" else (channels, side, side)
@@ -140,7 +140,14 @@ def _rows(output: Any) -> npt.NDArray[np.float32]:
     return array.reshape(len(array), -1).astype(np.float32, copy=False)
 
 
-def _check_file(config: EmbedderConfig) -> None:
+def check_file(config: EmbedderConfig) -> None:
+    """Look at the file without loading it.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, or not what its digest says.
+    """
     path = Path(config.path)
     if not path.is_file():
         raise ConfigError(

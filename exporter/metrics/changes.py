@@ -40,13 +40,13 @@ class Outgoing:
         self._cells: dict[tuple[str, tuple[str, ...]], list[tuple[Cell, Any, bool]]] = {}
 
     def changes(self) -> Changes:
-        """Additions to counters and histograms, and new values of gauges; all gauges at first."""
+        """Additions to counters and histograms, and new values of gauges; whatever is new, also with a 0."""
         changes = Changes([], [])
         sent, places = self._sent, self._places
         for cell, value, is_gauge in self._all():
             amount = value.get()
             before = sent.get(cell)
-            if amount == before or (before is None and amount == 0 and not is_gauge):
+            if amount == before:
                 continue
             sent[cell] = amount
             number = places.get(cell)

@@ -59,7 +59,12 @@ class Link:
 
     def pending(self, seconds: float = 0.0) -> bool:
         """Whether there is something to receive, be it the end, or comes within a time."""
-        return self._start < self._end or bool(select.select([self.connection], [], [], seconds)[0])
+        if self._start < self._end:
+            return True
+        # Not select, which knows no descriptors from 1,024 on.
+        waiting = select.poll()
+        waiting.register(self.connection, select.POLLIN)
+        return bool(waiting.poll(1000 * seconds))
 
     def read(self, size: int) -> memoryview | None:
         """The next so many bytes, for the caller to keep; None when the other end is gone."""

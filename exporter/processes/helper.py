@@ -1,7 +1,7 @@
-"""The service's side of its helper process: started when needed, restarted when it dies, never waited
-for by a request.
+"""The service's side of its helper process: started when needed, restarted when it dies or hangs, never
+waited for by a request.
 
-The monitor's worker thread hands over a batch and waits for the answer, which says what became of each
+The monitor's worker thread hands over a batch and waits for the response, which says what became of each
 item and what changed in the metrics. Ledger and metrics stay in the service: a scrape asks nobody, and
 a helper that dies takes with it the batch in hand and what its detectors had seen, and nothing else.
 """
@@ -12,29 +12,28 @@ import logging
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from exporter.config import Config
+from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Incoming
 from exporter.metrics.exposition import MULTIPROCESS_VARIABLE
-from exporter.metrics.instruments import Instruments, ModelInstruments
+from exporter.metrics.instruments import Instruments, InvalidValues, ModelInstruments
 from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
 from exporter.processes.framing import Link
-from exporter.processes.helper_messages import Begin, Update, Work
-from exporter.processes.spawn import spawn
+from exporter.processes.messages import Begin, Refused, Update, Work
+from exporter.processes.spawn import reap, spawn
+from exporter.processes.supervisor import RULES, Rules, Supervisor
 
 log = logging.getLogger(__name__)
 
 _PROGRAM = "exporter.processes.helper_main"
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
-_STARTS_IN_VAIN = 3
-_HEALTHY_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 1.0
 
 
@@ -45,12 +44,10 @@ class _Child:
     process: subprocess.Popen[bytes]
     link: Link
     incoming: Incoming
-    ready: bool = False
-    born: float = field(default_factory=time.monotonic)
 
 
 class HelperProcess:
-    """Handles batches in a process of its own, with a pipeline there that is like the one here.
+    """Handles batches in a process of its own, with the only pipeline that there is.
 
     Parameters
     ----------
@@ -58,30 +55,37 @@ class HelperProcess:
         The whole configuration.
     instruments
         Where the metrics appear.
-    pipeline
-        One for this process: it has shown that the configuration can serve, its metrics are there
-        before the helper's, and it takes over where no helper can be started.
+    build
+        Makes a pipeline for this process; called where no helper can be started, and only then.
     notify
-        Called with each :class:`DriftEvent` of the helper's.
+        Called on the thread that handles with each :class:`DriftEvent`; must not raise.
+    rules
+        When a helper is started again, and when it counts as hung.
     """
 
     def __init__(
         self,
         config: Config,
         instruments: Instruments,
-        pipeline: Pipeline,
+        build: Callable[[], Pipeline],
         notify: Callable[[DriftEvent], None],
+        rules: Rules = RULES,
     ) -> None:
         self._config = config
         self._instruments = instruments
         self._errors = instruments.errors["detect"]
-        self._pipeline = pipeline
-        self._notify = notify
+        # What a scrape shows before the helper has said anything.
         self._metrics = ModelInstruments(instruments, config.model, max_classes=0)
-        self._at_home = False
+        InvalidValues(instruments, config.model)
+        self._build = build
+        self._notify = notify
+        self._rules = rules
+        self._pipeline: Pipeline | None = None
+        self._useless = False
         self._child: _Child | None
-        self._turn: threading.Lock
+        self._talking: threading.Lock
         self._ended: threading.Event
+        self._supervisor: Supervisor
         self._begin()
         instruments.before_collect(self._catch_up)
 
@@ -93,22 +97,23 @@ class HelperProcess:
 
     def start(self) -> None:
         """Start the helper, without waiting until it is ready."""
-        with self._turn:
+        with self._talking:
             self._ended.clear()
-            if self._at_home:
+            if self._pipeline is not None:
                 self._pipeline.start()
-            elif self._child is None:
+            elif self._child is None and not self._useless:
                 self._spawn()
 
     def handle(self, tally: Tally, batch: Batch) -> None:
         """Have a batch handled, and wait until it is."""
-        with self._turn:
-            if self._ready():
-                self._hand_over(tally, batch)
-            elif self._at_home:
+        with self._talking:
+            child = self._running()
+            if child is not None:
+                self._hand_over(child, tally, batch)
+            elif self._pipeline is not None:
                 self._pipeline.handle(tally, batch)
             else:
-                tally.dropped("stopped", len(batch))
+                tally.dropped("failed" if self._useless else "stopped", len(batch))
 
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""
@@ -117,17 +122,14 @@ class HelperProcess:
         if child is not None:
             child.link.finish()
             patience = self._config.queue.drain_seconds + _LAST_WORDS_SECONDS
-            if self._turn.acquire(blocking=False):
+            if self._talking.acquire(blocking=False):
                 child.link.connection.settimeout(patience)
-                while self._answer(child) is not None:
+                while self._response(child) is not None:
                     pass
-                self._turn.release()
-            try:
-                child.process.wait(patience)
-            except subprocess.TimeoutExpired:
-                log.warning("the helper process did not end by itself, and is killed")
-            self._bury(child)
-        if self._at_home:
+                self._talking.release()
+            reap(child.process, patience)
+            child.link.close()
+        if self._pipeline is not None:
             self._pipeline.stop()
 
     def after_fork(self) -> None:
@@ -137,118 +139,128 @@ class HelperProcess:
             # The parent's end stays open; here, nobody may hold it open when the parent has ended.
             child.link.connection.close()
             child.process.returncode = 0  # it is not ours to wait for
-        self._pipeline.after_fork()
+        if self._pipeline is not None:
+            self._pipeline.after_fork()
         self._begin()
 
     def _begin(self) -> None:
         self._child = None
-        self._turn = threading.Lock()
+        self._talking = threading.Lock()
         self._ended = threading.Event()
-        self._pause = 0.0
-        self._starts_in_vain = 0
+        self._supervisor = Supervisor(self._rules)
 
-    def _ready(self) -> bool:
-        """Whether there is a helper; starts one, after a pause if the last one died."""
-        while self._child is None and not self._at_home:
-            if self._ended.wait(self._pause):
-                return False
+    def _running(self) -> _Child | None:
+        """The helper; starts one, after a pause if the last one died. None if there is to be none."""
+        while self._child is None and self._pipeline is None and not self._useless:
+            if self._ended.wait(self._supervisor.pause_seconds):
+                break
             self._spawn()
-        return self._child is not None
+        return self._child
 
     def _spawn(self) -> None:
         # Its numbers come to this process's instruments, not into a folder that processes share.
         environment = {name: value for name, value in os.environ.items() if name != MULTIPROCESS_VARIABLE}
         try:
             process, connection = spawn(_PROGRAM, environment)
-        except OSError as error:
-            self._stay_at_home(f"{type(error).__name__}: {error}")
+            # Whoever hangs is left at this; see :class:`exporter.processes.heartbeat.Heartbeat`.
+            connection.settimeout(self._rules.start_seconds)
+            child = _Child(process, Link(connection), Incoming(self._instruments))
+            with suppress(OSError):  # if it has died already, the first response will be missing
+                child.link.send(Begin(self._config, self._metrics.known()))
+        except Exception as error:
+            self._use_thread(f"{type(error).__name__}: {error}")
             return
-        child = _Child(process, Link(connection), Incoming(self._instruments))
-        with suppress(OSError):  # if it has died already, the first answer will be missing
-            child.link.send(Begin(self._config, self._metrics.known()))
+        self._supervisor.started()
         self._child = child
 
-    def _stay_at_home(self, reason: str) -> None:
+    def _use_thread(self, reason: str) -> None:
         log.warning("no helper process can be started (%s); a thread of this process does its work", reason)
-        self._at_home = True
-        self._pipeline.start()
+        try:
+            pipeline = self._build()
+            pipeline.start()
+        except Exception as error:
+            self._give_up(error)
+        else:
+            self._pipeline = pipeline
 
-    def _hand_over(self, tally: Tally, batch: Batch) -> None:
-        child = self._child
-        if child is None:
-            return
-        answer = self._work(child, batch)
-        if answer is None:
+    def _give_up(self, error: Exception) -> None:
+        """What only building a pipeline could show: nothing can be read until the service starts anew."""
+        self._useless = True
+        self._errors.inc()
+        known = isinstance(error, InferenceExporterError)
+        log.error("nothing is observed, since the configuration cannot serve: %s", error, exc_info=not known)
+
+    def _hand_over(self, child: _Child, tally: Tally, batch: Batch) -> None:
+        response = self._work(child, batch)
+        if response is None:
             self._lost(child)
-        elif answer.tally is not None:
-            tally.add(answer.tally)
+        elif response.tally is not None:
+            tally.add(response.tally)
 
     def _work(self, child: _Child, batch: Batch) -> Update | None:
-        """The answer to a batch; None if the helper died over it."""
-        if not child.ready and self._answer(child) is None:
+        """The response to a batch; None if the helper died or hung over it."""
+        if not self._supervisor.is_ready and self._response(child) is None:
             return None
         work = Work([block.lengths.tobytes() for block in batch.blocks])
         try:
             child.link.send(work, [block.view for block in batch.blocks])
         except OSError:
             return None
-        return self._answer(child)
+        return self._response(child)
 
-    def _answer(self, child: _Child) -> Update | None:
-        """Take in what the helper says, up to its next answer; the first one says that it has started."""
-        while True:
-            update: Update | None = child.link.receive()
-            if update is None:
-                return None
-            self._take_in(child, update)
-            if update.answers:
-                child.ready = True
-                return update
+    def _response(self, child: _Child) -> Update | None:
+        """Take in what the helper says, up to its next response; the first one says that it has started."""
+        while (message := child.link.receive()) is not None:
+            if self._take_in(child, message):
+                return message  # type: ignore[no-any-return]
+        return None
 
     def _catch_up(self) -> None:
         """Take in what the helper said of itself; not while it has a batch in hand, which will bring it."""
-        if not self._turn.acquire(blocking=False):
+        if not self._talking.acquire(blocking=False):
             return
         try:
             child = self._child
             while child is not None and child.link.pending():
-                update = child.link.receive()
-                if update is None:
+                message = child.link.receive()
+                if message is None:
                     self._lost(child)
                     return
-                child.ready |= update.answers
-                self._take_in(child, update)
+                self._take_in(child, message)
         finally:
-            self._turn.release()
+            self._talking.release()
 
-    def _take_in(self, child: _Child, update: Update) -> None:
+    def _take_in(self, child: _Child, message: Any) -> bool:
+        """Whether it was a response to something that the helper was given, or says that it is ready."""
+        if isinstance(message, Refused):
+            self._give_up(message.error)
+        if not isinstance(message, Update):
+            return False
         try:
-            child.incoming.apply(update.changes)
-            for line in update.lines:
+            child.incoming.apply(message.changes)
+            for line in message.lines:
                 logging.getLogger(line.logger).log(line.level, "%s", line.text)
-            for event in update.events:
+            for event in message.events:
                 self._notify(event)
         except Exception:
             log.exception("a message of the helper process could not be taken in")
             self._errors.inc()
+        if message.answers and not self._supervisor.is_ready:
+            self._supervisor.ready()
+            child.link.connection.settimeout(self._rules.hung_seconds)
+        return message.answers
 
     def _lost(self, child: _Child) -> None:
-        """A helper died; the next batch starts another one."""
+        """A helper died, hangs or found nothing that it could do; the next batch may start another one."""
         if self._child is not child:
             return
         self._child = None
-        status = self._bury(child)
+        status = reap(child.process)
+        child.link.close()
+        if self._useless:
+            return
         self._errors.inc()
         log.error("the helper process died (exit status %s); its detectors begin anew", status)
-        self._starts_in_vain = 0 if child.ready else self._starts_in_vain + 1
-        if time.monotonic() - child.born > _HEALTHY_SECONDS:
-            self._pause = 0.0
-        self._pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * self._pause))
-        if self._starts_in_vain == _STARTS_IN_VAIN:
-            self._stay_at_home(f"it ended {_STARTS_IN_VAIN} times before it was ready")
-
-    def _bury(self, child: _Child) -> int:
-        child.process.kill()
-        status = child.process.wait()
-        child.link.close()
-        return status
+        self._supervisor.ended()
+        if self._supervisor.hopeless:
+            self._use_thread("each ended before it was ready")

@@ -9,13 +9,15 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
 
+from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Outgoing
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.queue import Batch, Block
 from exporter.processes.framing import Link
-from exporter.processes.helper_messages import Begin, Line, Update, Work
+from exporter.processes.heartbeat import Heartbeat
+from exporter.processes.messages import Begin, Line, Refused, Update, Work
 from exporter.processes.spawn import settle_in
 from exporter.processors.assembly import make_pipeline
 
@@ -26,9 +28,15 @@ _TICK_SECONDS = 0.25
 
 
 class Helper:
-    """Handles what comes over ``link`` until the service says that it ends, or is gone."""
+    """Handles what comes over ``link`` until the service says that it ends, or is gone.
 
-    def __init__(self, link: Link, begin: Begin) -> None:
+    Raises
+    ------
+    ConfigError, InvalidReference, DetectorFileError
+        If something that the configuration names cannot serve.
+    """
+
+    def __init__(self, link: Link, begin: Begin, heartbeat: Heartbeat) -> None:
         config = begin.config
         instruments = Instruments(
             CollectorRegistry(),
@@ -36,6 +44,7 @@ class Helper:
             forward=config.collector is not None,
         )
         self._link = link
+        self._heartbeat = heartbeat
         self._instruments = instruments
         self._outgoing = Outgoing(instruments)
         self._events: list[DriftEvent] = []
@@ -58,7 +67,8 @@ class Helper:
                 tally = Tally()
                 batch = self._batch(message)
                 try:
-                    self._pipeline.handle(tally, batch)
+                    with self._heartbeat.working():
+                        self._pipeline.handle(tally, batch)
                 except Exception:
                     log.exception("a batch of %d items was not handled to its end", len(batch))
                     self._instruments.errors["extract"].inc()
@@ -109,7 +119,15 @@ def main(descriptor: int) -> None:
     """Serve the service at the other end of a socket."""
     link = Link(settle_in(descriptor))
     begin = link.receive()
-    if begin is not None:
-        # The service may be gone, and nobody left to tell.
-        with suppress(BrokenPipeError, ConnectionResetError, EOFError):
-            Helper(link, begin).run()
+    if begin is None:
+        return
+    heartbeat = Heartbeat(link)
+    # The service may be gone, and nobody left to tell.
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        try:
+            with heartbeat.working():
+                helper = Helper(link, begin, heartbeat)
+        except InferenceExporterError as error:
+            link.send(Refused(error))
+        else:
+            helper.run()

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from exporter.config import Config
+from exporter.decoders.registry import make_reader
+from exporter.drift.detectors import check_detector
 from exporter.metrics.instruments import Instruments, InvalidValues
 from exporter.observation import DriftEvent
 from exporter.pipeline.pipeline import Pipeline
@@ -41,3 +43,23 @@ def make_pipeline(
         worth_embedding=drift.worth_embedding,
         apart=apart,
     )
+
+
+def check_pipeline(config: Config) -> None:
+    """Raise what :func:`make_pipeline` would, as far as files and settings tell, without making anything.
+
+    References are read and let go; of an embedder the file is looked at and no more, since loading a
+    model takes seconds, and memory that is not given back.
+
+    Raises
+    ------
+    ConfigError, InvalidReference, DetectorFileError
+        If something that the configuration names cannot serve.
+    """
+    make_reader(config.capture)
+    if config.capture.embedder is not None:
+        from exporter.embedders.embedder import check_file
+
+        check_file(config.capture.embedder)
+    for entry in config.drift:
+        check_detector(entry)

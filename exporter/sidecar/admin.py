@@ -1,4 +1,8 @@
-"""The admin application: ``/``, ``/metrics``, ``/-/healthy``, ``/-/ready``, and what is mounted beside."""
+"""The admin application: ``/``, ``/metrics``, the probes, and what is mounted beside.
+
+The data plane answers probes itself, so that they tell of it; here they are answered where they come
+behind another request on one connection.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ from importlib.resources import files
 from string import Template
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
+from exporter.sidecar.guard import PROBES, Guard
 from exporter.version import __version__
 
 Readiness = Callable[[], tuple[bool, str]]
@@ -25,7 +31,7 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | Non
     Parameters
     ----------
     runtime
-        Whose metrics are shown.
+        Whose metrics are shown, and whose configuration says what token is asked for.
     readiness
         Whether traffic can be served, and why (not); asked at each ``/-/ready``.
     ingest
@@ -50,9 +56,8 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | Non
     routes = [
         Route("/", index),
         Route("/metrics", metrics),
-        Route("/-/healthy", healthy),
-        Route("/-/ready", ready),
+        *(Route(path, answer) for path, answer in zip(PROBES, (healthy, ready), strict=True)),
     ]
     if ingest is not None:
         routes += ingest.routes
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, middleware=[Middleware(Guard, token=runtime.config.admin.token)])

@@ -1,15 +1,13 @@
-"""The analyzer: the sidecar's process that reads what passed, and answers scrapes.
+"""The analyzer: the sidecar's process that reads what was forwarded, and answers scrapes.
 
-It has everything but the data plane: reading, metrics, detectors, the ingest API and the admin listener.
+It has everything but the data plane and the listeners: reading, metrics, detectors, the admin application.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from pathlib import Path
 
-from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
@@ -17,18 +15,19 @@ from exporter.http.http1.follower import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
 from exporter.processes.framing import Link
+from exporter.processes.heartbeat import Heartbeat
+from exporter.processes.messages import Refused
 from exporter.processes.spawn import settle_in
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.messages import Open, Opened, Refused, Reload, Report, Told, unpacked
+from exporter.sidecar.messages import Open, Opened, Reload, Reloaded, Report, Seen, Told, unpacked
 from exporter.sidecar.proxy_metrics import PlaneMetrics
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.reload import needing_restart
+from exporter.sidecar.server import ServerThread, private_listener
 
 log = logging.getLogger(__name__)
-
-_RESTART_SECTIONS = ("model", "queue", "sidecar", "admin", "ingest", "labels", "collector")
 
 
 class Analyzer:
@@ -36,10 +35,8 @@ class Analyzer:
 
     Parameters
     ----------
-    config
-        With a ``sidecar`` section.
-    path
-        Read again when the data plane says so.
+    opening
+        The configuration in force, with a ``sidecar`` section, and where to read it again.
 
     Raises
     ------
@@ -47,14 +44,14 @@ class Analyzer:
         If a setting, or something that it names, cannot serve.
     """
 
-    def __init__(self, config: Config, path: Path | None = None) -> None:
-        self.config = config
-        self._path = path
+    def __init__(self, opening: Open) -> None:
+        self.config = config = opening.config
+        self._opening = opening
         self.report: Report | None = None
         self.runtime = Runtime(config, sidecar=True)
         instruments = self.runtime.instruments
-        self._reloaded = instruments["inference_exporter_config_reload_success"]
-        self._reloaded.set(1)
+        self.reload_success = opening.reload_success
+        instruments["inference_exporter_config_reload_success"].set_function(lambda: self.reload_success)
         self._http = HttpMetrics(path_matcher(config.capture.paths), self.runtime.registry)
         self.reader = CaptureLogReader(
             lambda _, path: self._http.match(path) is not None,
@@ -68,23 +65,16 @@ class Analyzer:
             readiness=self.readiness,
             ingest=self.ingest.app if self.ingest is not None else None,
         )
-        self.admin = ServerThread(app, config.admin.listen, key="admin.listen")
+        self.admin = ServerThread(app, private_listener())
         self._plane = PlaneMetrics(instruments, self.reader)
         instruments.before_collect(lambda: self._plane.publish(self.report))
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether traffic can be served: the upstream takes connections, and no stop is under way."""
-        report = self.report
-        if report is None:
-            return False, "starting"
-        if report.draining:
-            return False, "draining"
-        if not report.stats.upstream_up:
-            return False, f"upstream not reachable: {report.stats.upstream_error}"
-        return True, "ready"
+        """Whether traffic can be served, as the data plane last said."""
+        return (False, "starting") if self.report is None else self.report.readiness()
 
     def start(self) -> None:
-        """Start the runtime and the admin listener."""
+        """Start the runtime and the admin application."""
         self.runtime.start()
         self.admin.start()
 
@@ -95,28 +85,29 @@ class Analyzer:
         self.runtime.stop()
         self.admin.stop()
 
-    def reload(self) -> bool:
+    def reload(self) -> None:
         """Read the configuration file again; a bad one leaves the old one running, and says so."""
-        if self._path is None:
+        path = self._opening.path
+        if path is None:
             log.warning("no configuration file was given, so there is none to read again")
-            return False
+            return
         try:
-            config = load_config(self._path)
-            config = config.model_copy(update={"sidecar": self.config.sidecar, "admin": self.config.admin})
-            changed = [key for key in _RESTART_SECTIONS if getattr(config, key) != getattr(self.config, key)]
+            config = load_config(path, overrides=self._opening.overrides)
+            changed = needing_restart(self.config, config)
             if changed:
                 raise ConfigError(f"{', '.join(changed)}: changed, which needs a restart")
             self.runtime.reconfigure(config)
-        except InferenceExporterError as error:
-            log.error("%s was not taken over, the old configuration goes on: %s", self._path, error)
-            self._reloaded.set(0)
-            return False
-        self.config = config
-        self._http.match = path_matcher(config.capture.paths)
-        self.reader.forget_heads()
-        self._reloaded.set(1)
-        log.info("%s was read again", self._path)
-        return True
+            self._http.match = path_matcher(config.capture.paths)
+            self.reader.forget_heads()
+        except Exception as error:
+            known = isinstance(error, InferenceExporterError)
+            log.error(
+                "%s was not taken over, the old configuration goes on: %s", path, error, exc_info=not known
+            )
+            self.reload_success = False
+            return
+        self.config, self.reload_success = config, True
+        log.info("%s was read again", path)
 
     def _deliver(self, exchanges: list[Exchange], summaries: list[ExchangeSummary]) -> None:
         self._http.observe(exchanges)
@@ -126,8 +117,29 @@ class Analyzer:
                 self.runtime.submit(exchange, "sidecar")
 
 
-def serve(link: Link, analyzer: Analyzer) -> None:
-    """Do what the data plane says, until it has ended."""
+def serve(link: Link) -> None:
+    """Be the analyzer of the data plane at the other end, until that has ended."""
+    opening = link.receive()
+    if not isinstance(opening, Open):
+        return
+    logging.basicConfig(level=opening.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    heartbeat = Heartbeat(link)
+    with suppress(BrokenPipeError, ConnectionResetError):  # the data plane is gone
+        try:
+            with heartbeat.working():
+                analyzer = Analyzer(opening)
+                analyzer.start()
+        except InferenceExporterError as error:
+            link.send(Refused(error))
+            return
+        link.send(Opened(analyzer.admin.listener.getsockname()))
+        try:
+            _read(link, analyzer, heartbeat)
+        finally:
+            analyzer.stop()
+
+
+def _read(link: Link, analyzer: Analyzer, heartbeat: Heartbeat) -> None:
     while (message := link.receive()) is not None:
         if isinstance(message, memoryview):
             standings = analyzer.reader.read(unpacked(message))
@@ -135,24 +147,13 @@ def serve(link: Link, analyzer: Analyzer) -> None:
                 link.send(Told(standings))
         elif isinstance(message, Report):
             analyzer.report = message
+            link.send(Seen())
         elif isinstance(message, Reload):
-            analyzer.reload()
+            with heartbeat.working():
+                analyzer.reload()
+            link.send(Reloaded(analyzer.config, analyzer.reload_success))
 
 
 def main(descriptor: int) -> None:
-    """The analyzer's own process; the data plane is at the other end of the socket."""
-    link = Link(settle_in(descriptor))
-    opening = link.receive()
-    if not isinstance(opening, Open):
-        return
-    logging.basicConfig(level=opening.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with suppress(BrokenPipeError, ConnectionResetError):  # the data plane is gone
-        try:
-            analyzer = Analyzer(opening.config, opening.path)
-            analyzer.start()
-        except InferenceExporterError as error:
-            link.send(Refused(error))
-            return
-        link.send(Opened(analyzer.admin.address))
-        serve(link, analyzer)
-        analyzer.stop()
+    """The analyzer's own process."""
+    serve(Link(settle_in(descriptor)))

@@ -1,4 +1,4 @@
-"""What the data plane and the analyzer say to each other.
+"""What the data plane and the analyzer say to each other, besides what every process of ours may say.
 
 Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice;
 everything else is one of the values below.
@@ -7,7 +7,8 @@ everything else is one of the values below.
 from __future__ import annotations
 
 import marshal
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,23 +19,46 @@ from exporter.receivers.proxy.stats import ProxyStats
 
 @dataclass(frozen=True)
 class Open:
-    """To the analyzer, first of all: what to watch, the file that it came from, and how much to log."""
+    """To the analyzer, first of all: what to watch.
+
+    Parameters
+    ----------
+    config
+        The configuration in force.
+    path, overrides
+        The file that it came from, and the keys that win over the file's, for reading it again.
+    reload_success
+        Whether the last reading again succeeded.
+    log_level
+        How much to log.
+    """
 
     config: Config
-    path: Path | None
-    log_level: int
+    path: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    reload_success: bool = True
+    log_level: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """To the analyzer: how the data plane stands.
+    """To the analyzer, which responds with :class:`Seen`: how the data plane stands.
 
-    ``abandoned`` counts connections that passed unread, since there was no analyzer or it died.
+    ``abandoned`` counts connections that were forwarded unread, since there was no analyzer or it died.
     """
 
     stats: ProxyStats
     abandoned: int
     draining: bool
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether traffic can be served, and why (not): the upstream takes connections, and no stop is
+        under way."""
+        if self.draining:
+            return False, "draining"
+        if not self.stats.upstream_up:
+            return False, f"upstream not reachable: {self.stats.upstream_error}"
+        return True, "ready"
 
 
 @dataclass(frozen=True)
@@ -42,18 +66,28 @@ class Reload:
     """To the analyzer: read the configuration file again."""
 
 
+AdminAddress = str | bytes | tuple[str, int]
+"""A Unix socket, in the file system or (as bytes that begin with a zero) not, or a port of this host."""
+
+
 @dataclass(frozen=True)
 class Opened:
-    """To the data plane: everything is there, and the admin listener answers at ``admin``."""
+    """To the data plane: everything is there, and the admin application is served at ``admin``."""
 
-    admin: str
+    admin: AdminAddress
 
 
 @dataclass(frozen=True)
-class Refused:
-    """To the data plane: the configuration cannot serve."""
+class Seen:
+    """To the data plane: everything up to its last report has been read."""
 
-    error: Exception
+
+@dataclass(frozen=True)
+class Reloaded:
+    """To the data plane: the file was read again; ``config`` is in force now, the old one if it failed."""
+
+    config: Config
+    success: bool
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,29 @@
-"""An ASGI application served from a thread of its own.
-
-The admin listener must not share the data plane's event loop: rendering a large scrape takes
-milliseconds, and no client of the service may wait for them.
-"""
+"""An ASGI application served from a thread of its own."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
+import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from exporter.errors import ConfigError
+from exporter.receivers.proxy.address import Address
+from exporter.receivers.proxy.listener import listening_socket
 
 _START_SECONDS = 10.0
 
 
 class ServerThread:
-    """Serves ``app`` with uvicorn on a background thread.
+    """Serves ``app`` with uvicorn on a background thread, until :meth:`stop`.
 
     Parameters
     ----------
     app
         Any ASGI application.
     listen
-        ``HOST:PORT`` (0 takes a free port) or ``unix:/path``.
+        ``HOST:PORT`` (0 takes a free port) or ``unix:/path``; or a socket that listens, closed at the end.
     key
         The configuration key that gave ``listen``, for error messages.
 
@@ -36,18 +33,23 @@ class ServerThread:
         If the address cannot be listened on; nothing runs then.
     """
 
-    def __init__(self, app: Any, listen: str, *, key: str) -> None:
+    def __init__(self, app: Any, listen: str | socket.socket, *, key: str = "admin.listen") -> None:
         import uvicorn
 
-        self._path = Path(listen.removeprefix("unix:")) if listen.startswith("unix:") else None
-        self._socket = _bound(listen, key)
+        self.listener = listener = listening(listen, key) if isinstance(listen, str) else listen
+        # h11, since the other one takes heads of any length.
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            app,
+            http="h11",
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run,
-            kwargs={"sockets": [self._socket]},
+            kwargs={"sockets": [listener]},
             name="inference-exporter-admin",
             daemon=True,
         )
@@ -55,10 +57,7 @@ class ServerThread:
     @property
     def address(self) -> str:
         """Where it listens, with the port that was taken."""
-        if self._path is not None:
-            return f"unix:{self._path}"
-        host, port = self._socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address_of(self.listener)
 
     def start(self) -> None:
         """Start, and wait until connections are taken."""
@@ -72,26 +71,44 @@ class ServerThread:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(_START_SECONDS)
-        self._socket.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self.listener.close()
 
 
-def _bound(listen: str, key: str) -> socket.socket:
+def listening(listen: str, key: str) -> socket.socket:
+    """A socket that listens on ``HOST:PORT`` (0 takes a free port) or ``unix:/path``.
+
+    Raises
+    ------
+    ConfigError
+        If the address cannot be listened on; it names ``key``.
+    """
     try:
-        if listen.startswith("unix:"):
-            path = listen.removeprefix("unix:")
-            with contextlib.suppress(FileNotFoundError):
-                if Path(path).is_socket():
-                    Path(path).unlink()
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.bind(path)
-            return sock
-        host, _, port = listen.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host.strip("[]"), int(port)), family=family)
+        return listening_socket(Address.parse(listen))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(
-            f"{key}: {listen!r} cannot be listened on ({reason}); give a free address of this host, HOST:PORT"
-        ) from error
+        raise cannot_listen(key, listen, error) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket listens, as it is written in a configuration."""
+    name = listener.getsockname()
+    if not isinstance(name, tuple):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+def cannot_listen(key: str, listen: str, error: OSError) -> ConfigError:
+    """What to say where the address that ``key`` gives cannot be listened on."""
+    return ConfigError(
+        f"{key}: {listen!r} cannot be listened on ({error.strerror or error}); "
+        "give a free address of this host, HOST:PORT"
+    )
+
+
+def private_listener() -> socket.socket:
+    """A socket that this host alone can reach, and that leaves no file behind."""
+    if sys.platform != "linux":
+        return socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(b"")  # a name of the kernel's choosing
+    listener.listen()
+    return listener

@@ -6,21 +6,23 @@ import asyncio
 import copy
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from exporter.config import Config, SidecarConfig
 from exporter.errors import ConfigError
+from exporter.processes.supervisor import RULES, Rules
 from exporter.receivers.proxy.address import Address
 from exporter.receivers.proxy.capture_log import CaptureLog
 from exporter.receivers.proxy.limits import ProxyLimits
 from exporter.receivers.proxy.proxy import Proxy
+from exporter.sidecar.admin_listener import AdminListener
 from exporter.sidecar.analyzer_process import AnalyzerProcess
-from exporter.sidecar.messages import Open, Reload, Report
+from exporter.sidecar.messages import Open, Report
+from exporter.sidecar.server import cannot_listen
 
 log = logging.getLogger(__name__)
-
-# How old the data plane's own counts are in a scrape, at most.
-_REPORT_SECONDS = 0.1
 
 
 class Sidecar:
@@ -33,8 +35,10 @@ class Sidecar:
     ----------
     config
         With a ``sidecar`` section.
-    config_path
-        Read again at :meth:`reload`.
+    config_path, overrides
+        The file that is read again at :meth:`reload`, and the keys that win over the file's.
+    rules
+        When the analyzer is started again, and when it counts as hung.
 
     Raises
     ------
@@ -42,7 +46,13 @@ class Sidecar:
         If there is no such section.
     """
 
-    def __init__(self, config: Config, config_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        rules: Rules = RULES,
+    ) -> None:
         if config.sidecar is None:
             raise ConfigError(
                 "sidecar: is required and was not given; add sidecar: {upstream: http://HOST:PORT}"
@@ -58,8 +68,10 @@ class Sidecar:
             tap=capture_log,
             limits=_limits(config.sidecar),
         )
-        opening = Open(config, config_path, logging.getLogger().getEffectiveLevel())
-        self._analyzer = AnalyzerProcess(opening, capture_log, self._report)
+        log_level = logging.getLogger().getEffectiveLevel()
+        opening = Open(config, config_path, overrides or {}, log_level=log_level)
+        self._analyzer = AnalyzerProcess(opening, capture_log, self._report, rules)
+        self.admin = AdminListener(config.admin.listen, self._report, lambda: self._analyzer.admin)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then drain: not ready first, exchanges next, the queue last.
@@ -70,45 +82,32 @@ class Sidecar:
             If a setting, or something that it names, cannot serve; nothing listens then.
         """
         section = self._section
-        admin = await self._analyzer.start()
+        await self._analyzer.start()
         try:
-            await self.proxy.start()
-        except OSError as error:
+            await self.admin.start()
+            try:
+                await self.proxy.start()
+            except OSError as error:
+                raise cannot_listen("sidecar.listen", section.listen, error) from error
+            log.info("listening on %s for %s", self.proxy.address, section.upstream)
+            log.info("metrics on http://%s/metrics", self.admin.address)
+            await stop.wait()
+            self._draining = True
+            log.info("draining for up to %.0f s", section.drain_seconds)
+            await self.proxy.drain(section.drain_seconds)
+        finally:
             await self._analyzer.stop(self._queue_seconds)
-            raise ConfigError(
-                f"sidecar.listen: {section.listen!r} cannot be listened on "
-                f"({error.strerror or error}); give a free address of this host, HOST:PORT"
-            ) from error
-        log.info("listening on %s for %s", self.proxy.address, section.upstream)
-        log.info("metrics on http://%s/metrics", admin)
-        reporting = asyncio.get_running_loop().create_task(self._keep_reporting())
-        await stop.wait()
-        self._draining = True
-        self._analyzer.send(self._report())
-        log.info("draining for up to %.0f s", section.drain_seconds)
-        await self.proxy.drain(section.drain_seconds)
-        reporting.cancel()
-        self._analyzer.send(self._report())
-        await self._analyzer.stop(self._queue_seconds)
+            self.admin.stop()
 
     def reload(self) -> None:
         """Have the configuration file read again; a bad one leaves the old one running, and says so."""
-        self._analyzer.send(Reload())
+        self._analyzer.reload()
 
     def _report(self) -> Report:
         return Report(copy.deepcopy(self.proxy.stats), self._log.abandoned, self._draining)
 
-    async def _keep_reporting(self) -> None:
-        last = None
-        while True:
-            report = self._report()
-            if report != last:
-                self._analyzer.send(report)
-                last = report
-            await asyncio.sleep(_REPORT_SECONDS)
 
-
-def run(config: Config, config_path: Path | None = None) -> None:
+def run(config: Config, config_path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
     """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Raises
@@ -116,7 +115,7 @@ def run(config: Config, config_path: Path | None = None) -> None:
     ConfigError, InvalidReference, DetectorFileError
         As :class:`Sidecar`; before anything listens.
     """
-    sidecar = Sidecar(config, config_path)
+    sidecar = Sidecar(config, config_path, overrides)
 
     async def main() -> None:
         stop = asyncio.Event()

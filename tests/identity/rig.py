@@ -10,6 +10,7 @@ import torch
 from fastapi import FastAPI
 
 from exporter import InferenceExporter
+from exporter.pipeline.pipeline import Pipeline
 from exporter.processors.drift import Drift
 from exporter.processors.predictions import Predictions
 from tests.identity.service import Log, create_app, everything, served
@@ -35,11 +36,22 @@ class Rig:
             on_event=self._event,
         )
         self.monitor = self.exporter.runtime.monitor
-        self.pipeline = self.exporter.runtime.pipeline
-        self.predictions, drift = self.pipeline.find(Predictions), self.pipeline.find(Drift)
-        assert self.predictions is not None
-        assert drift is not None
-        self.watch = drift.watches[0]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.exporter.runtime.pipeline
+
+    @property
+    def predictions(self) -> Predictions:
+        found = self.pipeline.find(Predictions)
+        assert found is not None
+        return found
+
+    @property
+    def watch(self) -> Any:
+        found = self.pipeline.find(Drift)
+        assert found is not None
+        return found.watches[0]
 
     def _event(self, event: Any) -> None:
         self.before_event()

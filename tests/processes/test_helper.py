@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,12 +18,18 @@ import numpy as np
 import orjson
 import pytest
 
+import exporter.drift.watch
 import exporter.processes.helper
 from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.detectors import OnlineMMD
+from exporter.errors import ConfigError, InvalidReference
 from exporter.http.exchange import Exchange
 from exporter.observation import DriftEvent, Observation
+from exporter.processes.framing import Link
+from exporter.processes.heartbeat import Heartbeat
 from exporter.processes.helper import HelperProcess
+from exporter.processes.messages import Beat
+from exporter.processes.supervisor import RULES
 from exporter.runtime import Runtime
 from tests.streams import Samples, normal, observations
 
@@ -147,6 +155,7 @@ def test_it_is_another_process_and_ends_with_the_runtime(make: Callable[..., Run
 def test_what_a_calibration_comes_to_shows_without_traffic(make: Callable[..., Runtime]):
     runtime = make(config(DriftConfig(reference=LearnConfig(learn=60), window=5, expected_run_length=100)))
     samples = Samples(runtime.registry)
+    until(lambda: samples("drift_detector_state", detector="mmd", state="learning"))
     assert samples.state() == "learning"
     send(runtime, observations(normal(60)))
     until(lambda: samples.state() == "filling")
@@ -253,6 +262,161 @@ def test_where_none_can_be_started_a_thread_does_the_work(
     assert helper(runtime).pid is None
     assert balance(runtime) == (3, 3, {}, 0, 0)
     assert "a thread of this process does its work" in caplog.text
+
+
+def test_what_is_no_text_in_the_search_path_is_none_of_the_helpers(
+    make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path, b"bytes", None])
+    runtime = make(config())
+    send(runtime, observations(normal(3)))
+    assert helper(runtime).pid is not None
+    assert balance(runtime) == (3, 3, {}, 0, 0)
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), ValueError("odd"), MemoryError("odd"), OSError("odd")])
+def test_whatever_keeps_one_from_starting_a_thread_does_the_work(
+    make: Callable[..., Runtime],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+):
+    def raising(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(subprocess, "Popen", raising)
+    runtime = make(config())
+    send(runtime, observations(normal(3)))
+    assert balance(runtime) == (3, 3, {}, 0, 0)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
+        f"no helper process can be started ({type(error).__name__}: odd); "
+        "a thread of this process does its work"
+    ]
+
+
+@pytest.mark.parametrize("how", ["frozen", "embedded", "chain"])
+def test_a_program_that_is_no_interpreter_is_not_run_again(
+    make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch, how: str, tmp_path: Path
+):
+    mark = tmp_path / "ran"
+    program = tmp_path / ("uwsgi" if how == "embedded" else "python3")
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    if how == "frozen":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    if how == "chain":  # what runs here was itself started in place of an interpreter
+        monkeypatch.setenv("INFERENCE_EXPORTER_BEGINNING", "1")
+    runtime = make(config())
+    send(runtime, observations(normal(2)))
+    assert balance(runtime) == (2, 2, {}, 0, 0)
+    assert not mark.exists()
+
+
+def test_descriptors_beyond_a_thousand_are_as_good_as_others(make: Callable[..., Runtime]):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        runtime = make(config())
+        send(runtime, observations(normal(1)))
+        runtime.render()
+        first = helper(runtime).pid
+        os.kill(first, signal.SIGKILL)
+        until(lambda: runtime.render() and helper(runtime).pid is None)
+        send(runtime, observations(normal(2)))
+        assert runtime.render()
+        assert helper(runtime).pid not in (None, first)
+        assert balance(runtime) == (3, 3, {}, 0, 0)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_one_that_hangs_is_replaced(make: Callable[..., Runtime], caplog: pytest.LogCaptureFixture):
+    runtime = make(config())
+    send(runtime, observations(normal(1)))
+    hanging = helper(runtime)
+    first = hanging.pid
+    assert hanging._child is not None
+    assert hanging._child.link.connection.gettimeout() == RULES.hung_seconds
+    hanging._child.link.connection.settimeout(0.3)
+    os.kill(first, signal.SIGSTOP)
+    send(runtime, observations(normal(4)))
+    assert not Path(f"/proc/{first}").exists()
+    send(runtime, observations(normal(2)))
+    assert hanging.pid not in (None, first)
+    observed, processed, dropped, _, queued = balance(runtime)
+    assert (observed, queued) == (7, 0)
+    assert processed == 7 - dropped["failed"] >= 3
+    assert "helper process died" in caplog.text
+
+
+def test_work_that_takes_long_is_no_hanging():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        heartbeat = Heartbeat(Link(theirs), seconds=0.05)
+        here = Link(ours)
+        with heartbeat.working():
+            assert here.pending(WAIT)
+            assert isinstance(here.receive(), Beat)
+            assert here.pending(WAIT)
+        while here.pending(0.3):  # nothing more, once nothing is in hand
+            here.receive()
+
+
+def test_the_service_itself_builds_no_detector(
+    make: Callable[..., Runtime], detector: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def built(*_: Any, **__: Any) -> None:
+        raise AssertionError("a detector was built in the service")
+
+    monkeypatch.setattr(exporter.drift.watch.DriftWatch, "__init__", built)
+    runtime = make(config(DriftConfig(reference=detector, window=5)))
+    samples = Samples(runtime.registry)
+    send(runtime, observations(normal(7)))
+    assert samples.state() == "ready"
+    assert samples("drift_test_stat_count", detector="mmd") == 3
+    with pytest.raises(ValueError, match="a helper process"):
+        _ = runtime.pipeline
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"drift": ({"reference": "missing.npy", "window": 5},)}, InvalidReference, "missing.npy"),
+        ({"capture": {"embedder": {"kind": "onnx", "path": "missing.onnx"}}}, ConfigError, "missing.onnx"),
+        ({"capture": {"payload": "fields", "fields": {"value": "a["}}}, ConfigError, "capture.fields.value"),
+    ],
+)
+def test_what_cannot_serve_is_said_before_anything_runs(
+    wrong: dict[str, Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        Runtime(Config(model="m", **wrong), isolated=True)
+
+
+def test_what_only_the_helper_finds_out_is_said_once_and_every_item_is_counted(
+    make: Callable[..., Runtime], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"not a model")
+    runtime = make(
+        Config(
+            model="m",
+            capture={"embedder": {"kind": "onnx", "path": model}},
+            queue=QueueConfig(flush_interval_seconds=0.001),
+        )
+    )
+    for item in observations(normal(5)):
+        send(runtime, [item])
+    assert balance(runtime) == (5, 0, {"failed": 5}, 0, 0)
+    assert helper(runtime).pid is None
+    (said,) = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said.startswith("nothing is observed, since the configuration cannot serve: capture.embedder.path")
 
 
 def test_one_that_never_gets_ready_is_given_up(make: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch):

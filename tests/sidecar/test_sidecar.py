@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -187,7 +188,7 @@ def test_stop_lets_an_answer_under_way_finish(sidecar: Running) -> None:
     assert sidecar.child.wait(10) == 0
 
 
-def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: Running) -> None:
+def test_traffic_passes_when_the_analyzer_dies_and_another_one_takes_over(sidecar: Running) -> None:
     sidecar.say("cat")
     wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 1, what="an observation")
     first = sidecar.analyzer
@@ -195,7 +196,8 @@ def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: R
         wait_for(lambda: sidecar.sample("inference_exporter_proxy_connections") == 1, what="the connection")
         os.kill(first, signal.SIGKILL)
         assert sidecar.say("dog") == (200, '{"prediction": "dog", "probability": 0.75}')
-        wait_for(lambda: get(sidecar.admin, "/-/ready")[0] == 200, what="the new analyzer")
+        assert get(sidecar.admin, "/-/ready") == (200, "ready\n")
+        wait_for(lambda: get(sidecar.admin, "/metrics")[0] == 200, what="the new analyzer")
         assert sidecar.analyzer != first
         body = json.dumps({"say": "fox"}).encode()
         open_before.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -212,7 +214,7 @@ def test_traffic_passes_when_the_desk_dies_and_another_one_takes_over(sidecar: R
     assert "the analyzer died" in sidecar.log.read_text()
 
 
-def test_traffic_passes_while_the_desk_hangs_and_is_read_afterwards(sidecar: Running) -> None:
+def test_traffic_passes_while_the_analyzer_hangs_and_is_read_afterwards(sidecar: Running) -> None:
     os.kill(sidecar.analyzer, signal.SIGSTOP)
     for _ in range(20):
         assert sidecar.say("cat")[0] == 200
@@ -220,11 +222,48 @@ def test_traffic_passes_while_the_desk_hangs_and_is_read_afterwards(sidecar: Run
     wait_for(lambda: sidecar.sample("predicted_class_total", class_name="cat") == 20, what="all of them")
 
 
-def test_no_desk_is_left_behind(sidecar: Running) -> None:
+def test_no_analyzer_is_left_behind(sidecar: Running) -> None:
     analyzer = sidecar.analyzer
     sidecar.child.kill()
     sidecar.child.wait()
     wait_for(lambda: not Path(f"/proc/{analyzer}/exe").exists(), what="the end of the analyzer")
+
+
+def test_a_file_that_breaks_the_reading_itself_costs_nothing(sidecar: Running) -> None:
+    analyzer = sidecar.analyzer
+    (sidecar.log.parent / "exporter.yaml").write_text("model: {{ name }}\n")
+    sidecar.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: sidecar.sample("inference_exporter_config_reload_success") == 0, what="the refusal")
+    assert sidecar.analyzer == analyzer
+    assert "was not taken over, the old configuration goes on" in sidecar.log.read_text()
+
+
+def test_where_processes_are_forbidden_the_analyzer_is_a_thread(upstream: int, tmp_path: Path) -> None:
+    forbidden = (
+        "import subprocess\n"
+        "def refuse(*_, **__): raise PermissionError(1, 'Operation not permitted')\n"
+        "subprocess.Popen = refuse\n"
+        "from exporter.cli.main import main; main()"
+    )
+    (tmp_path / "exporter.yaml").write_text("model: m\n")
+    listen, admin = free_port(), free_port()
+    command = [
+        sys.executable, "-c", forbidden, "sidecar", "--upstream", f"http://127.0.0.1:{upstream}",
+        "--listen", f"127.0.0.1:{listen}", "--admin", f"127.0.0.1:{admin}",
+        "--config", str(tmp_path / "exporter.yaml"),
+    ]  # fmt: skip
+    with process(command, log=tmp_path / "log") as child:
+        wait_for(lambda: get(admin, "/-/ready")[0] == 200, what="readiness")
+        running = Running(child, listen, admin, tmp_path / "log")
+        assert running.say("cat")[0] == 200
+        wait_for(lambda: running.sample("predicted_class_total", class_name="cat") == 1, what="observing")
+        child.send_signal(signal.SIGHUP)
+        wait_for(lambda: "was read again" in running.log.read_text(), what="the reload")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+    said = running.log.read_text()
+    assert "the analyzer runs in a thread of this one" in said
+    assert "Traceback" not in said
 
 
 def test_unreachable_upstream_starts_and_says_why(tmp_path: Path) -> None:

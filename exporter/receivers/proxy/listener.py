@@ -61,12 +61,7 @@ def connections_allowed(wanted: int) -> int:
     queue, as one who was accepted and could not be served would get an error.
     """
     needed = _FILES_PER_CONNECTION * wanted + _files_open() + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = allow_open_files(needed)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         logger.info("up to %d connections at a time", wanted)
         return wanted
@@ -78,6 +73,17 @@ def connections_allowed(wanted: int) -> int:
         *(allowed, wanted, soft),
     )
     return allowed
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise the soft limit of open files towards ``wanted``, as far as may be; gives what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return limit
+    return soft
 
 
 def _files_open() -> int:

@@ -1,13 +1,26 @@
-"""What a service and its helper say to each other."""
+"""What a service and its helper say to each other, and what every process of ours may say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from exporter.config import Config
+from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Changes
 from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
+
+
+@dataclass(frozen=True)
+class Beat:
+    """From any process: it is at work, and has not forgotten us."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """From any process, instead of being ready: the configuration cannot serve."""
+
+    error: InferenceExporterError
 
 
 @dataclass(frozen=True)
