@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from exporter.config import Config
 from exporter.errors import InferenceExporterError
-from exporter.metrics.changes import Changes
 from exporter.observation import DriftEvent
-from exporter.pipeline.ledger import Tally
+
+if TYPE_CHECKING:  # the data plane reads these messages, and loads neither
+    from exporter.metrics.changes import Changes
+    from exporter.pipeline.ledger import Tally
 
 
 @dataclass(frozen=True)
