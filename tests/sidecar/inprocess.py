@@ -76,7 +76,8 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        return wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        found: int = wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        return found
 
 
 @contextmanager
