@@ -76,7 +76,7 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        found: int = wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        found: int = wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another one")
         return found
 
 
