@@ -76,8 +76,9 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        found: int = wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another one")
-        return found
+        wait_for(lambda: self.analyzer not in (None, than), 40, "another analyzer")
+        assert self.analyzer is not None
+        return self.analyzer
 
 
 @contextmanager
