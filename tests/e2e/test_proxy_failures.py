@@ -34,7 +34,8 @@ class Service(asyncio.Protocol):
             return
         number, self.data = int(found[1]), b""
         answer = b'{"prediction": "c%d", "probability": 0.5}' % (number % 5)
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        head += b"Content-Length: %d\r\n\r\n" % len(answer)
         if number % 199 == 0:
             return
         if number % 37 == 0:
