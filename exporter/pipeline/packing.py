@@ -66,8 +66,8 @@ def pack(item: Item, source: Source, refuse: Refuse) -> bytes:
         )
     else:
         raise TypeError(f"{type(item).__name__} is neither an exchange nor an observation")
-    whole: Any = (source, seen, said)
-    return marshal.dumps(whole, _MARSHAL_VERSION)
+    packed: Any = (source, seen, said)
+    return marshal.dumps(packed, _MARSHAL_VERSION)
 
 
 def unpack(data: bytes) -> tuple[Source, Item]:
@@ -98,7 +98,13 @@ def _cleaned(given: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     try:
         found = clean(given, lambda *why: refused.append(why))
     except Exception:  # out of a foreign class; the other fields are good all the same
-        found = _one_by_one(given, refused)
+        refused.clear()
+        found = {}
+        for name, value in given.items():
+            try:
+                found |= clean({name: value}, lambda *why: refused.append(why))
+            except Exception:
+                refused.append((name, "wrong_type"))
     row = found.get("embedding")
     if row is not None:
         array = _float32(row)
@@ -114,17 +120,6 @@ def _cleaned(given: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     for field, reason in refused:
         refuse(field, reason)
     return {name: found.get(name) for name, value in given.items() if value is not None}
-
-
-def _one_by_one(given: dict[str, Any], refused: list[tuple[str, str]]) -> dict[str, Any]:
-    refused.clear()
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        try:
-            found |= clean({name: value}, lambda *why: refused.append(why))
-        except Exception:
-            refused.append((name, "wrong_type"))
-    return found
 
 
 def _blocks(blocks: Sequence[Any], refuse: Refuse) -> list[tuple[bytes, tuple[int, ...]]]:
@@ -153,7 +148,7 @@ def _float32(values: Any) -> NDArray[np.float32] | None:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Numbers and text in lists and mappings; None for what is of another kind, or too deep."""
+    """Numbers and text in lists and mappings; None for anything else, and what is too deep."""
     if type(value) in _PLAIN:
         return value
     if depth == 0 or isinstance(value, str | bytes | bytearray):
