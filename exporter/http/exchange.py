@@ -54,7 +54,7 @@ class Exchange:
     Attributes
     ----------
     notes
-        Fields that the service itself named.
+        Fields that the service itself named; they win over what the bodies say.
     embeddings
         (n, d) arrays that the live model or an embedder computed for this request, as they came.
     rows_left_out
@@ -125,10 +125,6 @@ class Exchange:
         self.ended = max(ended, self.started)
         self.aborted = aborted
         self.finished = True
-
-    def annotate(self, fields: dict[str, Any]) -> None:
-        """Add fields that the service itself named; they win over what the bodies say."""
-        self.notes = {**(self.notes or {}), **fields}
 
     def add_embeddings(self, block: Any) -> None:
         """Add an (n, d) array of embeddings computed for this request: a row for each sample, in order."""

@@ -151,7 +151,7 @@ def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDet
     b = bench(make_config((DriftConfig(window=2, reference=LEARN),)))
     made = exchange({"prediction": "cat", "probability": 0.9})
     made.add_embeddings(np.arange(3 * D, dtype=float).reshape(3, D))
-    made.annotate({"predicted_class": "dog"})
+    made.notes = {"predicted_class": "dog"}
     b.send(made)
     assert detector.seen == [0.0, 4.0, 8.0]
     assert b.samples("predicted_class_total", class_name="dog") == 1
@@ -161,7 +161,7 @@ def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDet
 def test_notes_speak_where_the_bodies_do_not(bench: Any):
     b = bench()
     made = exchange(b"<html>")
-    made.annotate({"predicted_class": "dog"})
+    made.notes = {"predicted_class": "dog"}
     b.send(made)
     assert b.samples("predicted_class_total", class_name="dog") == 1
     assert b.balance() == (1, 1, {}, 0, 0)
@@ -360,7 +360,7 @@ def test_with_an_embedder_and_a_rate_each_is_tested_or_sampled_out_once(
         answer = {"prediction": "cat"} | ({"embedding": [1.0] * D} if own == "answer" else {})
         made = exchange(answer, ended=float(second))
         if own == "said":
-            made.annotate({"embedding": np.ones(D)})
+            made.notes = {"embedding": np.ones(D)}
         elif own == "live":
             made.add_embeddings(np.ones((1, D)))
         b.send(made)
@@ -380,7 +380,7 @@ def test_what_was_tested_was_not_sampled_out_also_if_it_was_not_worth_embedding(
     b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
     b.pipeline.extractor._embedder = FakeEmbedder()
     said = exchange({"prediction": "said, and tested"}, ended=0.0)
-    said.annotate({"embedding": np.full(D, 1.0)})
+    said.notes = {"embedding": np.full(D, 1.0)}
     b.send(
         said,
         exchange({"prediction": "embedded, and too soon for a test"}, ended=0.5),

@@ -56,7 +56,8 @@ def observe(
         "features": features,
         "request_id": request_id,
     }
-    exchange.annotate({name: item for name, item in given.items() if item is not None})
+    said = {name: item for name, item in given.items() if item is not None}
+    exchange.notes = said if exchange.notes is None else {**exchange.notes, **said}
 
 
 def open_exchange() -> Exchange | None:
