@@ -41,10 +41,6 @@ class Runtime:
 
     Parameters
     ----------
-    config
-        What to watch.
-    registry
-        Where the metrics appear; a new one by default.
     sidecar
         Whether to carry the sidecar's metrics.
     isolated
@@ -178,7 +174,7 @@ class Runtime:
         self._fresh = False
 
     def _share(self, ended: threading.Event) -> None:
-        """Keep this process's part of the shared folder up to date; others answer the scrapes."""
+        """Keep this process's part of the shared folder up to date, for scrapes of others."""
         while not ended.wait(_SHARE_SECONDS):
             self.instruments.refresh()
 

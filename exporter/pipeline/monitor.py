@@ -14,22 +14,7 @@ from exporter.pipeline.worker import Handler, Worker
 
 
 class Monitor:
-    """Watches one model.
-
-    Parameters
-    ----------
-    config
-        The whole configuration; the model's name and its queue section are used.
-    instruments
-        Where the ledger's metrics live.
-    handler
-        What is done with the items.
-
-    Attributes
-    ----------
-    worker
-        That of now; there is another one after a restart.
-    """
+    """Watches one model; ``worker`` is that of now, since there is another one after a restart."""
 
     def __init__(self, config: Config, instruments: Instruments, handler: Handler) -> None:
         self.model = config.model

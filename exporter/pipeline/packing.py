@@ -1,13 +1,12 @@
 """A captured item as one block of bytes, from the moment when it is queued until it is read.
 
 The dozens of small objects of a record, kept for a while, would spread all that comes after them over more
-memory than the processor's caches hold, move from one core's cache to another's, and keep the garbage
-collector busy. That costs the event loop more than all else that is done here. Bytes also have a size that
-can be told, and can be taken by another process as they are.
+memory than the processor's caches hold, and keep the garbage collector busy: that costs the event loop more
+than all else that is done here. Bytes also have a size, and another process can take them as they are.
 
 What a service hands to ``observe()`` may be of any type, of a module that no other process can import. It is
-cleaned here, once: nothing but numbers, text and the float32 bytes of embeddings is queued, and what is
-refused is counted, and known as absent from then on.
+cleaned here, once: numbers, text and the float32 bytes of embeddings are queued, and what is refused is
+counted, and absent from then on.
 """
 
 from __future__ import annotations

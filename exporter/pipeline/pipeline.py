@@ -37,12 +37,10 @@ _EMBEDDED_TOGETHER = 32
 
 
 class Pipeline:
-    """Reads what one model's service was asked and answered, and hands it to processors.
+    """Reads what one model's service was asked and responded, and hands it to processors, in their order.
 
     Parameters
     ----------
-    processors
-        What is done with observations, in this order.
     refuse
         Called with (field, reason) for each value that is found but not valid.
     worth_embedding

@@ -43,18 +43,8 @@ class Worker:
     A worker runs once: after a stop its thread may still hang over a batch, so whoever goes on does so with
     a new worker. What it waited for was given up then, and a thread that wakes up later changes nothing.
 
-    Parameters
-    ----------
-    handler
-        Whatever it raises is logged; the next batch is handled all the same.
-    ledger
-        The account of what comes in, waits, and is handled; its lock is the queue's too.
-    config
-        Bounds of the queue, the batch in hand included, and when a batch is handled.
-    on_error
-        Called when the handler raised.
-    settled
-        Called after each batch.
+    The ledger's lock is the queue's too. ``on_error`` is called when the handler raised, which does not keep
+    the next batch from it, and ``settled`` after each batch.
     """
 
     def __init__(
@@ -71,8 +61,7 @@ class Worker:
         self._ledger = ledger
         self._lock = ledger.lock
         self._max_items, self._max_bytes = config.max_items, int(config.max_bytes)
-        self._max_batch = config.max_batch
-        self._flush_interval_seconds = config.flush_interval_seconds
+        self._max_batch, self._flush_interval_seconds = config.max_batch, config.flush_interval_seconds
         self._name = name
         self._on_error = on_error
         self._settled = settled
@@ -138,11 +127,13 @@ class Worker:
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is handled; False if the time was not enough."""
         deadline = time.monotonic() + timeout_seconds
-        while self._has_work():
+        while True:
+            with self._lock:
+                if not len(self._queue) + self._in_hand:
+                    return True
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.002)
-        return True
 
     def stop(self, timeout_seconds: float) -> None:
         """Accept no more, handle what waits for as long as the time allows, and give up the rest."""
@@ -156,10 +147,6 @@ class Worker:
             left = len(self._queue) + self._in_hand
             self._ledger.settle(left, Tally(ended=Counter(stopped=left)))
             self._queue, self._in_hand = Queue(), 0
-
-    def _has_work(self) -> bool:
-        with self._lock:
-            return len(self._queue) + self._in_hand > 0
 
     def _run(self) -> None:
         while True:

@@ -180,9 +180,6 @@ class CaptureMiddleware:
 
 
 def _within(root: str, path: str) -> str:
-    """The path below the one that an application is mounted at.
-
-    Servers and frameworks put the root in front of the path (as ASGI has it now), or leave it out.
-    """
+    """The path below the one that an application is mounted at, whether or not the server left it in."""
     rest = path.removeprefix(root.rstrip("/"))
     return rest if rest != path and (not rest or rest.startswith("/")) else path
