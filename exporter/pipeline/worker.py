@@ -106,7 +106,6 @@ class Worker:
         """Queue an item; False if it was refused, which is counted. Never waits."""
         ledger, refusal = self._ledger, ""
         with self._lock:
-            ledger.observed[source] += 1
             queue = self._queue
             waiting = len(queue)
             if self._stopping.is_set():
@@ -117,12 +116,13 @@ class Worker:
                 refusal = "queue_bytes"
             if refusal:
                 ledger.end(refusal)
-                return False
-            queue.append(item)
-            ledger.queued += 1
-        if not waiting:
+            else:
+                queue.append(item)
+                ledger.queued += 1
+            ledger.observed[source] += 1
+        if not waiting and not refusal:
             self._pending.set()
-        return True
+        return not refusal
 
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is handled; False if the time was not enough."""
