@@ -117,9 +117,7 @@ class InferenceExporter:
 
     def wrap(self, app: Any) -> Any:
         """Our capture around any ASGI application, where there is no Starlette underneath."""
-        if not self.enabled:
-            return app
-        return CaptureMiddleware(app, **self._capture_settings())
+        return CaptureMiddleware(app, **self._capture_settings()) if self.enabled else app
 
     def watch(self, module: Any, layer: str | None = None) -> InferenceExporter:
         """Take embeddings from a live ``torch.nn.Module``, in its own forward pass.
@@ -130,7 +128,7 @@ class InferenceExporter:
         Parameters
         ----------
         module
-            The model that answers the requests.
+            The model that serves the requests.
         layer
             Name of the submodule whose output is the embedding; None for the input of the last
             linear layer.
@@ -165,15 +163,12 @@ class InferenceExporter:
         async def start() -> None:
             self.start()
 
-        async def stop() -> None:
-            await asyncio.to_thread(self.stop)
-
         return {
             "matches": path_matcher(self.config.capture.paths),
             "submit": partial(self.runtime.submit, source="hook"),
             "max_body_bytes": int(self.config.capture.max_body_bytes),
             "on_startup": start,
-            "on_shutdown": stop,
+            "on_shutdown": partial(asyncio.to_thread, self.stop),
             "on_error": self._count_error,
         }
 
@@ -215,8 +210,7 @@ def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> 
 
 def _resolve(config: Config | str | Path | None, overrides: Mapping[str, Any]) -> Config:
     given = dict(overrides)
-    reference = given.pop("reference", None)
-    if reference is not None:
+    if (reference := given.pop("reference", None)) is not None:
         if "drift" in given:
             raise ConfigError(
                 "reference: is the short form of drift=[{'reference': ...}]; give one of the two"

@@ -16,9 +16,10 @@ from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
-from exporter.pipeline.monitor import Handler, Monitor
-from exporter.pipeline.packing import Item
+from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.packing import Item, pack
 from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.worker import Handler
 from exporter.processes.helper import HelperProcess
 from exporter.processors.assembly import check_pipeline, make_pipeline
 from exporter.processors.drift import Notifier
@@ -40,10 +41,6 @@ class Runtime:
 
     Parameters
     ----------
-    config
-        What to watch.
-    registry
-        Where the metrics appear; a new one by default.
     sidecar
         Whether to carry the sidecar's metrics.
     isolated
@@ -93,10 +90,9 @@ class Runtime:
         self.monitor = Monitor(config, self.instruments, handler)
         self._totals = Totals()
         self.instruments.before_collect(self._publish_orphans)
-        self._pid: int | None = None
-        self._stopped = False
+        self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
-        self._sharing = threading.Event()
+        self._sharing: threading.Event | None = None
         _alive.add(self)
 
     @property
@@ -120,22 +116,26 @@ class Runtime:
     def stop(self) -> None:
         """Handle what waits, within the drain time, and end the worker; what comes later is refused."""
         with self._starting:
-            self._stopped = True
-            self._pid = os.getpid()
-            self._sharing.set()
+            self._fresh = False
+            if self._sharing is not None:
+                self._sharing.set()
+                self._sharing = None
             self.monitor.stop()
 
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
+        monitor = self.monitor
         try:
-            if self._pid != os.getpid():
+            if self._fresh:
                 with self._starting:
-                    if not self._stopped:
+                    if self._fresh:
                         self._start()
-            return self.monitor.submit(item, source)
-        except Exception:
+            return monitor.worker.offer(pack(item, source, monitor.refuse), source)
+        except Exception as error:
             log.exception("an observation could not be queued")
             self.instruments.errors["extract"].inc()
+            if isinstance(error, ValueError):  # it is one, of which something cannot be packed
+                monitor.ledger.refused(source, "failed")
             return False
 
     def reconfigure(self, config: Config) -> None:
@@ -152,7 +152,7 @@ class Runtime:
         self.config = config
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
-        """Content type and body of a scrape's answer."""
+        """Content type and body of a response to a scrape."""
         folder = self.instruments.shared_folder
         if folder is not None:
             self.instruments.refresh()
@@ -160,23 +160,21 @@ class Runtime:
 
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""
+        self._fresh = True
         self._starting = threading.Lock()
-        self._sharing = threading.Event()
-        self._stopped = False
-        self._pid = None
+        self._sharing = None
         self.instruments.after_fork()
         self.monitor.after_fork()
 
     def _start(self) -> None:
         self.monitor.start()
-        if self.instruments.shared_folder is not None and (self._stopped or self._pid != os.getpid()):
-            self._sharing = threading.Event()
-            threading.Thread(target=self._share, args=(self._sharing,), name="share", daemon=True).start()
-        self._stopped = False
-        self._pid = os.getpid()
+        if self.instruments.shared_folder is not None and self._sharing is None:
+            ended = self._sharing = threading.Event()
+            threading.Thread(target=self._share, args=(ended,), name="share", daemon=True).start()
+        self._fresh = False
 
     def _share(self, ended: threading.Event) -> None:
-        """Keep this process's part of the shared folder up to date; others answer the scrapes."""
+        """Keep this process's part of the shared folder up to date, for scrapes of others."""
         while not ended.wait(_SHARE_SECONDS):
             self.instruments.refresh()
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 import exporter.drift.calibrator
 from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
 from exporter.errors import InvalidReference
+from exporter.http.exchange import Exchange
 from exporter.observation import Observation
 from exporter.processors.drift import Drift
 from exporter.receivers.asgi.context import observe
@@ -94,12 +95,15 @@ def test_stop_without_a_start_refuses_as_well():
     assert account(runtime) == [1, 0, {"stopped": 1}, 0]
 
 
-def test_a_submission_never_raises():
+def test_a_submission_never_raises_and_what_cannot_be_packed_is_counted():
     runtime = make()
     assert runtime.submit(object(), "hook") is False  # type: ignore[arg-type]
     registry = runtime.registry
     assert registry.get_sample_value("inference_exporter_errors_total", {"stage": "extract"}) == 1
     assert account(runtime)[0] == 0
+    odd = Exchange("POST", "/", b"", ((b"a", object()),), max_body_bytes=9, started=0.0)  # type: ignore[arg-type]
+    assert runtime.submit(odd, "hook") is False
+    assert account(runtime) == [1, 0, {"failed": 1}, 0]
     runtime.stop()
 
 

@@ -1,18 +1,38 @@
 """One HTTP request and its response, recorded from chunks: no I/O, no parsing, no waiting.
 
-Whoever sees the bytes (the ASGI hook, the sidecar's parser) feeds them in; the copy is capped, and
-the recorder never touches what it is shown.
+Whoever sees the bytes (the ASGI hook, the sidecar's parser) feeds them in; the copy is capped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 # What an array holds beside its numbers, roughly.
 _BLOCK_OVERHEAD_BYTES = 1024
+# What of an exchange was seen, and waits as bytes.
+_SEEN = (
+    "method",
+    "path",
+    "query",
+    "request_headers",
+    "max_body_bytes",
+    "started",
+    "ended",
+    "status",
+    "response_headers",
+    "request_truncated",
+    "response_truncated",
+    "aborted",
+    "_request_chunks",
+    "_request_size",
+    "_response_chunks",
+    "_response_size",
+)
+_seen_of = attrgetter(*_SEEN)
 # They ask about a resource, and are not asked to predict.
 _NEVER_PREDICT = frozenset({"HEAD", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -27,45 +47,23 @@ class Exchange:
     request_headers
         (name, value) pairs, names in lower case.
     max_body_bytes
-        A body that grows beyond this is forgotten as a whole and marked as truncated: half a JSON
-        document says nothing.
+        A longer body is forgotten and marked as truncated: half a JSON document says nothing.
     started
         When the request's first byte was seen, in seconds since the epoch.
 
     Attributes
     ----------
     notes
-        Fields that the service itself named.
+        Fields that the service itself named; they win over what the bodies say.
     embeddings
-        (n, d) arrays that the live model or an embedder computed for this request, as they came; and
-        ``rows_left_out``, how many rows found no place: but for the first array, they are kept until they
-        hold ``max_body_bytes`` together.
+        (n, d) arrays that the live model or an embedder computed for this request, as they came.
+    rows_left_out
+        Rows that found no place: but for the first array, they are kept up to ``max_body_bytes`` together.
     finished
         Whether nothing is added any more, since it was handed over.
     """
 
-    __slots__ = (
-        "_request_chunks",
-        "_request_size",
-        "_response_chunks",
-        "_response_size",
-        "aborted",
-        "embeddings",
-        "ended",
-        "finished",
-        "max_body_bytes",
-        "method",
-        "notes",
-        "path",
-        "query",
-        "request_headers",
-        "request_truncated",
-        "response_headers",
-        "response_truncated",
-        "rows_left_out",
-        "started",
-        "status",
-    )
+    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "rows_left_out")
 
     def __init__(
         self,
@@ -82,13 +80,10 @@ class Exchange:
         self.query = query
         self.request_headers = request_headers
         self.max_body_bytes = max_body_bytes
-        self.started = started
-        self.ended = started
+        self.started = self.ended = started
         self.status = 0
         self.response_headers: Headers = ()
-        self.request_truncated = False
-        self.response_truncated = False
-        self.aborted = False
+        self.request_truncated = self.response_truncated = self.aborted = False
         self.notes: dict[str, Any] | None = None
         self.embeddings: list[Any] | None = None
         self.rows_left_out = 0
@@ -109,12 +104,6 @@ class Exchange:
             self.request_truncated = True
             self._request_chunks = b""
 
-    def request_gap(self, n_bytes: int) -> None:
-        """Note bytes of the request's body that passed unseen."""
-        self._request_size += n_bytes
-        self.request_truncated = True
-        self._request_chunks = b""
-
     def response_start(self, status: int, headers: Headers) -> None:
         """Note the response's status line and headers (names in lower case)."""
         self.status = status
@@ -130,12 +119,6 @@ class Exchange:
             self.response_truncated = True
             self._response_chunks = b""
 
-    def response_gap(self, n_bytes: int) -> None:
-        """Note bytes of the response's body that passed unseen."""
-        self._response_size += n_bytes
-        self.response_truncated = True
-        self._response_chunks = b""
-
     def finish(self, ended: float, *, aborted: bool = False) -> None:
         """Note when the last byte was seen, and whether the response broke off before its end."""
         # The clock may have been set back meanwhile; a duration is not negative.
@@ -143,17 +126,9 @@ class Exchange:
         self.aborted = aborted
         self.finished = True
 
-    def annotate(self, fields: dict[str, Any]) -> None:
-        """Add fields that the service itself named; they win over what the bodies say."""
-        if self.notes is None:
-            self.notes = {}
-        self.notes.update(fields)
-
     def add_embeddings(self, block: Any) -> None:
         """Add an (n, d) array of embeddings computed for this request: a row for each sample, in order."""
-        if self.embeddings is None:
-            self.embeddings = []
-        kept = self.embeddings
+        kept = self.embeddings = self.embeddings or []
         # A response without an end can have a forward pass for each of its pieces.
         if self.rows_left_out or (kept and _n_bytes(kept) + _n_bytes([block]) > self.max_body_bytes):
             self.rows_left_out += len(block)
@@ -197,25 +172,9 @@ class Exchange:
 
     def plain(self) -> tuple[Any, ...]:
         """What was seen, as bytes, text and numbers; :meth:`from_plain` undoes it."""
-        request, response = self._request_chunks, self._response_chunks
-        return (
-            self.method,
-            self.path,
-            self.query,
-            self.request_headers,
-            self.max_body_bytes,
-            self.started,
-            self.ended,
-            self.status,
-            self.response_headers,
-            self.request_truncated,
-            self.response_truncated,
-            self.aborted,
-            b"".join(request) if isinstance(request, list) else request,
-            self._request_size,
-            b"".join(response) if isinstance(response, list) else response,
-            self._response_size,
-        )
+        self._request_chunks, self._response_chunks = self.request_body, self.response_body
+        seen: tuple[Any, ...] = _seen_of(self)
+        return seen
 
     @classmethod
     def from_plain(cls, plain: tuple[Any, ...]) -> Exchange:

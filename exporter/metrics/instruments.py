@@ -232,12 +232,12 @@ class LedgerInstruments:
             source: instruments["inference_exporter_observations_total"].labels(model, source)
             for source in SOURCES
         }
-        self.dropped = {
+        self.ended = {
             reason: instruments["inference_exporter_dropped_total"].labels(model, reason)
             for reason in DROP_REASONS
         }
-        self.processed = instruments["inference_exporter_processed_total"].labels(model)
-        self.sampled_out = instruments["inference_exporter_sampled_out_total"].labels(model)
+        for outcome in ("processed", "sampled_out"):
+            self.ended[outcome] = instruments[f"inference_exporter_{outcome}_total"].labels(model)
         self.queued = instruments["inference_exporter_queued"].labels(model)
         self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(model)
 

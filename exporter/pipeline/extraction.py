@@ -15,16 +15,7 @@ from exporter.observation import Observation, Source, observation_of
 
 
 class Extractor:
-    """Reads one model's exchanges. Used from one thread.
-
-    Parameters
-    ----------
-    model
-        Name of the model.
-    config
-        The section ``capture``.
-    refuse
-        Called with (field, reason) for each value that is found but not valid.
+    """Reads one model's exchanges, on one thread; ``refuse`` is told (field, reason) of values not valid.
 
     Raises
     ------
@@ -63,7 +54,7 @@ class Extractor:
         return not any("embedding" in reading and not from_request(reading) for reading in readings)
 
     def observations(self, source: Source, exchange: Exchange) -> list[Observation]:
-        """One observation for each instance that the exchange holds, at least one.
+        """One observation for each instance that an exchange holds, at least one.
 
         Embeddings out of the live module belong to the instances in their order; more embeddings than
         instances make further observations. What was noted with ``observe()``, or by who sent the exchange,
@@ -83,24 +74,20 @@ class Extractor:
             raise PayloadError("no_prediction", "the response holds no instance")
         for reading in readings:
             embedding = reading.get("embedding")
-            if embedding is not None and (type(embedding) is dict or self._embedder is not None):
-                self._settle_embedding(reading)
+            if embedding is None:
+                continue
+            if self._embedder is not None and from_request(reading):
+                del reading["embedding"]  # what a model of our own makes of it is tested instead
+            elif type(embedding) is dict:
+                reading["embedding"] = vector = self._columns.vector(embedding)
+                if vector is None:
+                    self._refuse("embedding", "wrong_shape")
         model, refuse, ended = self._model, self._refuse, exchange.ended
         latency = ended - exchange.started if ended > exchange.started else None
         found = [clean(reading, refuse) for reading in readings]
         for fields, own in zip(found, said, strict=False):
             fields.update(own)
         return [observation_of(model, source, ended, latency, fields) for fields in found]
-
-    def _settle_embedding(self, reading: Reading) -> None:
-        """Put named features in order; drop what the request says where an embedder makes embeddings."""
-        embedding = reading["embedding"]
-        if self._embedder is not None and from_request(reading):
-            del reading["embedding"]
-        elif type(embedding) is dict:
-            reading["embedding"] = self._columns.vector(embedding)
-            if reading["embedding"] is None:
-                self._refuse("embedding", "wrong_shape")
 
     def _joined(self, exchange: Exchange, notes: Reading) -> tuple[list[Reading], list[Reading]]:
         """What the response says, and what the service noted and the live model computed, which wins.

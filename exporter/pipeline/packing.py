@@ -1,13 +1,12 @@
 """A captured item as one block of bytes, from the moment when it is queued until it is read.
 
 The dozens of small objects of a record, kept for a while, would spread all that comes after them over more
-memory than the processor's caches hold, move from one core's cache to another's, and keep the garbage
-collector busy. That costs the event loop more than all else that is done here. Bytes also have a size that
-can be told, and can be taken by another process as they are.
+memory than the processor's caches hold, and keep the garbage collector busy: that costs the event loop more
+than all else that is done here. Bytes also have a size, and another process can take them as they are.
 
 What a service hands to ``observe()`` may be of any type, of a module that no other process can import. It is
-cleaned here, once: nothing but numbers, text and the float32 bytes of embeddings is queued, and what is
-refused is counted, and known as absent from then on.
+cleaned here, once: numbers, text and the float32 bytes of embeddings are queued, and what is refused is
+counted, and absent from then on.
 """
 
 from __future__ import annotations
@@ -66,8 +65,8 @@ def pack(item: Item, source: Source, refuse: Refuse) -> bytes:
         )
     else:
         raise TypeError(f"{type(item).__name__} is neither an exchange nor an observation")
-    whole: Any = (source, seen, said)
-    return marshal.dumps(whole, _MARSHAL_VERSION)
+    packed: Any = (source, seen, said)
+    return marshal.dumps(packed, _MARSHAL_VERSION)
 
 
 def unpack(data: bytes) -> tuple[Source, Item]:
@@ -98,7 +97,13 @@ def _cleaned(given: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     try:
         found = clean(given, lambda *why: refused.append(why))
     except Exception:  # out of a foreign class; the other fields are good all the same
-        found = _one_by_one(given, refused)
+        refused.clear()
+        found = {}
+        for name, value in given.items():
+            try:
+                found |= clean({name: value}, lambda *why: refused.append(why))
+            except Exception:
+                refused.append((name, "wrong_type"))
     row = found.get("embedding")
     if row is not None:
         array = _float32(row)
@@ -114,17 +119,6 @@ def _cleaned(given: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     for field, reason in refused:
         refuse(field, reason)
     return {name: found.get(name) for name, value in given.items() if value is not None}
-
-
-def _one_by_one(given: dict[str, Any], refused: list[tuple[str, str]]) -> dict[str, Any]:
-    refused.clear()
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        try:
-            found |= clean({name: value}, lambda *why: refused.append(why))
-        except Exception:
-            refused.append((name, "wrong_type"))
-    return found
 
 
 def _blocks(blocks: Sequence[Any], refuse: Refuse) -> list[tuple[bytes, tuple[int, ...]]]:
@@ -153,7 +147,7 @@ def _float32(values: Any) -> NDArray[np.float32] | None:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Numbers and text in lists and mappings; None for what is of another kind, or too deep."""
+    """Numbers and text in lists and mappings; None for anything else, and what is too deep."""
     if type(value) in _PLAIN:
         return value
     if depth == 0 or isinstance(value, str | bytes | bytearray):

@@ -1,7 +1,7 @@
 """What becomes of captured items: they are read, and handed to the processors, batch by batch, on one thread.
 
-A pipeline keeps no account of what it is given: it says what became of each item, to whoever does. It is a
-list of processors, and knows none of them by name.
+A pipeline is a list of processors, and knows none of them by name. It says what became of each item to
+whoever keeps account.
 """
 
 from __future__ import annotations
@@ -37,25 +37,18 @@ _EMBEDDED_TOGETHER = 32
 
 
 class Pipeline:
-    """Reads what one model's service was asked and answered, and hands it to processors.
+    """Reads what one model's service was asked and responded, and hands it to processors, in their order.
 
     Parameters
     ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics live.
-    processors
-        What is done with observations, in this order.
     refuse
         Called with (field, reason) for each value that is found but not valid.
     worth_embedding
-        Whether a request that came at a time, in seconds, is given an embedding, where it has none and a
-        model of our own makes them; else it is sampled out. None if nobody wants embeddings. A pass through
-        a model is dear, so the stream is thinned before it.
+        Whether a request of that time, in seconds, gets an embedding, if it has none and a model of our own
+        makes them; else it is sampled out. None if nobody wants embeddings. A pass through a model is dear.
     apart
         Whether no other thread of this process serves requests. Within a batch, the pipeline then gives
-        way to those of other processes that want its core, else to those that want the interpreter lock.
+        way to processes that want its core, else to threads that want the interpreter lock.
 
     Raises
     ------
@@ -82,9 +75,9 @@ class Pipeline:
         self._slice = _SLICE_APART if apart else _SLICE_BESIDE_REQUESTS
         self._give_way: Callable[[], None] = getattr(os, "sched_yield", _rest) if apart else _rest
 
-    def find(self, kind: type[P]) -> P | None:
+    def find(self, wanted: type[P]) -> P | None:
         """The first processor of a class, or None."""
-        return next((each for each in self.processors if isinstance(each, kind)), None)
+        return next((each for each in self.processors if isinstance(each, wanted)), None)
 
     def start(self) -> None:
         """Begin what runs beside the batches."""
@@ -145,27 +138,27 @@ class Pipeline:
             return
         waiting = iter(items)
         while together := [unpack(data) for data in islice(waiting, _EMBEDDED_TOGETHER)]:
-            chosen, left = [], set()
-            for number, (_, item) in enumerate(together):
-                if not isinstance(item, Exchange) or not self.extractor.needs_embedding(item):
-                    continue
+            left = self._embed([item for _, item in together])
+            for source, item in together:
+                yield source, item, id(item) in left
+
+    def _embed(self, items: Sequence[Item]) -> set[int]:
+        """Embed exchanges that need it; gives the ids of those that came too soon after another."""
+        chosen, left = [], set()
+        for item in items:
+            if isinstance(item, Exchange) and self.extractor.needs_embedding(item):
                 worth = self._worth_embedding(item.ended)
                 if worth:
                     chosen.append(item)
                 elif worth is False:
-                    left.add(number)
-            self._embed(chosen)
-            for number, (source, item) in enumerate(together):
-                yield source, item, number in left
-
-    def _embed(self, exchanges: Sequence[Exchange]) -> None:
+                    left.add(id(item))
         try:
-            failed = self.extractor.embed(exchanges)
+            failed = self.extractor.embed(chosen)
         except Exception:
-            log.exception("%d requests could not be embedded", len(exchanges))
-            failed = len(exchanges)
-        if failed:
-            self._errors.inc(failed)
+            log.exception("%d requests could not be embedded", len(chosen))
+            failed = len(chosen)
+        self._errors.inc(failed)
+        return left
 
     def _read(self, tally: Tally, source: Source, item: Item) -> Sequence[Observation]:
         """The observations that an item holds."""
@@ -175,16 +168,16 @@ class Pipeline:
         try:
             found = self.extractor.observations(source, item)
         except PayloadError as error:
-            tally.dropped(error.reason)
+            tally.ended[error.reason] += 1
         except Exception:
             log.exception("an exchange could not be read")
             self._errors.inc()
-            tally.dropped("failed")
+            tally.ended["failed"] += 1
         left_out = item.rows_left_out
         if left_out:
-            tally.dropped("body_too_large", left_out)
+            tally.ended["body_too_large"] += left_out
         if left_out or len(found) > 1:
-            tally.unfolded(source, max(len(found), 1) + left_out)
+            tally.found[source] += max(len(found), 1) + left_out - 1
         return found
 
     def _process(self, tally: Tally, batch: Sequence[Observation], outcomes: Outcomes) -> None:

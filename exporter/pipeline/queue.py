@@ -10,61 +10,40 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _BUFFER_BYTES = 64 * 1024
 _SPARE_BUFFERS = 16
 
 
-class Block:
+class Block(NamedTuple):
     """Items end to end: ``view`` holds them, ``lengths`` says how many bytes each is."""
 
-    __slots__ = ("lengths", "view")
-
-    def __init__(self, view: memoryview, lengths: array[int]) -> None:
-        self.view = view
-        self.lengths = lengths
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The items, each as bytes of its own."""
-        start = 0
-        for length in self.lengths:
-            yield bytes(self.view[start : start + length])
-            start += length
+    view: memoryview
+    lengths: array[int]
 
 
 class Batch:
-    """Items that were taken together; after :meth:`release` their memory is used again.
+    """Items that were taken together, in order."""
 
-    Parameters
-    ----------
-    blocks
-        What it holds, in order.
-    """
-
-    def __init__(self, blocks: list[Block] | None = None) -> None:
-        self.blocks: list[Block] = blocks if blocks is not None else []
-        self._used_up: list[memoryview] = []
-        self._spare: list[memoryview] = []
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
 
     def __len__(self) -> int:
         return sum([len(block.lengths) for block in self.blocks])
 
     def __iter__(self) -> Iterator[bytes]:
-        """All items, in order."""
-        for block in self.blocks:
-            yield from block
+        """The items, each as bytes of its own."""
+        for view, lengths in self.blocks:
+            start = 0
+            for length in lengths:
+                yield bytes(view[start : start + length])
+                start += length
 
     @property
     def n_bytes(self) -> int:
         """Bytes of all items."""
         return sum([len(block.view) for block in self.blocks])
-
-    def release(self) -> None:
-        """Nobody looks at the items any more."""
-        self.blocks = []
-        room = _SPARE_BUFFERS - len(self._spare)
-        self._spare += self._used_up[: max(0, room)]
-        self._used_up.clear()
 
 
 class _Buffer:
@@ -91,6 +70,7 @@ class Queue:
     def __init__(self) -> None:
         self._buffers: deque[_Buffer] = deque()
         self._open: _Buffer | None = None
+        self._in_hand: list[memoryview] = []
         self._spare: list[memoryview] = []
         self._n = 0
         self.n_bytes = 0
@@ -112,22 +92,26 @@ class Queue:
         buffer.lengths.append(size)
 
     def take(self, most: int) -> Batch:
-        """Remove up to ``most`` items from the front."""
-        batch = Batch()
-        batch._spare = self._spare
-        buffers, left = self._buffers, min(most, self._n)
+        """Remove up to ``most`` items from the front.
+
+        Nobody may look at those of the call before any more: their memory is used again.
+        """
+        self._spare += self._in_hand[: max(0, _SPARE_BUFFERS - len(self._spare))]
+        self._in_hand.clear()
+        blocks, buffers, left = [], self._buffers, min(most, self._n)
         self._n -= left
         while left:
             buffer = buffers[0]
             block = buffer.take(left)
-            batch.blocks.append(block)
+            blocks.append(block)
             left -= len(block.lengths)
             if buffer.taken == len(buffer.lengths):
                 buffers.popleft()
                 if buffer is self._open:
                     self._open = None
                 if len(buffer.view) == _BUFFER_BYTES:
-                    batch._used_up.append(buffer.view)
+                    self._in_hand.append(buffer.view)
+        batch = Batch(blocks)
         self.n_bytes -= batch.n_bytes
         return batch
 
@@ -137,10 +121,7 @@ class Queue:
             buffer = _Buffer(memoryview(item))
             self._open = None
         else:
-            try:
-                view = self._spare.pop()
-            except IndexError:
-                view = memoryview(bytearray(_BUFFER_BYTES))
+            view = self._spare.pop() if self._spare else memoryview(bytearray(_BUFFER_BYTES))
             view[: len(item)] = item
             buffer = self._open = _Buffer(view)
         self._buffers.append(buffer)

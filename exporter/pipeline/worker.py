@@ -10,52 +10,63 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
+from exporter.config import QueueConfig
+from exporter.pipeline.ledger import Ledger, Tally
 from exporter.pipeline.queue import Batch, Queue
 
 log = logging.getLogger(__name__)
 
 
+class Handler(Protocol):
+    """Where the batches go: a :class:`~exporter.pipeline.pipeline.Pipeline`, or the way to one."""
+
+    def start(self) -> None:
+        """Begin in this process; does nothing if it has."""
+
+    def handle(self, tally: Tally, batch: Batch) -> None:
+        """Handle a batch, not keep it, and say what became of it. Called on the worker thread."""
+
+    def stop(self) -> None:
+        """End; nothing comes any more, unless it is started again."""
+
+    def after_fork(self) -> None:
+        """In a child process: forget what is the parent's."""
+
+
 class Worker:
-    """Hands items to ``handle`` in the order in which they were offered, from a single thread.
+    """Hands items to a handler in the order in which they were offered, from a single thread.
 
-    A worker runs once: after a stop its thread may still hang in ``handle``, so whoever goes on
-    does so with a new worker.
+    A worker runs once: after a stop its thread may still hang over a batch, so whoever goes on does so with
+    a new worker. What it waited for was given up then, and a thread that wakes up later changes nothing.
 
-    Parameters
-    ----------
-    handle
-        Takes a batch, and does not keep it. Whatever it raises is logged; the next batch is handled all
-        the same.
-    max_items, max_bytes
-        Bounds of the queue; an item beyond either is refused. The bytes are those of the batch in hand too.
-    max_batch
-        Most items that one call of ``handle`` gets.
-    flush_interval_seconds
-        How long to gather items before the first of them is handled.
+    The ledger's lock is the queue's too. ``on_error`` is called when the handler raised, which does not keep
+    the next batch from it, and ``settled`` after each batch.
     """
 
     def __init__(
         self,
-        handle: Callable[[Batch], None],
+        handler: Handler,
+        ledger: Ledger,
+        config: QueueConfig,
         *,
-        max_items: int,
-        max_bytes: int,
-        max_batch: int,
-        flush_interval_seconds: float,
         name: str = "inference-exporter",
+        on_error: Callable[[], None] = lambda: None,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
-        self._handle = handle
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-        self._max_batch = max_batch
-        self._flush_interval_seconds = flush_interval_seconds
+        self._handler = handler
+        self._ledger = ledger
+        self._lock = ledger.lock
+        self._max_items, self._max_bytes = config.max_items, int(config.max_bytes)
+        self._max_batch, self._flush_interval_seconds = config.max_batch, config.flush_interval_seconds
         self._name = name
+        self._on_error = on_error
+        self._settled = settled
         self._queue = Queue()
-        self._bytes_in_hand = 0
-        self._busy = False
-        self._lock = threading.Lock()
+        self._in_hand, self._bytes_in_hand = 0, 0
         self._pending = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -91,33 +102,41 @@ class Worker:
             thread.start()
             self._thread = thread
 
-    def offer(self, item: bytes) -> str | None:
-        """Queue an item, or say why not: ``queue_full``, ``queue_bytes`` or ``stopped``. Never waits."""
-        queue = self._queue
+    def offer(self, item: bytes, source: str) -> bool:
+        """Queue an item; False if it was refused, which is counted. Never waits."""
+        ledger, refusal = self._ledger, ""
         with self._lock:
+            queue = self._queue
+            waiting = len(queue)
             if self._stopping.is_set():
-                return "stopped"
-            first = not len(queue)
-            if len(queue) >= self._max_items:
-                return "queue_full"
-            if queue.n_bytes + self._bytes_in_hand + len(item) > self._max_bytes:
-                return "queue_bytes"
-            queue.append(item)
-        if first:
+                refusal = "stopped"
+            elif waiting >= self._max_items:
+                refusal = "queue_full"
+            elif queue.n_bytes + self._bytes_in_hand + len(item) > self._max_bytes:
+                refusal = "queue_bytes"
+            if refusal:
+                ledger.end(refusal)
+            else:
+                queue.append(item)
+                ledger.queued += 1
+            ledger.observed[source] += 1
+        if not waiting and not refusal:
             self._pending.set()
-        return None
+        return not refusal
 
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until everything offered so far is handled; False if the time was not enough."""
         deadline = time.monotonic() + timeout_seconds
-        while not self._at_rest():
+        while True:
+            with self._lock:
+                if not len(self._queue) + self._in_hand:
+                    return True
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.002)
-        return True
 
-    def stop(self, timeout_seconds: float) -> Batch:
-        """Accept no more, handle what waits for as long as the time allows, and return the rest."""
+    def stop(self, timeout_seconds: float) -> None:
+        """Accept no more, handle what waits for as long as the time allows, and give up the rest."""
         with self._lock:
             self._stopping.set()
         self._pending.set()
@@ -125,11 +144,9 @@ class Worker:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
         with self._lock:
-            return self._queue.take(len(self._queue))
-
-    def _at_rest(self) -> bool:
-        with self._lock:
-            return not len(self._queue) and not self._busy
+            left = len(self._queue) + self._in_hand
+            self._ledger.settle(left, Tally(ended=Counter(stopped=left)))
+            self._queue, self._in_hand = Queue(), 0
 
     def _run(self) -> None:
         while True:
@@ -154,22 +171,25 @@ class Worker:
         A batch costs a good deal however small it is. What came while one was handled gathers again,
         unless it fills a batch already.
         """
-        least, handled = 1, False
-        while len(batch := self._take(least)):
-            handled = True
+        batch = self._next(1)
+        if not len(batch):
+            return False
+        while len(batch):
+            tally = Tally()
             try:
-                self._handle(batch)
+                self._handler.handle(tally, batch)
             except Exception:
-                log.exception("a batch of %d items failed", len(batch))
-            finally:
-                batch.release()
-            least = least_again
-        return handled
+                log.exception("a batch of %d items was not handled to its end", len(batch))
+                self._on_error()
+            batch = self._next(least_again, tally)
+            self._settled()
+        return True
 
-    def _take(self, least: int) -> Batch:
-        """The next batch; nothing if fewer than ``least`` items wait."""
+    def _next(self, least: int, tally: Tally | None = None) -> Batch:
+        """Settle the batch in hand, and take another one, which is empty if fewer than ``least`` wait."""
         with self._lock:
+            if tally is not None and self._in_hand:  # else it was given up meanwhile
+                self._ledger.settle(self._in_hand, tally)
             batch = self._queue.take(self._max_batch if len(self._queue) >= least else 0)
-            self._bytes_in_hand = batch.n_bytes
-            self._busy = len(batch) > 0
+            self._in_hand, self._bytes_in_hand = len(batch), batch.n_bytes
             return batch

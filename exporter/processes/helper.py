@@ -113,7 +113,7 @@ class HelperProcess:
             elif self._pipeline is not None:
                 self._pipeline.handle(tally, batch)
             else:
-                tally.dropped("failed" if self._useless else "stopped", len(batch))
+                tally.ended["failed" if self._useless else "stopped"] += len(batch)
 
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""

@@ -27,29 +27,23 @@ def make_pipeline(
 ) -> Pipeline:
     """One model's pipeline; parameters and errors are those of :class:`Pipeline` and of its processors.
 
-    Where the configuration names a collector, observations go there, and neither into this process's
-    metrics nor to detectors of its own.
+    To a collector, if there is one, and then neither into this process's metrics nor to detectors of its own.
     """
     refuse = InvalidValues(instruments, config.model)
     if config.collector is not None:
         return Pipeline(config, instruments, [Collector(config, instruments)], refuse=refuse, apart=apart)
     predictions = Predictions(config, instruments, known_classes=known_classes, clock=clock)
     drift = Drift(config, instruments, notify=notify, clock=clock)
+    worth = drift.worth_embedding
     return Pipeline(
-        config,
-        instruments,
-        [predictions, drift],
-        refuse=refuse,
-        worth_embedding=drift.worth_embedding,
-        apart=apart,
+        config, instruments, [predictions, drift], refuse=refuse, worth_embedding=worth, apart=apart
     )
 
 
 def check_pipeline(config: Config) -> None:
     """Raise what :func:`make_pipeline` would, as far as files and settings tell, without making anything.
 
-    References are read and let go; of an embedder the file is looked at and no more, since loading a
-    model takes seconds, and memory that is not given back.
+    Of an embedder the file is looked at and no more: loading a model takes seconds, and memory that is kept.
 
     Raises
     ------

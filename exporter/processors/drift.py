@@ -25,28 +25,16 @@ class Notifier:
 
     def __call__(self, event: DriftEvent) -> None:
         """Hand an event over."""
-        if self._on_event is None:
-            return
         try:
-            self._on_event(event)
+            if self._on_event is not None:
+                self._on_event(event)
         except Exception:
             log.exception("the handler of a drift event raised")
             self._errors.inc()
 
 
 class Drift(Processor):
-    """Tests what has an embedding.
-
-    Parameters
-    ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics live.
-    notify
-        Called on the thread that processes, with each :class:`DriftEvent`.
-    clock
-        Seconds since the epoch.
+    """Tests what has an embedding; ``notify`` is called on the thread that processes.
 
     Raises
     ------
@@ -78,10 +66,8 @@ class Drift(Processor):
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
         """Test a batch; what no detector's rate lets through was sampled out."""
         watches = self.watches
-        testable = [observation for observation in observations if observation.embedding is not None]
-        if not testable:
-            return
         admitted_by_any: set[int] = set()
+        testable = [observation for observation in observations if observation.embedding is not None]
         for watch in watches:
             admitted = testable
             if watch.config.sample is not None:
@@ -134,23 +120,15 @@ class Drift(Processor):
         return take_over
 
     def _new_watch(self, entry: DetectorConfig) -> DriftWatch:
+        refuse, announce, clock = self._refuse, self._announce, self._clock
         return DriftWatch(
-            self._model,
-            entry,
-            self._instruments,
-            refuse=self._refuse,
-            on_event=self._announce,
-            clock=self._clock,
+            self._model, entry, self._instruments, refuse=refuse, on_event=announce, clock=clock
         )
 
     def _announce(self, event: DriftEvent) -> None:
         log.warning(
             "drift: model %s, detector %s, statistic %.4g above threshold %.4g over the last %d observations",
-            event.model,
-            event.detector,
-            event.test_stat,
-            event.threshold,
-            event.window,
+            *(event.model, event.detector, event.test_stat, event.threshold, event.window),
         )
         self._notify(event)
 

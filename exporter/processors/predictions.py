@@ -18,16 +18,8 @@ from exporter.pipeline.processor import Outcomes, Processor
 class Predictions(Processor):
     """Counts one model's predictions.
 
-    Parameters
-    ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics live.
-    known_classes
-        Classes that are shown under their own names already, within ``capture.max_classes``.
-    clock
-        Seconds since the epoch.
+    ``known_classes`` are shown under their own names already, within ``capture.max_classes``; ``clock`` gives
+    seconds since the epoch.
     """
 
     def __init__(

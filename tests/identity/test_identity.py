@@ -95,7 +95,7 @@ def test_submitting_fails(rig: Rig, bare: dict[str, bytes], file: Path):
 
 
 def test_queueing_fails(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.monitor.submit = broken
+    rig.monitor.worker.offer = broken
     assert differences(bare, answers_of(rig, file)) == []
     assert rig.errors("extract") > 10
 

@@ -85,7 +85,7 @@ def test_an_address_may_point_at_named_features():
 def test_the_embedder_is_asked_only_where_the_service_gave_no_embedding(embedding, response, note, needed):
     made = picture(response)
     if note:
-        made.annotate(note)
+        made.notes = note
     assert embedding.needs_embedding(made) is needed
 
 
@@ -110,7 +110,7 @@ def test_where_an_embedder_makes_embeddings_features_are_none(embedding):
 
 def test_the_identifier_of_who_sent_the_exchange_holds_for_all_instances():
     made = exchange({"id": "own", "predictions": [1, 2]})
-    made.annotate({"request_id": "sent"})
+    made.notes = {"request_id": "sent"}
     observed = extractor([]).observations("ingest", made)
     assert [item.request_id for item in observed] == ["sent:0", "sent:1"]
     assert [item.predicted_class for item in observed] == ["1", "2"]
@@ -118,7 +118,7 @@ def test_the_identifier_of_who_sent_the_exchange_holds_for_all_instances():
 
 def test_an_identifier_alone_is_no_prediction():
     made = exchange(b"<html>")
-    made.annotate({"request_id": "sent"})
+    made.notes = {"request_id": "sent"}
     with pytest.raises(PayloadError) as caught:
         extractor([]).observations("ingest", made)
     assert caught.value.reason == "unreadable"

@@ -5,20 +5,44 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from prometheus_client import CollectorRegistry
 
+from exporter.config import Config
 from exporter.metrics.contract import DROP_REASONS, SOURCES
-from exporter.metrics.instruments import Instruments, LedgerInstruments
-from exporter.pipeline.ledger import Account, Balance, Ledger, Tally
+from exporter.metrics.instruments import Instruments
+from exporter.pipeline.ledger import Balance, Ledger, Tally
+from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.queue import Batch
 
 
-def make() -> tuple[CollectorRegistry, Ledger]:
+class Nothing:
+    """A handler that is never asked."""
+
+    def handle(self, tally: Tally, batch: Batch) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+def make() -> tuple[CollectorRegistry, Ledger, Monitor]:
     registry = CollectorRegistry()
-    return registry, Ledger(LedgerInstruments(Instruments(registry), "m"))
+    monitor = Monitor(Config(model="m"), Instruments(registry), Nothing())
+    return registry, monitor.ledger, monitor
+
+
+def wait(ledger: Ledger, source: str, n: int = 1) -> None:
+    """``n`` more observations are queued."""
+    with ledger.lock:
+        ledger.observed[source] += n
+        ledger.queued += n
+
+
+def settle(ledger: Ledger, n: int, said: Tally) -> None:
+    with ledger.lock:
+        ledger.settle(n, said)
 
 
 def tally(found: int = 0, **ended: int) -> Tally:
@@ -42,21 +66,18 @@ def published(registry: CollectorRegistry) -> Balance:
 
 
 def test_every_movement_shows_in_the_metrics():
-    registry, ledger = make()
-    account = ledger.open()
-    for _ in range(5):
-        account.admitted("hook")
-    account.settle(2, tally(3, processed=3, sampled_out=1, unreadable=1))
+    registry, ledger, monitor = make()
+    wait(ledger, "hook", 5)
+    settle(ledger, 2, tally(3, processed=3, sampled_out=1, unreadable=1))
     ledger.refused("sidecar", "body_too_large")
     expected = Balance(
         observed=9, processed=3, dropped={"unreadable": 1, "body_too_large": 1}, sampled_out=1, queued=3
     )
     assert ledger.balance() == expected
     assert expected.balanced
-    ledger.publish(queue_bytes=77)
+    monitor.worker._queue.append(b"x" * 77)
     assert published(registry) == expected
     assert registry.get_sample_value("inference_exporter_queue_bytes", {"model": "m"}) == 77
-    ledger.publish(queue_bytes=0)
     assert published(registry) == expected
 
 
@@ -64,81 +85,34 @@ def test_the_equation_can_fail():
     assert not Balance(observed=2, processed=1, dropped={}, sampled_out=0, queued=0).balanced
 
 
-def test_a_thread_that_wakes_up_after_a_stop_changes_nothing():
-    _, ledger = make()
-    hung = ledger.open()
-    hung.admitted("hook")
-    hung.close()
-    stopped = Balance(observed=1, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=0)
-    assert ledger.balance() == stopped
-    hung.settle(1, tally(9, processed=5, failed=5))
-    hung.dropped("queue_full")
-    hung.close()
-    assert ledger.balance() == stopped
-
-
-def test_not_even_after_a_restart():
-    _, ledger = make()
-    hung = ledger.open()
-    hung.admitted("hook")
-    hung.close()
-    fresh = ledger.open()
-    fresh.admitted("hook")
-    hung.settle(1, tally(processed=1))
-    assert ledger.balance() == Balance(
-        observed=2, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=1
-    )
-    fresh.settle(1, tally(processed=1))
-    assert ledger.balance().balanced
-
-
-def test_what_comes_after_a_stop_is_dropped_as_such():
-    _, ledger = make()
-    account = ledger.open()
-    account.close()
-    account.admitted("hook")
-    account.dropped("stopped")
-    assert ledger.balance() == Balance(
-        observed=1, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=0
-    )
-
-
 def test_a_reason_outside_of_the_contract_cannot_stop_the_metrics():
-    registry, ledger = make()
-    account = ledger.open()
-    account.admitted("hook")
-    account.dropped("no such reason")
-    ledger.publish(0)
+    registry, ledger, _ = make()
+    ledger.refused("hook", "no such reason")
     assert published(registry).dropped == {"failed": 1}
 
 
 def test_a_child_process_begins_at_zero():
-    registry, ledger = make()
-    account = ledger.open()
-    for _ in range(3):
-        account.admitted("hook")
-    account.settle(1, tally(processed=1))
-    ledger.publish(0)
+    registry, ledger, monitor = make()
+    wait(ledger, "hook", 3)
+    settle(ledger, 1, tally(processed=1))
+    monitor.publish()
     ledger.lock.acquire()  # held by a thread that did not come along
-    ledger.after_fork()
-    ledger.publish(0)
+    monitor.after_fork()
     assert published(registry) == Balance(observed=0, processed=0, dropped={}, sampled_out=0, queued=0)
 
 
 def test_it_is_exact_under_many_threads():
-    registry, ledger = make()
-    account = ledger.open()
+    registry, ledger, _ = make()
     wrong: list[Balance] = []
     done = threading.Event()
 
     def submit() -> None:
         for _ in range(500):
-            account.admitted("hook")
-            account.settle(1, tally(2, processed=1, sampled_out=1, queue_full=1))
+            wait(ledger, "hook")
+            settle(ledger, 1, tally(2, processed=1, sampled_out=1, queue_full=1))
 
     def scrape() -> None:
         while not done.is_set():
-            ledger.publish(0)
             balance = published(registry)
             if not ledger.balance().balanced or not balance.balanced:
                 wrong.append(balance)
@@ -163,52 +137,37 @@ TALLIES = st.dictionaries(
 
 
 class Movements(RuleBasedStateMachine):
-    """Any order of movements, over stops and restarts."""
+    """Any order of movements."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry, self.ledger = make()
-        self.accounts: list[Account] = [self.ledger.open()]
-        self.waiting = [0]
+        self.registry, self.ledger, _ = make()
+        self.waiting = 0
 
     @rule(source=st.sampled_from(SOURCES))
     def admit(self, source: str) -> None:
-        self.accounts[-1].admitted(source)  # type: ignore[arg-type]
-        self.waiting[-1] += 1
+        wait(self.ledger, source)
+        self.waiting += 1
 
     @rule(source=st.sampled_from(SOURCES), reason=st.sampled_from(DROP_REASONS))
     def refuse(self, source: str, reason: str) -> None:
-        self.ledger.refused(source, reason)  # type: ignore[arg-type]
-
-    @rule()
-    def find_no_place(self) -> None:
-        self.accounts[-1].admitted("hook")
-        self.accounts[-1].dropped("queue_full")
+        self.ledger.refused(source, reason)
 
     @rule(data=st.data(), found=st.integers(0, 5), ended=TALLIES)
     def settle(self, data: st.DataObject, found: int, ended: dict[str, int]) -> None:
         """Whatever the tally says, be it less or more than there was."""
-        which = data.draw(st.integers(0, len(self.accounts) - 1))
-        n = data.draw(st.integers(0, self.waiting[which]))
-        self.accounts[which].settle(n, tally(found, **ended))
-        if which == len(self.accounts) - 1:
-            self.waiting[which] -= n
-
-    @rule()
-    def restart(self) -> None:
-        self.accounts[-1].close()
-        self.accounts.append(self.ledger.open())
-        self.waiting.append(0)
+        n = data.draw(st.integers(0, self.waiting))
+        settle(self.ledger, n, tally(found, **ended))
+        self.waiting -= n
 
     @invariant()
     def balanced(self) -> None:
         balance = self.ledger.balance()
         assert balance.balanced
-        assert balance.queued == self.waiting[-1]
+        assert balance.queued == self.waiting
         assert (
             min(balance.observed, balance.processed, balance.sampled_out, *balance.dropped.values(), 0) == 0
         )
-        self.ledger.publish(0)
         assert published(self.registry).balanced
 
 
@@ -216,43 +175,27 @@ TestMovements = Movements.TestCase
 TestMovements.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 
 
-@pytest.mark.parametrize("n", [1, 2, 17])
-def test_a_batch_of_n_counts_as_n(n: int):
-    _, ledger = make()
-    account = ledger.open()
-    account.admitted("ingest")
-    said = Tally(ended=Counter(processed=n))
-    said.unfolded("ingest", n)
-    account.settle(1, said)
-    assert ledger.balance() == Balance(observed=n, processed=n, dropped={}, sampled_out=0, queued=0)
-
-
 def test_what_a_tally_does_not_speak_of_has_failed():
-    _, ledger = make()
-    account = ledger.open()
-    for _ in range(4):
-        account.admitted("hook")
-    account.settle(4, tally(2, processed=1, sampled_out=1))
+    _, ledger, _ = make()
+    wait(ledger, "hook", 4)
+    settle(ledger, 4, tally(2, processed=1, sampled_out=1))
     assert ledger.balance() == Balance(
         observed=6, processed=1, dropped={"failed": 4}, sampled_out=1, queued=0
     )
 
 
 def test_a_tally_that_says_too_much_makes_nothing_negative():
-    registry, ledger = make()
-    account = ledger.open()
-    for _ in range(100):
-        account.admitted("hook")
-    account.settle(100, tally(sampled_out=198, processed=-98))
+    registry, ledger, _ = make()
+    wait(ledger, "hook", 100)
+    settle(ledger, 100, tally(sampled_out=198, processed=-98))
     balance = Balance(observed=100, processed=0, dropped={}, sampled_out=100, queued=0)
     assert ledger.balance() == balance
-    ledger.publish(0)
     assert published(registry) == balance
 
 
 @given(st.lists(st.sampled_from(DROP_REASONS), max_size=20))
 def test_drops_are_counted_by_reason(reasons: list[str]):
-    _, ledger = make()
+    _, ledger, _ = make()
     for reason in reasons:
         ledger.refused("hook", reason)
     assert ledger.balance().dropped == {reason: reasons.count(reason) for reason in set(reasons)}

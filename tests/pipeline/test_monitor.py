@@ -50,8 +50,11 @@ class Bench:
         assert found is not None
         return found
 
+    def submit(self, item: Any) -> bool:
+        return self.monitor.worker.offer(pack(item, "hook", self.monitor.refuse), "hook")
+
     def send(self, *items: Any) -> list[bool]:
-        taken = [self.monitor.submit(item, "hook") for item in items]
+        taken = [self.submit(item) for item in items]
         if self.monitor.worker.running:
             assert self.monitor.worker.drain(WAIT)
         return taken
@@ -148,7 +151,7 @@ def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDet
     b = bench(make_config((DriftConfig(window=2, reference=LEARN),)))
     made = exchange({"prediction": "cat", "probability": 0.9})
     made.add_embeddings(np.arange(3 * D, dtype=float).reshape(3, D))
-    made.annotate({"predicted_class": "dog"})
+    made.notes = {"predicted_class": "dog"}
     b.send(made)
     assert detector.seen == [0.0, 4.0, 8.0]
     assert b.samples("predicted_class_total", class_name="dog") == 1
@@ -158,7 +161,7 @@ def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDet
 def test_notes_speak_where_the_bodies_do_not(bench: Any):
     b = bench()
     made = exchange(b"<html>")
-    made.annotate({"predicted_class": "dog"})
+    made.notes = {"predicted_class": "dog"}
     b.send(made)
     assert b.samples("predicted_class_total", class_name="dog") == 1
     assert b.balance() == (1, 1, {}, 0, 0)
@@ -357,7 +360,7 @@ def test_with_an_embedder_and_a_rate_each_is_tested_or_sampled_out_once(
         answer = {"prediction": "cat"} | ({"embedding": [1.0] * D} if own == "answer" else {})
         made = exchange(answer, ended=float(second))
         if own == "said":
-            made.annotate({"embedding": np.ones(D)})
+            made.notes = {"embedding": np.ones(D)}
         elif own == "live":
             made.add_embeddings(np.ones((1, D)))
         b.send(made)
@@ -377,7 +380,7 @@ def test_what_was_tested_was_not_sampled_out_also_if_it_was_not_worth_embedding(
     b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
     b.pipeline.extractor._embedder = FakeEmbedder()
     said = exchange({"prediction": "said, and tested"}, ended=0.0)
-    said.annotate({"embedding": np.full(D, 1.0)})
+    said.notes = {"embedding": np.full(D, 1.0)}
     b.send(
         said,
         exchange({"prediction": "embedded, and too soon for a test"}, ended=0.5),
@@ -432,28 +435,17 @@ def test_what_finds_no_place_is_dropped(bench: Any):
     b.monitor.stop()
 
 
-def test_an_item_that_is_none_leaves_no_trace_and_one_that_cannot_be_packed_is_counted():
-    b = Bench()
-    with pytest.raises(TypeError):
-        b.monitor.submit(object(), "hook")  # type: ignore[arg-type]
-    assert b.balance() == (0, 0, {}, 0, 0)
-    odd = Exchange("POST", "/", b"", ((b"a", object()),), max_body_bytes=9, started=0.0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unmarshallable"):
-        b.monitor.submit(odd, "hook")
-    assert b.balance() == (1, 0, {"failed": 1}, 0, 0)
-
-
 def test_stop_handles_what_waits_and_refuses_what_comes_later():
     b = Bench(make_config(flush_interval_seconds=3600.0))
     b.monitor.start()
     for item in observations(normal(5)):
-        assert b.monitor.submit(item, "hook")
+        assert b.submit(item)
     b.monitor.stop()
     assert b.balance() == (5, 5, {}, 0, 0)
     assert b.send(*observations(normal(2))) == [False, False]
     assert b.balance() == (7, 5, {"stopped": 2}, 0, 0)
     b.monitor.start()
-    assert all(b.monitor.submit(item, "hook") for item in observations(normal(2)))
+    assert all(b.submit(item) for item in observations(normal(2)))
     b.monitor.stop()
     assert b.balance() == (9, 7, {"stopped": 2}, 0, 0)
     b.monitor.stop()
@@ -473,7 +465,7 @@ def test_a_thread_that_hangs_over_a_stop_and_a_restart_corrupts_nothing(plain: l
     hung = b.monitor.worker._thread
     assert hung is not None
     for item in observations(normal(5)):
-        b.monitor.submit(item, "hook")
+        b.submit(item)
     assert entered.wait(WAIT)
     b.monitor.stop()
     assert b.balance() == (5, 0, {"stopped": 5}, 0, 0)
@@ -508,7 +500,7 @@ def test_the_ledger_is_exact_over_submitters_stops_and_scrapes(
 
     def submit(seed: int) -> None:
         for n in range(each):
-            b.monitor.submit(exchange({}, status=200 if (seed + n) % 3 else 0), "hook")
+            b.submit(exchange({}, status=200 if (seed + n) % 3 else 0))
 
     submitting = [threading.Thread(target=submit, args=(n,)) for n in range(threads)]
     for thread in submitting:

@@ -80,14 +80,14 @@ def test_nothing_of_an_exchange_is_lost(asked: list[bytes], told: list[bytes], h
     for chunk in told:
         made.response_chunk(chunk)
     if noted:
-        made.annotate({"confidence": 0.5})
+        made.notes = {"confidence": 0.5}
     made.finish(2.5, aborted=True)
     assert seen(through(made)[0]) == seen(made)
 
 
 def test_what_the_service_said_arrives():
     made = exchange()
-    made.annotate({"predicted_class": "cat", "confidence": 0.5})
+    made.notes = {"predicted_class": "cat", "confidence": 0.5}
     made.add_embeddings(torch.ones(2, 3))
     made.add_embeddings(np.zeros((1, 5)))
     back, refused = through(made)
@@ -103,7 +103,7 @@ def test_what_waits_is_of_no_interest_to_the_garbage_collector_and_its_size_is_i
     plain = pack(made, "hook", print)
     assert not gc.is_tracked(plain)
     assert 100_000 < len(plain) < 100_500
-    made.annotate({"embedding": np.zeros(65_536)})
+    made.notes = {"embedding": np.zeros(65_536)}
     made.add_embeddings(np.zeros((2, 1000)))
     assert len(pack(made, "hook", print)) > len(plain) + 4 * (65_536 + 2000)
     headers = tuple((b"name%d" % n, b"x" * 100) for n in range(1000))
@@ -113,21 +113,19 @@ def test_what_waits_is_of_no_interest_to_the_garbage_collector_and_its_size_is_i
 
 def test_values_of_any_type_arrive_as_what_they_are_worth():
     made = exchange()
-    made.annotate(
-        {
-            "predicted_class": Colour.RED,
-            "confidence": Decimal("0.25"),
-            "value": np.float32(2.5),
-            "embedding": torch.ones(3, dtype=torch.bfloat16),
-            "features": {
-                Colour.RED: 1,
-                "odd": Strange(),
-                "list": (1, "a", b"b", np.float64(0.5)),
-                "array": np.arange(2),
-            },
-            "request_id": 17,
-        }
-    )
+    made.notes = {
+        "predicted_class": Colour.RED,
+        "confidence": Decimal("0.25"),
+        "value": np.float32(2.5),
+        "embedding": torch.ones(3, dtype=torch.bfloat16),
+        "features": {
+            Colour.RED: 1,
+            "odd": Strange(),
+            "list": (1, "a", b"b", np.float64(0.5)),
+            "array": np.arange(2),
+        },
+        "request_id": 17,
+    }
     back, refused = through(made)
     assert refused == []
     embedding = back.notes.pop("embedding")
@@ -145,7 +143,7 @@ def test_values_of_any_type_arrive_as_what_they_are_worth():
 
 def test_what_is_refused_is_counted_and_still_wins_over_the_bodies():
     made = exchange()
-    made.annotate({"predicted_class": Strange(), "confidence": 7.0})
+    made.notes = {"predicted_class": Strange(), "confidence": 7.0}
     back, refused = through(made)
     assert refused == [("predicted_class", "wrong_type"), ("confidence", "out_of_range")]
     assert back.notes == {"predicted_class": None, "confidence": None}
@@ -165,7 +163,7 @@ def test_what_is_refused_is_counted_and_still_wins_over_the_bodies():
 )
 def test_an_embedding_that_is_no_row_of_numbers_is_refused_here(embedding: Any):
     made = exchange()
-    made.annotate({"predicted_class": "cat", "embedding": embedding})
+    made.notes = {"predicted_class": "cat", "embedding": embedding}
     back, refused = through(made)
     assert refused == [("embedding", "wrong_type")]
     assert back.notes == {"predicted_class": "cat", "embedding": None}
@@ -182,7 +180,7 @@ def test_blocks_of_rows_that_are_none_are_refused_here():
 
 def test_a_value_that_raises_costs_itself():
     made = exchange()
-    made.annotate({"predicted_class": "cat", "confidence": 7.0, "value": Hostile(), "request_id": Hostile()})
+    made.notes = {"predicted_class": "cat", "confidence": 7.0, "value": Hostile(), "request_id": Hostile()}
     back, refused = through(made)
     assert back.notes == {"predicted_class": "cat", "confidence": None, "value": None, "request_id": None}
     assert sorted(refused) == [
@@ -196,7 +194,7 @@ def test_features_without_an_end_end():
     endless: list[Any] = []
     endless.append(endless)
     made = exchange()
-    made.annotate({"features": endless})
+    made.notes = {"features": endless}
     back, _ = through(made)
     assert len(str(back.notes["features"])) < 100
 

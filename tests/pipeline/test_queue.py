@@ -28,7 +28,6 @@ def test_items_come_out_as_they_went_in(steps: list[Any]):
             assert len(taken) == len(items) <= step
             assert taken.n_bytes == sum(map(len, items))
             came_out += items
-            taken.release()
         else:
             queue.append(step)
             went_in.append(step)
@@ -45,20 +44,23 @@ def test_buffers_are_used_again_and_few_are_kept():
     for _ in range(3):
         for _ in range(20 * 30):
             queue.append(b"x" * 2_000)
-        queue.take(10_000).release()
+        queue.take(10_000)
+    queue.take(0)
     assert len(queue._spare) == _SPARE_BUFFERS
 
 
-def test_what_was_taken_stays_as_it_is_until_it_is_released():
+def test_what_was_taken_stays_as_it_is_until_the_next_is_taken():
     queue = Queue()
-    queue.append(b"first")
+    queue.append(b"x" * 40_000)
     taken = queue.take(1)
+    assert list(taken) == [b"x" * 40_000]
     for _ in range(100):
-        queue.append(b"x" * 2_000)
-        queue.take(1).release()
-    assert list(taken) == [b"first"]
-    taken.release()
-    assert list(taken) == []
+        queue.append(b"y" * 40_000)
+    assert list(taken) == [b"x" * 40_000]
+    queue.take(50)
+    for _ in range(100):
+        queue.append(b"z" * 40_000)
+    assert list(taken) == [b"z" * 40_000]
 
 
 def test_what_waits_holds_little_more_memory_than_its_bytes():

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.config import QueueConfig
+from exporter.pipeline.ledger import Balance, Ledger, Tally
 from exporter.pipeline.queue import Batch
 from exporter.pipeline.worker import Worker
 
 WAIT = 10.0
 
 
-def make(handle, *, max_items=1000, max_bytes=10**6, max_batch=256, flush=0.0) -> Worker:
-    return Worker(
-        handle, max_items=max_items, max_bytes=max_bytes, max_batch=max_batch, flush_interval_seconds=flush
-    )
+class Handle:
+    """A handler that is one function, after which everything was processed."""
+
+    def __init__(self, handle: Callable[[Batch], object]) -> None:
+        self._handle = handle
+
+    def handle(self, tally: Tally, batch: Batch) -> None:
+        self._handle(batch)
+        tally.ended["processed"] += len(batch)
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+def make(handle, *, ledger=None, max_bytes=10**6, flush=0.0001, **settings) -> Worker:
+    config = QueueConfig(max_bytes=max_bytes, flush_interval_seconds=flush, **settings)
+    return Worker(Handle(handle), Ledger() if ledger is None else ledger, config)
+
+
+def refusal(worker: Worker, item: bytes) -> str:
+    """Why an item is refused."""
+    before = Counter(worker._ledger.ended)
+    assert not worker.offer(item, "hook")
+    assert worker._ledger.balance().balanced
+    (reason,) = (worker._ledger.ended - before).elements()
+    return reason
+
+
+def ends(worker: Worker) -> dict[str, int]:
+    """What became of items, all of which have come to an end."""
+    balance = worker._ledger.balance()
+    assert balance.balanced
+    assert balance.queued == 0
+    return balance.dropped | ({"processed": balance.processed} if balance.processed else {})
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -28,24 +63,26 @@ def test_items_come_in_order_and_in_batches_of_at_most_max_batch():
     batches: list[list[int]] = []
     worker = make(lambda batch: batches.append(numbers(batch)), max_batch=7)
     for n in range(100):
-        assert worker.offer(bytes([n])) is None
+        assert worker.offer(bytes([n]), "hook")
     worker.start()
     assert worker.drain(WAIT)
     assert [n for batch in batches for n in batch] == list(range(100))
     assert max(map(len, batches)) == 7
-    assert not len(worker.stop(WAIT))
+    worker.stop(WAIT)
+    assert ends(worker) == {"processed": 100}
 
 
 def test_nothing_is_accepted_beyond_either_bound():
     worker = make(lambda _: None, max_items=3, max_bytes=10)
-    assert worker.offer(b"a" * 4) is None
-    assert worker.offer(b"b" * 7) == "queue_bytes"
-    assert worker.offer(b"c" * 6) is None
+    assert worker.offer(b"a" * 4, "hook")
+    assert refusal(worker, b"b" * 7) == "queue_bytes"
+    assert worker.offer(b"c" * 6, "hook")
     assert worker.queued_bytes == 10
-    assert worker.offer(b"") is None
-    assert worker.offer(b"") == "queue_full"
-    assert list(worker.stop(0)) == [b"aaaa", b"cccccc", b""]
+    assert worker.offer(b"", "hook")
+    assert refusal(worker, b"") == "queue_full"
+    worker.stop(0)
     assert worker.queued_bytes == 0
+    assert ends(worker) == {"stopped": 3, "queue_bytes": 1, "queue_full": 1}
 
 
 def test_a_batch_that_raises_does_not_end_the_worker(caplog: pytest.LogCaptureFixture):
@@ -58,12 +95,13 @@ def test_a_batch_that_raises_does_not_end_the_worker(caplog: pytest.LogCaptureFi
 
     worker = make(handle, max_batch=1)
     for n in (1, 2):
-        worker.offer(bytes([n]))
+        worker.offer(bytes([n]), "hook")
     worker.start()
     assert worker.drain(WAIT)
     worker.stop(WAIT)
     assert seen == [1, 2]
-    assert "a batch of 1 items failed" in caplog.text
+    assert ends(worker) == {"failed": 1, "processed": 1}
+    assert "a batch of 1 items was not handled to its end" in caplog.text
 
 
 def test_the_batch_in_hand_counts_too_and_drain_waits_for_it():
@@ -75,10 +113,10 @@ def test_the_batch_in_hand_counts_too_and_drain_waits_for_it():
 
     worker = make(handle, max_bytes=10)
     worker.start()
-    worker.offer(b"x" * 8)
+    worker.offer(b"x" * 8, "hook")
     assert entered.wait(WAIT)
     assert worker.queued_bytes == 8
-    assert worker.offer(b"x" * 3) == "queue_bytes"
+    assert refusal(worker, b"x" * 3) == "queue_bytes"
     assert not worker.drain(0.01)
     release.set()
     assert worker.drain(WAIT)
@@ -91,12 +129,13 @@ def test_stop_handles_what_waits_even_before_the_flush_interval_is_over():
     worker = make(lambda batch: seen.extend(numbers(batch)), flush=3600.0)
     worker.start()
     for n in range(5):
-        worker.offer(bytes([n]))
-    assert not len(worker.stop(WAIT))
+        worker.offer(bytes([n]), "hook")
+    worker.stop(WAIT)
     assert seen == [0, 1, 2, 3, 4]
+    assert ends(worker) == {"processed": 5}
 
 
-def test_stop_does_not_wait_for_a_hung_handler_and_gives_back_the_rest():
+def test_stop_does_not_wait_for_a_hung_handler_and_gives_up_the_rest():
     entered, release = threading.Event(), threading.Event()
     seen: list[int] = []
 
@@ -108,16 +147,18 @@ def test_stop_does_not_wait_for_a_hung_handler_and_gives_back_the_rest():
     worker = make(handle, max_batch=1)
     worker.start()
     for n in range(3):
-        worker.offer(bytes([n]))
+        worker.offer(bytes([n]), "hook")
     assert entered.wait(WAIT)
-    assert numbers(worker.stop(0.01)) == [1, 2]
-    assert worker.offer(b"4") == "stopped"
+    worker.stop(0.01)
+    assert ends(worker) == {"stopped": 3}
+    assert refusal(worker, b"4") == "stopped"
     release.set()
     thread = worker._thread
     assert thread is not None
     thread.join(WAIT)
     assert not thread.is_alive()
     assert seen == [0]
+    assert ends(worker) == {"stopped": 4}
 
 
 def test_a_stopped_worker_is_not_started_again():
@@ -138,7 +179,7 @@ def test_a_start_that_found_no_thread_can_be_tried_again(monkeypatch: pytest.Mon
 
     seen: list[int] = []
     worker = make(lambda batch: seen.extend(numbers(batch)))
-    worker.offer(b"\1")
+    worker.offer(b"\1", "hook")
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(RuntimeError, match="can't start"):
@@ -151,18 +192,45 @@ def test_a_start_that_found_no_thread_can_be_tried_again(monkeypatch: pytest.Mon
 
 
 def test_a_handler_may_stop_its_own_worker():
-    left: list[list[int]] = []
-    worker = make(lambda _: left.append(numbers(worker.stop(WAIT))), max_batch=1)
-    worker.offer(b"\1")
-    worker.offer(b"\2")
+    worker = make(lambda _: worker.stop(WAIT), max_batch=1)
+    worker.offer(b"\1", "hook")
+    worker.offer(b"\2", "hook")
     worker.start()
     assert worker.drain(WAIT)
-    assert left == [[2]]
+    assert ends(worker) == {"stopped": 2}
+
+
+def test_what_a_hung_handler_says_after_a_restart_changes_nothing():
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(_: Batch) -> None:
+        entered.set()
+        release.wait(WAIT)
+
+    ledger = Ledger()
+    hung, fresh = make(hang, ledger=ledger), make(lambda _: None, ledger=ledger)
+    hung.start()
+    hung.offer(b"\1", "hook")
+    assert entered.wait(WAIT)
+    hung.stop(0)
+    hung.stop(0)
+    fresh.offer(b"\2", "hook")
+    release.set()
+    thread = hung._thread
+    assert thread is not None
+    thread.join(WAIT)
+    assert ledger.balance() == Balance(
+        observed=2, processed=0, dropped={"stopped": 1}, sampled_out=0, queued=1
+    )
+    fresh.start()
+    assert fresh.drain(WAIT)
+    fresh.stop(WAIT)
+    assert ends(fresh) == {"stopped": 1, "processed": 1}
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 60), st.integers(1, 9), st.integers(1, 40))
-def test_every_item_offered_is_refused_handled_or_given_back(threads: int, each: int, batch: int, bound: int):
+def test_every_item_offered_is_refused_handled_or_given_up(threads: int, each: int, batch: int, bound: int):
     handled: list[bytes] = []
     accepted: list[bytes] = []
     lock = threading.Lock()
@@ -172,18 +240,22 @@ def test_every_item_offered_is_refused_handled_or_given_back(threads: int, each:
     def offer(thread: int) -> None:
         for n in range(each):
             item = bytes([thread, n])
-            if worker.offer(item) is None:
+            if worker.offer(item, "hook"):
                 with lock:
                     accepted.append(item)
 
     offering = [threading.Thread(target=offer, args=(n,)) for n in range(threads)]
     for thread in offering:
         thread.start()
-    left = list(worker.stop(WAIT)) if each % 2 else []
+    if each % 2:
+        worker.stop(WAIT)
     for thread in offering:
         thread.join(WAIT)
-    left += worker.stop(WAIT)
-    assert sorted(handled + left) == sorted(accepted)
+    worker.stop(WAIT)
+    assert sorted(handled) == sorted(accepted)
+    ended = ends(worker)
+    assert ended.get("processed", 0) == len(accepted)
+    assert sum(ended.values()) == threads * each
     for thread in range(threads):
         own = [item[1] for item in handled if item[0] == thread]
         assert own == sorted(own)

@@ -109,7 +109,7 @@ def mixed() -> list[Any]:
     items += [exchange(b"{"), exchange({"nothing": 1}), exchange(b"x" * 5000)]
     items.append(exchange({"predictions": [{"label": "a", "score": 0.5}, {"label": "b", "score": 1.5}]}))
     said = exchange({"prediction": "cat"})
-    said.annotate({"predicted_class": object(), "confidence": 0.9})
+    said.notes = {"predicted_class": object(), "confidence": 0.9}
     said.add_embeddings(np.ones((2, 4)))
     items.append(said)
     return items + observations(normal(3))
@@ -203,7 +203,7 @@ def test_values_of_classes_that_only_the_service_knows_cost_themselves(make: Cal
     runtime = make(config())
     cat = Observation("m", "hook", predicted_class="cat")
     said = exchange({"prediction": "cat"})
-    said.annotate({"embedding": np.array([Ours(), Ours()]), "features": [Ours()]})
+    said.notes = {"embedding": np.array([Ours(), Ours()]), "features": [Ours()]}
     send(runtime, [cat, Observation("m", "hook", request_id=Ours()), said, cat])  # type: ignore[arg-type]
     assert balance(runtime) == (4, 4, {}, 0, 0)
     samples = Samples(runtime.registry)

@@ -24,10 +24,9 @@ def observe(
 ) -> None:
     """Add to the current request's observation, from inside its handler.
 
-    Call it as often as it is convenient; later calls add to earlier ones. What is named here wins
-    over what the request's and the response's bodies say. Outside of a captured request, or once its
-    response was sent (in a background task, say), nothing happens but a count in
-    ``inference_exporter_orphan_observes_total``; it never raises.
+    Later calls add to earlier ones, and what is named here wins over what the bodies say. Outside of a
+    captured request, or once its response was sent (in a background task, say), nothing happens but a count
+    in ``inference_exporter_orphan_observes_total``; it never raises.
 
     Parameters
     ----------
@@ -57,7 +56,8 @@ def observe(
         "features": features,
         "request_id": request_id,
     }
-    exchange.annotate({name: item for name, item in given.items() if item is not None})
+    said = {name: item for name, item in given.items() if item is not None}
+    exchange.notes = said if exchange.notes is None else {**exchange.notes, **said}
 
 
 def open_exchange() -> Exchange | None:

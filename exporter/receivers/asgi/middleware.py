@@ -1,9 +1,8 @@
 """The hook's middleware: pure ASGI, holding nothing between requests.
 
 Every message goes on as the very object it came as, and every piece of a body before it is looked at; of
-them, references are noted. (Headers that can be read but once, an iterator's, are read into a list,
-and go on as that.) Whatever fails on our side is handed to ``on_error`` and never reaches
-the application or the server.
+them, references are noted. (Headers that can be read but once, an iterator's, go on as a list.) Whatever
+fails on our side is handed to ``on_error`` and never reaches the application or the server.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ class CaptureMiddleware:
         The application inside.
     matches
         From a path to what captures it, or None; asked with the path as the application's own routes see it,
-        without the ``root_path`` that it is mounted at, and then with the whole.
+        without the ``root_path`` that it is mounted at, and then with all of it.
     submit
         Takes each complete exchange; must not wait.
     max_body_bytes
-        Bound of each kept body.
+        Of each body that is kept.
     on_startup, on_shutdown
-        Called with the application's lifespan: before it starts, and after it has shut down.
+        Called before the application starts, and after it has shut down.
     on_error
         Called inside the ``except`` block of any failure of ours.
     clock
@@ -68,16 +67,12 @@ class CaptureMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        kind = scope["type"]
-        if kind == "http":
-            exchange = self._begin(scope)
-            if exchange is not None:
-                await self._http(exchange, scope, receive, send)
-                return
-        elif kind == "lifespan":
+        if scope["type"] == "http" and (exchange := self._begin(scope)) is not None:
+            await self._http(exchange, scope, receive, send)
+        elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def _begin(self, scope: Scope) -> Exchange | None:
         """The record of a request, or None for one that is not captured."""
@@ -152,16 +147,16 @@ class CaptureMiddleware:
         finally:
             current_exchange.reset(token)
             if not done:
-                try:
-                    self._finish(exchange, aborted=True)
-                except Exception:
-                    self._on_error()
+                self._finish(exchange, aborted=True)
 
     def _finish(self, exchange: Exchange, *, aborted: bool) -> None:
         """Hand over what may have been a prediction."""
-        exchange.finish(self._clock(), aborted=aborted)
-        if exchange.predicts:
-            self._submit(exchange)
+        try:
+            exchange.finish(self._clock(), aborted=aborted)
+            if exchange.predicts:
+                self._submit(exchange)
+        except Exception:
+            self._on_error()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_and_start() -> Message:
@@ -185,9 +180,6 @@ class CaptureMiddleware:
 
 
 def _within(root: str, path: str) -> str:
-    """The path below the one that an application is mounted at.
-
-    Servers and frameworks put the root in front of the path (as ASGI has it now), or leave it out.
-    """
+    """The path below the one that an application is mounted at, whether or not the server left it in."""
     rest = path.removeprefix(root.rstrip("/"))
     return rest if rest != path and (not rest or rest.startswith("/")) else path

@@ -1,9 +1,8 @@
 """Embeddings out of the live torch module: a forward hook, and no second forward pass.
 
-The hook runs inside the service's own forward pass. It takes a detached copy of a layer's input or
-output, on the device where it is, and puts it, one row for each sample, into the request that the code
-runs for; within the pass nothing is converted, moved to the host, or waited for. (Rows of a pass that runs
-for no request are handed over at once.)
+The hook takes a detached copy of a layer's input or output, on the device where it is, and puts it, one row
+for each sample, into the request that the code runs for; within the pass nothing is converted, moved to the
+host, or waited for. (Rows of a pass that runs for no request are handed over at once.)
 """
 
 from __future__ import annotations
@@ -50,20 +49,16 @@ class ModuleWatch:
         self._on_error = on_error
         self.active = True
         if layer is None:
-            self._handle = _head(module).register_forward_pre_hook(self._before)
+            head = _head(module)
+            self._handle = head.register_forward_pre_hook(lambda _, args: self._take(args and args[0]))
         else:
-            self._handle = _submodule(module, layer).register_forward_hook(self._after)
+            submodule = _submodule(module, layer)
+            self._handle = submodule.register_forward_hook(lambda _module, _args, output: self._take(output))
 
     def remove(self) -> None:
         """Take the hook off; the module is then as it was, and another one can be watched."""
         self.active = False
         self._handle.remove()
-
-    def _before(self, module: Any, args: tuple[Any, ...]) -> None:  # noqa: ARG002 - torch's signature
-        self._take(args[0] if args else None)
-
-    def _after(self, module: Any, args: Any, output: Any) -> None:  # noqa: ARG002 - torch's signature
-        self._take(output)
 
     def _take(self, tensor: Any) -> None:
         try:
@@ -92,22 +87,17 @@ def embedding_rows(tensor: Any) -> Any:
     elif isinstance(tensor, tuple | list):
         tensor = tensor[0]
     tensor = detached(tensor)
-    if tensor.ndim == 1:
-        tensor = tensor[None]
-    elif tensor.ndim == 3:
+    if tensor.ndim == 3:
         return tensor.mean(dim=1)
-    elif tensor.ndim > 3:
+    if tensor.ndim > 3:
         return tensor.flatten(2).mean(dim=2)
-    return tensor.clone()
+    return (tensor[None] if tensor.ndim == 1 else tensor).clone()
 
 
 def _head(module: Any) -> Any:
     """The last linear layer: not by its class, so that torch need not be imported here."""
-    linear = [
-        child
-        for child in module.modules()
-        if hasattr(child, "in_features") and hasattr(child, "out_features")
-    ]
+    modules = module.modules()
+    linear = [each for each in modules if hasattr(each, "in_features") and hasattr(each, "out_features")]
     if not linear:
         raise ConfigError(
             f"watch: {type(module).__name__} has no linear layer; "

@@ -231,7 +231,7 @@ class EventJoiner:
         exchange.response_start(200, response.headers)
         exchange.response_chunk(response.body)
         exchange.finish(ended)
-        exchange.annotate({"request_id": response.id})
+        exchange.notes = {"request_id": response.id}
         return Joined(response.model, exchange)
 
 
