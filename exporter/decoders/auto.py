@@ -5,8 +5,7 @@ from __future__ import annotations
 from exporter.decoders import kserve_v1, open_inference_v2, openai
 from exporter.decoders.base import Reading, parse_json, response_bytes, with_request_id
 from exporter.decoders.features import add_request
-from exporter.decoders.items import REQUEST_ID_NAMES, distribution, fields
-from exporter.decoders.plain import instances
+from exporter.decoders.items import REQUEST_ID_NAMES, distribution, fields, instances
 from exporter.decoders.tensors import LENGTH_HEADER
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange

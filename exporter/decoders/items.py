@@ -1,44 +1,65 @@
-"""One item of a response to the fields of a reading: an object, a vector, a number, or a class.
+"""Items of a response to readings: an object, a vector, a number, or a class, and what wraps or lists them.
 
 Every protocol comes down to such items in the end; what they say does not depend on the protocol.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.decoders.base import Reading
+from exporter.decoders.base import Reading, limited
 
-CLASS_NAMES = (
-    *("predicted_class", "prediction", "predicted", "label", "class_name", "class", "category"),
-    *("predicted_label", "class_id", "class_index"),
-)
-CONFIDENCE_NAMES = ("probability", "confidence", "score", "prob")
-PROBABILITIES_NAMES = ("probabilities", "scores", "confidences", "probs")
-EMBEDDING_NAMES = ("embedding", "embeddings", "feature_vector")
-VALUE_NAMES = ("value", "predicted_value", "output")
 REQUEST_ID_NAMES = ("request_id", "id", "record_id")
-CLASS_LIST_NAMES = ("labels", "classes", "class_names")
+# The usual names of what an object says, in the order in which fields() takes them.
+_ROLES = (
+    (
+        *("predicted_class", "prediction", "predicted", "label", "class_name", "class", "category"),
+        *("predicted_label", "class_id", "class_index"),
+    ),
+    ("probability", "confidence", "score", "prob"),
+    ("probabilities", "scores", "confidences", "probs"),
+    ("embedding", "embeddings", "feature_vector"),
+    ("value", "predicted_value", "output"),
+    REQUEST_ID_NAMES,
+    ("labels", "classes", "class_names"),
+)
+_WRAPPERS = ("result", "output", "data", "response", "prediction")
+_BATCHES = ("predictions", "results", "outputs", "instances")
 
 SUM_TOLERANCE = 0.02
-
-_NUMBERS = frozenset((int, float))
+_MAX_RANKED_SUM = 1.001
+_MAX_DEPTH = 8
 _MAX_NAMES = 32
 _MAX_REMEMBERED = 256
+_NUMBERS = frozenset((int, float))
 
 _Chosen = tuple[str | None, ...]
-_ROLES = (
-    CLASS_NAMES,
-    CONFIDENCE_NAMES,
-    PROBABILITIES_NAMES,
-    EMBEDDING_NAMES,
-    VALUE_NAMES,
-    REQUEST_ID_NAMES,
-    CLASS_LIST_NAMES,
-)
 _NOTHING: _Chosen = (None,) * len(_ROLES)
 _CHOSEN: dict[tuple[str, ...], _Chosen] = {}
+
+
+def instances(document: Any, depth: int = 0) -> list[Reading]:
+    """One reading for each instance in a parsed document of plain JSON; none where nothing has a usual name.
+
+    A list gives the readings of all its items, unless it ranks the classes of one instance; an object that
+    says nothing itself gives those of what it wraps.
+    """
+    if isinstance(document, dict):
+        reading = fields(document)
+        return [reading] if reading else _wrapped(document, depth)
+    if not isinstance(document, list) or depth >= _MAX_DEPTH:
+        return []
+    limited(len(document))
+    if _ranks_classes(document):
+        best = max(document, key=lambda item: float(item["score"]))
+        return [{"predicted_class": best["label"], "confidence": best["score"]}]
+    found: list[Reading] = []
+    for item in document:
+        found += instances(item, depth + 1)
+        limited(len(found))
+    return found
 
 
 def item_reading(item: Any) -> Reading:
@@ -102,19 +123,13 @@ def vector_reading(row: list[Any]) -> Reading:
         return {}
     if len(row) == 1:
         return {"value": row[0]}
-    if is_distribution(row):
-        best = max(range(len(row)), key=row.__getitem__)
-        return {"predicted_class": best, "confidence": row[best]}
-    return {"embedding": row}
+    return from_probabilities(row) if is_distribution(row) else {"embedding": row}
 
 
 def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
     """Arg max and max of a list, or a mapping from class; nothing for what is not flat and numeric."""
     if isinstance(probabilities, dict):
-        if not numeric(list(probabilities.values())):
-            return {}
-        best = max(probabilities, key=probabilities.__getitem__)
-        return {"predicted_class": best, "confidence": probabilities[best]}
+        classes, probabilities = list(probabilities), list(probabilities.values())
     if not numeric(probabilities):
         return {}
     highest = max(probabilities)
@@ -131,9 +146,7 @@ def class_probabilities(document: dict[str, Any]) -> Reading:
 
 def distribution(document: dict[str, Any]) -> Reading:
     """As :func:`class_probabilities`, where the probabilities are of two classes or more and sum to 1."""
-    if len(document) < 2:
-        return {}
-    reading = from_probabilities(document)
+    reading = from_probabilities(document) if len(document) > 1 else {}
     return reading if reading and is_distribution(document.values()) else {}
 
 
@@ -170,3 +183,31 @@ def _named_outputs(outputs: dict[str, Any]) -> Reading:
         if isinstance(output, list):
             reading = {**vector_reading(output), **reading}
     return reading
+
+
+def _wrapped(document: dict[str, Any], depth: int) -> list[Reading]:
+    if depth >= _MAX_DEPTH:
+        return []
+    for name in _WRAPPERS:
+        inner = document.get(name)
+        if isinstance(inner, dict) and (found := instances(inner, depth + 1)):
+            return found
+    for name in _BATCHES:
+        inner = document.get(name)
+        if isinstance(inner, list):
+            limited(len(inner))
+            return [reading for item in inner if (reading := item_reading(item))]
+    return []
+
+
+def _ranks_classes(items: list[Any]) -> bool:
+    """Whether a list of {label, score} ranks the classes of one instance, rather than being a batch."""
+    if len(items) < 2:
+        return False
+    for item in items:
+        if not isinstance(item, dict) or item.keys() != {"label", "score"}:
+            return False
+        if not isinstance(item["score"], (float, int)):
+            return False
+    labels = {str(item["label"]) for item in items}
+    return len(labels) == len(items) and math.fsum(item["score"] for item in items) <= _MAX_RANKED_SUM

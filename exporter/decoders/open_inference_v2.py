@@ -17,11 +17,11 @@ from exporter.decoders.base import (
     parse_json,
     request_bytes,
     response_bytes,
+    unreadable,
     with_request_id,
 )
-from exporter.decoders.features import MAX_REQUEST_EMBEDDING
-from exporter.decoders.items import SUM_TOLERANCE
-from exporter.decoders.plain import instances
+from exporter.decoders.features import MAX_REQUEST_EMBEDDING, transposed
+from exporter.decoders.items import SUM_TOLERANCE, instances
 from exporter.decoders.tensors import Tensor, read_tensors, split_document
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -34,9 +34,7 @@ _EMBEDDING_NAMES = ("embed", "feature", "hidden", "pooled")
 def is_open_inference_v2(document: Any) -> bool:
     """Whether a response bears the protocol's marks: a list of outputs that are named, typed and shaped."""
     outputs = document.get("outputs")
-    if not isinstance(outputs, list) or not outputs:
-        return False
-    first = outputs[0]
+    first = outputs[0] if isinstance(outputs, list) and outputs else None
     return isinstance(first, dict) and "name" in first and "datatype" in first and "shape" in first
 
 
@@ -53,7 +51,7 @@ def read_open_inference_v2(exchange: Exchange) -> list[Reading]:
     """
     document, binary = split_document(response_bytes(exchange), exchange.response_headers, "response")
     if not isinstance(document, dict):
-        raise PayloadError("unreadable", "the response is not an object with outputs")
+        raise unreadable("the response is not an object with outputs")
     return read_document(document, binary, exchange)
 
 
@@ -76,9 +74,8 @@ def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -
                 fields.setdefault(name, column)
     if not fields:
         raise PayloadError("no_prediction", "no output has a class, a number or a vector for each instance")
-    arg_max = fields.pop("arg_max", None)
-    if arg_max is not None:
-        fields.setdefault("predicted_class", arg_max)
+    if "arg_max" in fields:
+        fields.setdefault("predicted_class", fields.pop("arg_max"))
     for name, column in fields.items():
         for reading, item in zip(readings, column, strict=True):
             reading[name] = item
@@ -134,12 +131,11 @@ def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
     Where an instance has several texts, the first one ranks highest.
     """
     firsts = texts[:: len(texts) // rows]
-    matches = [_CLASSIFICATION.fullmatch(text) for text in firsts]
-    if all(matches):
-        found = [match for match in matches if match is not None]
+    ranked = [match for text in firsts if (match := _CLASSIFICATION.fullmatch(text))]
+    if len(ranked) == len(firsts):
         return {
-            "predicted_class": [match[3] or match[2] for match in found],
-            "confidence": [float(match[1]) for match in found],
+            "predicted_class": [match[3] or match[2] for match in ranked],
+            "confidence": [float(match[1]) for match in ranked],
         }
     if len(texts) != rows:
         return {}
@@ -155,12 +151,9 @@ def _document_columns(texts: list[str]) -> dict[str, Any]:
         return {"predicted_class": texts}
     if any(len(readings) != 1 for readings in found):
         return {}
-    columns = {}
-    for name in ("predicted_class", "confidence", "value", "embedding"):
-        column = [readings[0].get(name) for readings in found]
-        if None not in column:
-            columns[name] = column
-    return columns
+    names = ("predicted_class", "confidence", "value", "embedding")
+    columns = {name: [reading.get(name) for (reading,) in found] for name in names}
+    return {name: column for name, column in columns.items() if None not in column}
 
 
 def _inputs(exchange: Exchange) -> list[Tensor]:
@@ -178,7 +171,7 @@ def _inputs(exchange: Exchange) -> list[Tensor]:
 def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
     rows = len(readings)
     inputs = [tensor for tensor in inputs if len(tensor.values) and tensor.rows == rows]
-    if len(inputs) == 1 and not inputs[0].is_text:
+    if len(inputs) == 1 and not isinstance(inputs[0].values, list):
         matrix = inputs[0].matrix(rows)
         if matrix.shape[1] <= MAX_REQUEST_EMBEDDING:
             for reading, row in zip(readings, matrix, strict=True):
@@ -186,14 +179,9 @@ def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
                 reading.setdefault("embedding", row)
         return
     columns = {tensor.name: tensor.values for tensor in inputs if len(tensor.values) == rows}
-    if not columns:
-        return
     numbers = not all(isinstance(values, list) for values in columns.values())
-    lists = {
-        name: list(values) if isinstance(values, list) else values.tolist()
-        for name, values in columns.items()
-    }
-    for index, reading in enumerate(readings):
-        row = reading["features"] = {name: values[index] for name, values in lists.items()}
+    lists = {name: v if isinstance(v, list) else v.tolist() for name, v in columns.items()}
+    for reading, named in zip(readings, transposed(lists), strict=bool(lists)):
+        reading["features"] = named
         if numbers:
-            reading.setdefault("embedding", row)
+            reading.setdefault("embedding", named)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import parse_json
-from exporter.errors import PayloadError
+from exporter.decoders.base import parse_json, unreadable
 from exporter.http.exchange import Headers, header
 
 LENGTH_HEADER = b"inference-header-content-length"
@@ -42,7 +41,6 @@ class Tensor:
     """
 
     name: str
-    datatype: str
     shape: tuple[int, ...]
     values: npt.NDArray[Any] | list[str]
 
@@ -50,11 +48,6 @@ class Tensor:
     def rows(self) -> int:
         """Length of the first dimension; a scalar is one row."""
         return self.shape[0] if self.shape else 1
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the elements are text."""
-        return isinstance(self.values, list)
 
     def matrix(self, rows: int) -> npt.NDArray[Any]:
         """The numbers as (rows, width)."""
@@ -67,8 +60,7 @@ def split_document(body: bytes, headers: Headers, which: str) -> tuple[Any, byte
     if declared is None:
         return parse_json(body, which), b""
     if not declared.isdigit() or len(declared) > 18 or int(declared) > len(body):
-        raise PayloadError(
-            "unreadable",
+        raise unreadable(
             f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; "
             f"it must be a number from 0 to the body's length ({len(body)})",
         )
@@ -79,54 +71,39 @@ def split_document(body: bytes, headers: Headers, which: str) -> tuple[Any, byte
 def read_tensors(entries: Any, binary: bytes) -> list[Tensor]:
     """The tensors of an ``inputs`` or ``outputs`` list.
 
-    Parameters
-    ----------
-    entries
-        The parsed list.
-    binary
-        Data behind the document; entries with ``parameters.binary_data_size`` take theirs from it,
-        in order.
-
-    Raises
-    ------
-    PayloadError
-        If an entry is not a tensor, or its data do not fill its shape.
+    Those with ``parameters.binary_data_size`` take their data from ``binary``, in order.
     """
     if not isinstance(entries, list):
-        raise PayloadError("unreadable", "inputs and outputs must be lists of tensors")
+        raise unreadable("inputs and outputs must be lists of tensors")
     tensors = []
     position = 0
     for entry in entries:
         if not isinstance(entry, dict):
-            raise PayloadError("unreadable", "a tensor must be an object with name, datatype, shape and data")
+            raise unreadable("a tensor must be an object with name, datatype, shape and data")
         name, datatype, shape = entry.get("name"), entry.get("datatype"), _shape(entry.get("shape"))
         if not isinstance(name, str) or not isinstance(datatype, str):
-            raise PayloadError("unreadable", "a tensor needs a name and a datatype, both text")
+            raise unreadable("a tensor needs a name and a datatype, both text")
         size = _binary_size(entry)
         count = math.prod(shape)
         if size is None:
             values = _from_json(entry.get("data"), datatype, name)
         elif position + size > len(binary):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} wants more binary data than there is")
+            raise unreadable(f"tensor {name[:64]!r} wants more binary data than there is")
         else:
             values = _from_binary(binary[position : position + size], datatype, name)
             position += size
         if len(values) != count:
-            raise PayloadError(
-                "unreadable",
+            raise unreadable(
                 f"tensor {name[:64]!r} has {len(values)} elements; its shape {list(shape)} needs {count}",
             )
-        tensors.append(Tensor(name, datatype, shape, values))
+        tensors.append(Tensor(name, shape, values))
     return tensors
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    if (
-        not isinstance(value, list)
-        or len(value) > _MAX_RANK
-        or not all(type(length) is int and length >= 0 for length in value)
-    ):
-        raise PayloadError("unreadable", "a tensor's shape must be a list of whole numbers from 0")
+    fits = isinstance(value, list) and len(value) <= _MAX_RANK
+    if not fits or not all(type(length) is int and length >= 0 for length in value):
+        raise unreadable("a tensor's shape must be a list of whole numbers from 0")
     return tuple(value)
 
 
@@ -136,21 +113,21 @@ def _binary_size(entry: dict[str, Any]) -> int | None:
     if size is None:
         return None
     if type(size) is not int or size < 0:
-        raise PayloadError("unreadable", f"binary_data_size {size!r} must be a whole number from 0")
+        raise unreadable(f"binary_data_size {size!r} must be a whole number from 0")
     return size
 
 
 def _from_json(data: Any, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
     if not isinstance(data, list):
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} has no data")
+        raise unreadable(f"tensor {name[:64]!r} has no data")
     if datatype == "BYTES":
-        return [item if isinstance(item, str) else str(item) for item in _flat(data)]
+        return [str(item) for item in _flat(data)]
     dtype = "<f4" if datatype == "BF16" else _dtype(datatype)
     try:
         with np.errstate(all="ignore"):
             return np.asarray(data, dtype=dtype).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} is not {datatype}: {error}") from None
+        raise unreadable(f"tensor {name[:64]!r} is not {datatype}: {error}") from None
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -158,7 +135,7 @@ def _flat(data: list[Any]) -> list[Any]:
         if not any(isinstance(item, list) for item in data):
             return data
         data = [inner for item in data for inner in (item if isinstance(item, list) else [item])]
-    raise PayloadError("unreadable", f"a tensor's data are nested deeper than {_MAX_RANK} lists")
+    raise unreadable(f"a tensor's data are nested deeper than {_MAX_RANK} lists")
 
 
 def _from_binary(data: bytes, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
@@ -166,7 +143,7 @@ def _from_binary(data: bytes, datatype: str, name: str) -> npt.NDArray[Any] | li
         return _texts(data, name)
     dtype = np.dtype(_dtype(datatype))
     if len(data) % dtype.itemsize:
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of an element")
+        raise unreadable(f"tensor {name[:64]!r} ends in the middle of an element")
     values = np.frombuffer(data, dtype=dtype)
     if datatype == "BF16":
         return (values.astype(np.uint32) << 16).view(np.float32)
@@ -179,11 +156,11 @@ def _texts(data: bytes, name: str) -> list[str]:
     position = 0
     while position < len(data):
         if position + 4 > len(data):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of a length")
+            raise unreadable(f"tensor {name[:64]!r} ends in the middle of a length")
         (length,) = struct.unpack_from("<I", data, position)
         position += 4
         if position + length > len(data):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of an element")
+            raise unreadable(f"tensor {name[:64]!r} ends in the middle of an element")
         texts.append(data[position : position + length].decode("utf-8", "replace"))
         position += length
     return texts
@@ -192,5 +169,5 @@ def _texts(data: bytes, name: str) -> list[str]:
 def _dtype(datatype: str) -> str:
     dtype = _DTYPES.get(datatype)
     if dtype is None:
-        raise PayloadError("unreadable", f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
+        raise unreadable(f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
     return dtype

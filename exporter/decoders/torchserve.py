@@ -7,8 +7,7 @@ from typing import Any
 from exporter.decoders import kserve_v1, open_inference_v2
 from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
 from exporter.decoders.features import add_request
-from exporter.decoders.items import class_probabilities, item_reading, numeric
-from exporter.decoders.plain import instances
+from exporter.decoders.items import class_probabilities, instances, item_reading, numeric
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
