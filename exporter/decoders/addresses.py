@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from exporter.config import FieldsConfig
-from exporter.decoders.base import Reading, identified, limited, request_json, response_json, unreadable
-from exporter.errors import ConfigError, PayloadError
+from exporter.decoders.base import Reading, identified, limited, request_json, response_json
+from exporter.errors import ConfigError, PayloadError, unreadable
 from exporter.http.exchange import Exchange, Headers, header
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from exporter.errors import PayloadError
+from exporter.errors import PayloadError, unreadable
 from exporter.http.encodings import decode
 from exporter.http.exchange import Exchange, Headers, header
 
@@ -63,11 +63,6 @@ def decoded(body: bytes, headers: Headers, max_bytes: int) -> bytes:
     """Undo ``content-encoding``, up to ``max_bytes`` of decoded data."""
     encoding = header(headers, b"content-encoding")
     return decode(body, encoding, max_bytes) if encoding else body
-
-
-def unreadable(message: str) -> PayloadError:
-    """The error for a body that is not what its protocol says."""
-    return PayloadError("unreadable", message)
 
 
 def limited(count: int) -> None:

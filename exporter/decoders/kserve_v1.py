@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.decoders.base import Reading, limited, response_json, unreadable, with_request_id
+from exporter.decoders.base import Reading, limited, response_json, with_request_id
 from exporter.decoders.features import add_request, transposed
 from exporter.decoders.items import item_reading, numeric
-from exporter.errors import PayloadError
+from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange
 
 

@@ -17,13 +17,12 @@ from exporter.decoders.base import (
     parse_json,
     request_bytes,
     response_bytes,
-    unreadable,
     with_request_id,
 )
 from exporter.decoders.features import MAX_REQUEST_EMBEDDING, transposed
 from exporter.decoders.items import SUM_TOLERANCE, instances
 from exporter.decoders.tensors import Tensor, read_tensors, split_document
-from exporter.errors import PayloadError
+from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange
 
 _CLASSIFICATION = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?):(\d+)(?::(.*))?", re.DOTALL)

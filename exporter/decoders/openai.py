@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from exporter.decoders.base import Reading, limited, parse_json, response_bytes, unreadable, with_request_id
-from exporter.errors import PayloadError
+from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
+from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange, header
 
 _COMPLETIONS = ("chat.completion", "text_completion")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import parse_json, unreadable
+from exporter.decoders.base import parse_json
+from exporter.errors import unreadable
 from exporter.http.exchange import Headers, header
 
 LENGTH_HEADER = b"inference-header-content-length"

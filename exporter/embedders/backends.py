@@ -1,4 +1,4 @@
-"""The kinds of model that can embed: ONNX, TorchScript, and torchvision's architectures.
+"""The models that can embed: ONNX, TorchScript, and torchvision's architectures.
 
 None of them runs Python out of a file: ONNX is a graph of known operators, and weights are read with
 ``weights_only`` (or as safetensors), which refuses any other pickled object. TorchScript is a program,
@@ -9,6 +9,7 @@ pin its ``sha256``.
 from __future__ import annotations
 
 import difflib
+import importlib
 import pickle
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.config import EmbedderConfig
+from exporter.embedders.torchvision_ops import import_torchvision
 from exporter.errors import ConfigError
 
 Run = Callable[[npt.NDArray[np.float32]], Any]
@@ -57,14 +59,11 @@ def load_onnx(config: EmbedderConfig) -> Run:
         )
     if inputs[0].type != "tensor(float)":
         raise ConfigError(f"{_KEY}.path: {config.path} takes {inputs[0].type}; it must take tensor(float)")
-    name, fixed = inputs[0].name, inputs[0].shape[:1]
+    name, one_by_one = inputs[0].name, inputs[0].shape[:1] == [1]
 
     def run(batch: npt.NDArray[np.float32]) -> Any:
-        if fixed == [1]:  # exported for one image at a time
-            return np.concatenate(
-                [session.run([output], {name: batch[i : i + 1]})[0] for i in range(len(batch))]
-            )
-        return session.run([output], {name: batch})[0]
+        parts = np.split(batch, len(batch)) if one_by_one else [batch]
+        return np.concatenate([session.run([output], {name: part})[0] for part in parts])
 
     return run
 
@@ -93,12 +92,7 @@ def load_torchscript(config: EmbedderConfig) -> Run:
 def load_torchvision(config: EmbedderConfig) -> Run:
     """A torchvision architecture with weights out of a file; the output of ``layer`` is the embedding."""
     torch = _needed("torch", config, "vision")
-    from exporter.embedders.torchvision_ops import import_torchvision
-
-    try:
-        models = import_torchvision().models
-    except ImportError:
-        raise _missing("torchvision", config, "vision") from None
+    models = _needed("torchvision", config, "vision").models
     architecture, layer = config.architecture or "", config.layer or ""
     known = models.list_models()
     if architecture not in known:
@@ -113,10 +107,9 @@ def load_torchvision(config: EmbedderConfig) -> Run:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
-        lines = str(error).strip().splitlines()
         raise ConfigError(
             f"{_KEY}.path: {config.path} are not the weights of {architecture} with {config.classes} classes "
-            f"({' '.join(lines[1:2] or lines)[:200].strip()}); correct architecture or classes"
+            f"({reason(error, line=1)}); correct architecture or classes"
         ) from None
     model = model.to(device).eval()
     try:
@@ -177,22 +170,20 @@ def _device(torch: Any, config: EmbedderConfig) -> Any:
 
 
 def _needed(module: str, config: EmbedderConfig, extra: str) -> Any:
-    import importlib
-
     try:
-        return importlib.import_module(module)
+        return import_torchvision() if module == "torchvision" else importlib.import_module(module)
     except ImportError:
-        raise _missing(module, config, extra) from None
-
-
-def _missing(module: str, config: EmbedderConfig, extra: str) -> ConfigError:
-    return ConfigError(
-        f"{_KEY}.kind: {config.kind!r} needs {module}, which is not installed; "
-        f"install inference-exporter[{extra}]"
-    )
+        raise ConfigError(
+            f"{_KEY}.kind: {config.kind!r} needs {module}, which is not installed; "
+            f"install inference-exporter[{extra}]"
+        ) from None
 
 
 def _unloadable(config: EmbedderConfig, what: str, error: Exception) -> ConfigError:
-    lines = str(error).strip().splitlines()
-    reason = lines[0][:200] if lines else type(error).__name__
-    return ConfigError(f"{_KEY}.path: {config.path} is not {what} that can be loaded ({reason})")
+    return ConfigError(f"{_KEY}.path: {config.path} is not {what} that can be loaded ({reason(error)})")
+
+
+def reason(error: Exception, line: int = 0) -> str:
+    """One line of a library's message, the first where it has no such line, or else the error's type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[line if line < len(lines) else 0].strip()[:200]

@@ -6,14 +6,13 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.config import EmbedderConfig
-from exporter.embedders.backends import BACKENDS
+from exporter.embedders.backends import BACKENDS, reason
 from exporter.embedders.images import image_finder, prepare
 from exporter.errors import ConfigError, PayloadError
 from exporter.http.exchange import Exchange
@@ -28,11 +27,6 @@ class Embedder:
 
     The model is loaded and tried on a blank batch at once, so that a file that cannot serve is an error
     before anything listens. Use it from one thread.
-
-    Parameters
-    ----------
-    config
-        The section ``capture.embedder``.
 
     Raises
     ------
@@ -54,12 +48,8 @@ class Embedder:
         """Add embeddings to the exchanges that have none but whose requests hold images.
 
         The images of all exchanges are unpacked, and go through the model, ``max_batch`` at a time: an
-        image of a few bytes becomes half a megabyte.
-
-        Returns
-        -------
-        int
-            How many exchanges have an image that could not be found, decoded or embedded.
+        image of a few bytes becomes half a megabyte. Returns how many exchanges have an image that could
+        not be found, decoded or embedded.
         """
         rows: dict[int, list[npt.NDArray[np.float32]]] = {}
         failed: set[int] = set()
@@ -105,14 +95,11 @@ class Embedder:
     def _try(self, blank: npt.NDArray[np.float32]) -> int:
         path = self._config.path
         try:
-            rows = _rows(self._run(blank))
-        except ConfigError:
-            raise
+            rows = self.embed(blank)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
-                f"capture.embedder.path: {path} cannot embed images of shape {blank.shape[1:]} ({reason}); "
-                "make capture.embedder.image say what the model takes"
+                f"capture.embedder.path: {path} cannot embed images of shape {blank.shape[1:]} "
+                f"({reason(error)}); make capture.embedder.image say what the model takes"
             ) from None
         length = int(rows.shape[1])
         if len(rows) != len(blank) or not 1 <= length <= MAX_LENGTH:
@@ -133,22 +120,20 @@ def _rows(output: Any) -> npt.NDArray[np.float32]:
     array = np.asarray(output)
     if array.dtype.kind != "f" or array.ndim < 2:
         raise ValueError(f"the output is {array.dtype} of shape {array.shape}, not floats (n, d)")
-    if array.ndim == 4:
-        array = array.mean(axis=(2, 3))
-    elif array.ndim == 3:
-        array = array.mean(axis=1)
+    if array.ndim in (3, 4):
+        array = array.mean(axis=1 if array.ndim == 3 else (2, 3))
     return array.reshape(len(array), -1).astype(np.float32, copy=False)
 
 
 def check_file(config: EmbedderConfig) -> None:
-    """Look at the file without loading it.
+    """Refuse a file that is missing, or not what its digest says, without loading it.
 
     Raises
     ------
     ConfigError
-        If it is missing, or not what its digest says.
+        Which says so.
     """
-    path = Path(config.path)
+    path = config.path
     if not path.is_file():
         raise ConfigError(
             f"capture.embedder.path: {path} is not a file; give the path of the {config.kind} file or weights"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from exporter.config import ImageConfig
 from exporter.decoders.addresses import parse_path, walk
 from exporter.decoders.base import parse_json, request_bytes
-from exporter.errors import PayloadError
+from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange, header
 
 IMAGE_NAMES = ("image", "images", "image_base64", "image_b64", "img", "b64", "instances", "inputs", "data")
@@ -29,10 +29,10 @@ _NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
 
 
 def image_finder(config: ImageConfig) -> Callable[[Exchange], list[bytes]]:
-    """A function that returns the encoded images of a request, in order.
+    """A function that returns the encoded images of a request, in order; none where it has none.
 
-    The function raises :class:`PayloadError` where the request was not kept, is not what
-    ``config.source`` says, or holds more than ``config.max_images``; a request without images gives none.
+    It raises :class:`PayloadError` where the request was not kept, is not what ``config.source`` says, or
+    holds more than ``config.max_images``.
 
     Raises
     ------
@@ -55,18 +55,13 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
     """An encoded picture as the network's input.
 
     The shorter side is resized to ``resize``, the middle ``crop`` x ``crop`` cut out, values scaled to
-    0..1 and normalised by ``mean`` and ``std``.
-
-    Returns
-    -------
-    numpy.ndarray
-        (channels, crop, crop) or, with ``layout: nhwc``, (crop, crop, channels), float32.
+    0..1 and normalised by ``mean`` and ``std``: (channels, crop, crop) or, with ``layout: nhwc``,
+    (crop, crop, channels), float32.
 
     Raises
     ------
     PayloadError
-        ``unreadable`` for what is not a picture, ``body_too_large`` for one of more than
-        ``max_pixels``.
+        ``unreadable`` for what is not a picture, ``body_too_large`` for one of more than ``max_pixels``.
     """
     from PIL import Image
 
@@ -83,7 +78,7 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
     except PayloadError:
         raise
     except Exception as error:  # decoders raise many kinds of exception at a damaged file
-        raise PayloadError("unreadable", f"not an image that can be decoded: {error}") from None
+        raise unreadable(f"not an image that can be decoded: {error}") from None
     array: npt.NDArray[np.float32] = np.asarray(pixels, dtype=np.float32) / np.float32(255.0)
     array = array.reshape(config.crop, config.crop, config.channels)
     array -= np.asarray(config.mean, dtype=np.float32)
@@ -94,11 +89,6 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
 def _resized(picture: Any, config: ImageConfig) -> Any:
     from PIL import Image
 
-    resampling = {
-        "nearest": Image.Resampling.NEAREST,
-        "bilinear": Image.Resampling.BILINEAR,
-        "bicubic": Image.Resampling.BICUBIC,
-    }[config.interpolation]
     width, height = picture.size
     shorter = config.resize
     if shorter is None and min(width, height) < config.crop:
@@ -106,13 +96,8 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
     if shorter is not None:
         scale = shorter / min(width, height)
         # A picture a thousand times as wide as high would become a giant: only its middle is of use.
-        longest = 8 * shorter
-        size = (
-            min(longest, max(shorter, int(width * scale))),
-            min(longest, max(shorter, int(height * scale))),
-        )
-        picture = picture.resize(size, resampling)
-        width, height = size
+        width, height = (min(8 * shorter, max(shorter, int(side * scale))) for side in (width, height))
+        picture = picture.resize((width, height), Image.Resampling[config.interpolation.upper()])
     left, top = (width - config.crop) // 2, (height - config.crop) // 2
     return picture.crop((left, top, left + config.crop, top + config.crop))
 
@@ -127,9 +112,14 @@ def _find_by_content_type(exchange: Exchange, most: int) -> list[bytes]:
     if content_type.startswith(b"image/") or body[:1] not in b"{[":
         return [body]
     document = parse_json(body, "request")
-    if isinstance(document, dict):
-        document = next((document[name] for name in IMAGE_NAMES if name in document), None)
-    return _encoded(document, most)
+    return _encoded(_named(document), most)
+
+
+def _named(item: Any) -> Any:
+    """What an object has under a usual name; anything else is what it is."""
+    if not isinstance(item, dict):
+        return item
+    return next((item[name] for name in IMAGE_NAMES if name in item), None)
 
 
 def _encoded(value: Any, most: int) -> list[bytes]:
@@ -138,17 +128,13 @@ def _encoded(value: Any, most: int) -> list[bytes]:
     _limited(len(items), most)
     images = []
     for item in items:
-        text = (
-            next((item[name] for name in IMAGE_NAMES if name in item), None)
-            if isinstance(item, dict)
-            else item
-        )
+        text = _named(item)
         if not isinstance(text, str):
             return []
         try:
             images.append(base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text))
         except (binascii.Error, ValueError):
-            raise PayloadError("unreadable", "the request's image is not base64") from None
+            raise unreadable("the request's image is not base64") from None
     return images
 
 
@@ -157,7 +143,7 @@ def _parts(exchange: Exchange, name: bytes | None, most: int) -> list[bytes]:
     content_type = header(exchange.request_headers, b"content-type") or b""
     boundary = _BOUNDARY.search(content_type)
     if not content_type.lower().startswith(b"multipart/") or boundary is None:
-        raise PayloadError("unreadable", "the request is not multipart with a boundary")
+        raise unreadable("the request is not multipart with a boundary")
     delimiter = b"\r\n--" + boundary[1]
     images: list[bytes] = []
     for part in (b"\r\n" + request_bytes(exchange)).split(delimiter)[1:]:
@@ -166,11 +152,10 @@ def _parts(exchange: Exchange, name: bytes | None, most: int) -> list[bytes]:
         head, separator, content = part.partition(b"\r\n\r\n")
         if not separator:
             continue
+        found, lower = _NAME.search(head), head.lower()
         if name is not None:
-            found = _NAME.search(head)
             wanted = found is not None and found[1] == name
         else:
-            lower = head.lower()
             wanted = b"filename=" in lower or b"content-type: image/" in lower
         if wanted:
             images.append(content)
@@ -180,7 +165,6 @@ def _parts(exchange: Exchange, name: bytes | None, most: int) -> list[bytes]:
 
 def _limited(count: int, most: int) -> None:
     if count > most:
-        raise PayloadError(
-            "unreadable",
-            f"the request has {count} images or more; capture.embedder.image.max_images is {most}",
+        raise unreadable(
+            f"the request has {count} images or more; capture.embedder.image.max_images is {most}"
         )

@@ -19,15 +19,10 @@ _declared: list[Any] = []  # a torch Library takes its schemas along when it is 
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, and make it importable first where its operators failed to load.
+    """Torchvision, made importable first where its operators failed to load.
 
-    Where torchvision imports by itself, nothing is declared and nothing is changed.
-
-    Returns
-    -------
-    ModuleType
-        ``torchvision``; its models and ``transforms.v2`` work. Where the operators failed to load,
-        calling ``torchvision.ops.nms`` still fails.
+    Its models and ``transforms.v2`` work then; calling ``torchvision.ops.nms`` still fails. Where
+    torchvision imports by itself, nothing is declared and nothing is changed.
 
     Raises
     ------
