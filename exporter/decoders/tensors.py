@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,51 +76,41 @@ def read_tensors(entries: Any, binary: bytes) -> list[Tensor]:
     """
     if not isinstance(entries, list):
         raise unreadable("inputs and outputs must be lists of tensors")
-    tensors = []
-    position = 0
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise unreadable("a tensor must be an object with name, datatype, shape and data")
-        name, datatype, shape = entry.get("name"), entry.get("datatype"), _shape(entry.get("shape"))
-        if not isinstance(name, str) or not isinstance(datatype, str):
-            raise unreadable("a tensor needs a name and a datatype, both text")
-        size = _binary_size(entry)
-        count = math.prod(shape)
+    rest = io.BytesIO(binary)
+    return [_tensor(entry, rest) for entry in entries]
+
+
+def _tensor(entry: Any, rest: io.BytesIO) -> Tensor:
+    if not isinstance(entry, dict):
+        raise unreadable("a tensor must be an object with name, datatype, shape and data")
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise unreadable("a tensor needs a name and a datatype, both text")
+    try:
+        if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_whole, shape)):
+            raise ValueError("its shape must be a list of whole numbers from 0")
+        parameters = entry.get("parameters")
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
         if size is None:
-            values = _from_json(entry.get("data"), datatype, name)
-        elif position + size > len(binary):
-            raise unreadable(f"tensor {name[:64]!r} wants more binary data than there is")
+            values = _from_json(entry.get("data"), datatype)
+        elif _is_whole(size):
+            values = _from_binary(rest.read(size), size, datatype)
         else:
-            values = _from_binary(binary[position : position + size], datatype, name)
-            position += size
-        if len(values) != count:
-            raise unreadable(
-                f"tensor {name[:64]!r} has {len(values)} elements; its shape {list(shape)} needs {count}",
-            )
-        tensors.append(Tensor(name, shape, values))
-    return tensors
+            raise ValueError(f"binary_data_size {size!r} must be a whole number from 0")
+        if len(values) != (count := math.prod(shape)):
+            raise ValueError(f"it has {len(values)} elements; its shape {shape} needs {count}")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise unreadable(f"tensor {name[:64]!r}: {error}") from None
+    return Tensor(name, tuple(shape), values)
 
 
-def _shape(value: Any) -> tuple[int, ...]:
-    fits = isinstance(value, list) and len(value) <= _MAX_RANK
-    if not fits or not all(type(length) is int and length >= 0 for length in value):
-        raise unreadable("a tensor's shape must be a list of whole numbers from 0")
-    return tuple(value)
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
-def _binary_size(entry: dict[str, Any]) -> int | None:
-    parameters = entry.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if size is None:
-        return None
-    if type(size) is not int or size < 0:
-        raise unreadable(f"binary_data_size {size!r} must be a whole number from 0")
-    return size
-
-
-def _from_json(data: Any, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
+def _from_json(data: Any, datatype: str) -> npt.NDArray[Any] | list[str]:
     if not isinstance(data, list):
-        raise unreadable(f"tensor {name[:64]!r} has no data")
+        raise ValueError("it has no data")
     if datatype == "BYTES":
         return [str(item) for item in _flat(data)]
     dtype = "<f4" if datatype == "BF16" else _dtype(datatype)
@@ -128,7 +118,7 @@ def _from_json(data: Any, datatype: str, name: str) -> npt.NDArray[Any] | list[s
         with np.errstate(all="ignore"):
             return np.asarray(data, dtype=dtype).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
-        raise unreadable(f"tensor {name[:64]!r} is not {datatype}: {error}") from None
+        raise ValueError(f"it is not {datatype}: {error}") from None
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -136,39 +126,38 @@ def _flat(data: list[Any]) -> list[Any]:
         if not any(isinstance(item, list) for item in data):
             return data
         data = [inner for item in data for inner in (item if isinstance(item, list) else [item])]
-    raise unreadable(f"a tensor's data are nested deeper than {_MAX_RANK} lists")
+    raise ValueError(f"its data are nested deeper than {_MAX_RANK} lists")
 
 
-def _from_binary(data: bytes, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
+def _from_binary(data: bytes, size: int, datatype: str) -> npt.NDArray[Any] | list[str]:
+    if len(data) < size:
+        raise ValueError("it wants more binary data than there is")
     if datatype == "BYTES":
-        return _texts(data, name)
+        return _texts(data)
     dtype = np.dtype(_dtype(datatype))
-    if len(data) % dtype.itemsize:
-        raise unreadable(f"tensor {name[:64]!r} ends in the middle of an element")
+    if size % dtype.itemsize:
+        raise ValueError("it ends in the middle of an element")
     values = np.frombuffer(data, dtype=dtype)
     if datatype == "BF16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values
 
 
-def _texts(data: bytes, name: str) -> list[str]:
+def _texts(data: bytes) -> list[str]:
     """Elements of a ``BYTES`` tensor: each a little-endian uint32 length and that many bytes."""
     texts = []
     position = 0
     while position < len(data):
-        if position + 4 > len(data):
-            raise unreadable(f"tensor {name[:64]!r} ends in the middle of a length")
-        (length,) = struct.unpack_from("<I", data, position)
-        position += 4
-        if position + length > len(data):
-            raise unreadable(f"tensor {name[:64]!r} ends in the middle of an element")
-        texts.append(data[position : position + length].decode("utf-8", "replace"))
-        position += length
+        start = position + 4
+        position = start + int.from_bytes(data[position:start], "little")
+        if position > len(data):
+            raise ValueError("it ends in the middle of an element")
+        texts.append(data[start:position].decode("utf-8", "replace"))
     return texts
 
 
 def _dtype(datatype: str) -> str:
     dtype = _DTYPES.get(datatype)
     if dtype is None:
-        raise unreadable(f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
+        raise ValueError(f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
     return dtype
