@@ -51,6 +51,13 @@ def response_json(exchange: Exchange) -> Any:
     return parse_json(response_bytes(exchange), "response")
 
 
+def as_object(document: Any, which: str) -> dict[str, Any]:
+    """A parsed document that its protocol wants to be an object."""
+    if not isinstance(document, dict):
+        raise unreadable(f"{which} is not a JSON object")
+    return document
+
+
 def parse_json(body: bytes, which: str) -> Any:
     """JSON text as Python values; ``which`` names it in the error."""
     try:
@@ -87,7 +94,7 @@ def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
 
 def with_request_id(readings: list[Reading], exchange: Exchange, known: Any = None) -> list[Reading]:
     """The readings with ``known`` as identifier, or the one in the ``x-request-id`` headers."""
-    if isinstance(known, (str, int)) and not isinstance(known, bool) and known != "":
+    if known not in (None, "") and isinstance(known, (str, int)) and not isinstance(known, bool):
         return identified(readings, known)
     for name, value in (*exchange.response_headers, *exchange.request_headers):
         if name == b"x-request-id" and value:

@@ -15,7 +15,7 @@ from exporter.decoders.base import Reading, request_json
 from exporter.decoders.items import REQUEST_ID_NAMES, numeric
 from exporter.decoders.values import as_vector
 from exporter.errors import PayloadError
-from exporter.http.exchange import Exchange
+from exporter.http.exchange import Exchange, header
 
 REQUEST_NAMES = ("features", "instances", "inputs", "examples", "data", "dataframe_records")
 SPLIT_NAME = "dataframe_split"
@@ -41,12 +41,9 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     body = exchange.request_body
     if not body:
         return
-    if _MARK.search(body) is None and body[0] != _BRACKET:
-        for name, _ in exchange.request_headers:
-            if name == b"content-encoding":  # it may hold a mark
-                break
-        else:
-            return
+    unmarked = _MARK.search(body) is None and body[0] != _BRACKET
+    if unmarked and header(exchange.request_headers, b"content-encoding") is None:  # it could hide a mark
+        return
     try:
         rows = _rows(request_json(exchange), len(readings))
     except PayloadError:

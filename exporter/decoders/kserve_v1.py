@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.decoders.base import Reading, limited, response_json, with_request_id
+from exporter.decoders.base import Reading, as_object, limited, response_json, with_request_id
 from exporter.decoders.features import add_request, transposed
 from exporter.decoders.items import item_reading, numeric
-from exporter.errors import PayloadError, unreadable
+from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
 
@@ -26,10 +26,7 @@ def read_kserve_v1(exchange: Exchange) -> list[Reading]:
     Whole numbers, text and booleans are classes, floats are values, vectors that are distributions
     give class and confidence, other vectors are embeddings, and objects are read by their usual names.
     """
-    document = response_json(exchange)
-    if not isinstance(document, dict):
-        raise unreadable("the response is not an object with predictions")
-    return read_document(document, exchange)
+    return read_document(as_object(response_json(exchange), "response"), exchange)
 
 
 def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]:

@@ -11,18 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import (
-    Reading,
-    limited,
-    parse_json,
-    request_bytes,
-    response_bytes,
-    with_request_id,
-)
+from exporter.decoders.base import Reading, limited, parse_json, with_request_id
 from exporter.decoders.features import MAX_REQUEST_EMBEDDING, transposed
 from exporter.decoders.items import SUM_TOLERANCE, instances
-from exporter.decoders.tensors import Tensor, read_tensors, split_document
-from exporter.errors import PayloadError, unreadable
+from exporter.decoders.tensors import Tensor, read_tensors, request_tensors, response_document
+from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
 _CLASSIFICATION = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?):(\d+)(?::(.*))?", re.DOTALL)
@@ -48,9 +41,7 @@ def read_open_inference_v2(exchange: Exchange) -> list[Reading]:
 
     The request's inputs become features and, where no output was an embedding, the embedding.
     """
-    document, binary = split_document(response_bytes(exchange), exchange.response_headers, "response")
-    if not isinstance(document, dict):
-        raise unreadable("the response is not an object with outputs")
+    document, binary = response_document(exchange)
     return read_document(document, binary, exchange)
 
 
@@ -59,7 +50,7 @@ def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -
     outputs = read_tensors(document.get("outputs"), binary)
     if not outputs:
         raise PayloadError("no_prediction", "the response has no outputs")
-    inputs = _inputs(exchange)
+    inputs = request_tensors(exchange)
     rows = outputs[0].rows
     if len(outputs[0].shape) == 1 and rows > 1 and inputs and all(tensor.rows == 1 for tensor in inputs):
         rows = 1  # a model without a batch dimension: one vector for one instance
@@ -153,18 +144,6 @@ def _document_columns(texts: list[str]) -> dict[str, Any]:
     names = ("predicted_class", "confidence", "value", "embedding")
     columns = {name: [reading.get(name) for (reading,) in found] for name in names}
     return {name: column for name, column in columns.items() if None not in column}
-
-
-def _inputs(exchange: Exchange) -> list[Tensor]:
-    """The request's tensors; none where the request was not kept or is not of this protocol."""
-    try:
-        body = request_bytes(exchange)
-        if not body:
-            return []
-        document, binary = split_document(body, exchange.request_headers, "request")
-        return read_tensors(document.get("inputs"), binary) if isinstance(document, dict) else []
-    except PayloadError:
-        return []
 
 
 def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
+from exporter.decoders.base import Reading, as_object, limited, parse_json, response_bytes, with_request_id
 from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange, header
 
@@ -45,8 +45,8 @@ def read_openai(exchange: Exchange) -> list[Reading]:
     body = response_bytes(exchange)
     if is_event_stream(header(exchange.response_headers, b"content-type")):
         return read_stream(body, exchange)
-    document = parse_json(body, "response")
-    if not isinstance(document, dict) or not is_openai(document):
+    document = as_object(parse_json(body, "response"), "response")
+    if not is_openai(document):
         raise PayloadError("no_prediction", "the response is neither a completion nor a list of embeddings")
     return read_document(document, exchange)
 

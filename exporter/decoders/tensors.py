@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import parse_json
-from exporter.errors import unreadable
-from exporter.http.exchange import Headers, header
+from exporter.decoders.base import as_object, parse_json, request_bytes, response_bytes
+from exporter.errors import PayloadError, unreadable
+from exporter.http.exchange import Exchange, Headers, header
 
 LENGTH_HEADER = b"inference-header-content-length"
 _MAX_RANK = 16
@@ -55,18 +55,33 @@ class Tensor:
         return np.asarray(self.values).reshape(rows, -1)
 
 
-def split_document(body: bytes, headers: Headers, which: str) -> tuple[Any, bytes]:
-    """The JSON document of a body, and the binary data behind it (empty without the extension)."""
+def response_document(exchange: Exchange) -> tuple[dict[str, Any], bytes]:
+    """The JSON object of a response, and the binary data behind it (none without the extension)."""
+    return _document(response_bytes(exchange), exchange.response_headers, "response")
+
+
+def request_tensors(exchange: Exchange) -> list[Tensor]:
+    """The request's inputs; none where the request was not kept or is not of this protocol."""
+    try:
+        if not (body := request_bytes(exchange)):
+            return []
+        document, binary = _document(body, exchange.request_headers, "request")
+        return read_tensors(document.get("inputs"), binary)
+    except PayloadError:
+        return []
+
+
+def _document(body: bytes, headers: Headers, which: str) -> tuple[dict[str, Any], bytes]:
     declared = header(headers, LENGTH_HEADER)
     if declared is None:
-        return parse_json(body, which), b""
+        return as_object(parse_json(body, which), which), b""
     if not declared.isdigit() or len(declared) > 18 or int(declared) > len(body):
         raise unreadable(
             f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; "
             f"it must be a number from 0 to the body's length ({len(body)})",
         )
     length = int(declared)
-    return parse_json(body[:length], which), body[length:]
+    return as_object(parse_json(body[:length], which), which), body[length:]
 
 
 def read_tensors(entries: Any, binary: bytes) -> list[Tensor]:

@@ -39,11 +39,12 @@ def clean(reading: Reading, refuse: Refuse) -> Reading:
                 fields[name] = text
         elif name in ("confidence", "value"):
             number = value if type(value) is float else _number(value)
-            reason = None if number is not None and 0.0 <= number <= 1.0 else _refusal(name, number)
-            if reason is not None:
-                refuse(name, reason)
-            else:
+            if number is None:
+                refuse(name, "wrong_type")
+            elif 0.0 <= number <= 1.0 or (name == "value" and math.isfinite(number)):
                 fields[name] = number
+            else:
+                refuse(name, "out_of_range" if math.isfinite(number) else "not_finite")
         elif name == "embedding":
             vector = as_vector(value)
             if vector is None:
@@ -117,16 +118,6 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _refusal(name: str, number: float | None) -> str | None:
-    if number is None:
-        return "wrong_type"
-    if not math.isfinite(number):
-        return "not_finite"
-    if name == "confidence" and not 0.0 <= number <= 1.0:
-        return "out_of_range"
-    return None
 
 
 def _text(value: str, limit: int) -> str:
