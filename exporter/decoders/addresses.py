@@ -39,15 +39,10 @@ class FieldMapping:
 
     def __init__(self, fields: FieldsConfig) -> None:
         given = fields.model_dump(exclude_none=True)
-        self._addresses = {name: _address(f"capture.fields.{name}", text) for name, text in given.items()}
+        self.addresses = {name: _address(f"capture.fields.{name}", text) for name, text in given.items()}
         # Where all fields are names in the response, as they mostly are, nothing has to be walked.
-        keys = [(name, address.key) for name, address in self._addresses.items() if address.key is not None]
-        self._keys = keys if len(keys) == len(self._addresses) else None
-
-    @property
-    def empty(self) -> bool:
-        """Whether no field has an address."""
-        return not self._addresses
+        keys = [(name, address.key) for name, address in self.addresses.items() if address.key is not None]
+        self._keys = keys if len(keys) == len(self.addresses) else None
 
     def read(self, exchange: Exchange) -> list[Reading]:
         """One reading with every field that stands where its address says.
@@ -65,7 +60,7 @@ class FieldMapping:
                         reading[name] = value
         else:
             loaded: dict[Callable[[Exchange], Any], Any] = {}
-            for name, (load, find, _) in self._addresses.items():
+            for name, (load, find, _) in self.addresses.items():
                 if load not in loaded:
                     loaded[load] = load(exchange)
                 value = find(loaded[load])

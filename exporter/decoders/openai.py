@@ -29,10 +29,10 @@ _TOKEN_COUNTS = ("prompt_tokens", "completion_tokens")
 
 def is_openai(document: Any) -> bool:
     """Whether a response bears the API's mark: the type of object that it is."""
-    object_type = document.get("object")
-    if object_type in _COMPLETIONS:
+    if document.get("object") in _COMPLETIONS:
         return isinstance(document.get("choices"), list)
-    return object_type == "list" and _is_embeddings(document.get("data"))
+    data = document.get("data") if document.get("object") == "list" else None
+    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "embedding" in data[0]
 
 
 def is_event_stream(content_type: bytes | None) -> bool:
@@ -97,9 +97,8 @@ def _choices(choices: list[list[Any]], usage: Any) -> list[Reading]:
         raise PayloadError("no_prediction", "no choice of the response has a finish reason or logprobs")
     if isinstance(usage, dict):
         counts = {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}
-        for reading in readings:
-            if counts:
-                reading["features"] = counts
+        if counts:
+            readings = [{**reading, "features": counts} for reading in readings]
         if len(readings) == 1 and "completion_tokens" in counts:
             readings[0]["value"] = counts["completion_tokens"]
     return readings
@@ -132,10 +131,6 @@ def _logprobs(logprobs: Any) -> list[Any]:
         return [token.get("logprob") for token in content if isinstance(token, dict)]
     tokens = logprobs.get("token_logprobs")
     return tokens if isinstance(tokens, list) else []
-
-
-def _is_embeddings(data: Any) -> bool:
-    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "embedding" in data[0]
 
 
 def _embedding(item: Any) -> Reading:

@@ -39,7 +39,7 @@ def make_reader(config: CaptureConfig) -> Decoder:
     if config.payload == "fields":
         return mapping.read
     decoder = DECODERS[config.payload]
-    if mapping.empty:
+    if not mapping.addresses:
         return decoder
 
     def read_both(exchange: Exchange) -> list[Reading]:

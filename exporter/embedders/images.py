@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from exporter.config import ImageConfig
 from exporter.decoders.addresses import parse_path, walk
-from exporter.decoders.base import parse_json, request_bytes
+from exporter.decoders.base import parse_json, request_bytes, request_json
 from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange, header
 
@@ -39,16 +39,28 @@ def image_finder(config: ImageConfig) -> Callable[[Exchange], list[bytes]]:
     ConfigError
         If ``source`` is not a dotted path.
     """
-    source, most = config.source, config.max_images
+    find, most = _finder(config.source), config.max_images
+
+    def images(exchange: Exchange) -> list[bytes]:
+        found = find(exchange)
+        if len(found) > most:
+            limit = f"capture.embedder.image.max_images is {most}"
+            raise unreadable(f"the request has {len(found)} images; {limit}")
+        return found
+
+    return images
+
+
+def _finder(source: str) -> Callable[[Exchange], list[bytes]]:
     if source == "auto":
-        return lambda exchange: _find_by_content_type(exchange, most)
+        return _by_content_type
     if source == "body":
         return lambda exchange: [body] if (body := request_bytes(exchange)) else []
     if source == "multipart" or source.startswith("multipart:"):
         name = source.partition(":")[2].encode() or None
-        return lambda exchange: _parts(exchange, name, most)
+        return lambda exchange: _parts(exchange, name)
     steps = parse_path("capture.embedder.image.source", source.removeprefix("request."))
-    return lambda exchange: _encoded(walk(parse_json(request_bytes(exchange), "request"), steps), most)
+    return lambda exchange: _encoded(walk(request_json(exchange), steps))
 
 
 def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
@@ -102,17 +114,16 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
     return picture.crop((left, top, left + config.crop, top + config.crop))
 
 
-def _find_by_content_type(exchange: Exchange, most: int) -> list[bytes]:
+def _by_content_type(exchange: Exchange) -> list[bytes]:
     content_type = (header(exchange.request_headers, b"content-type") or b"").lower()
     if content_type.startswith(b"multipart/"):
-        return _parts(exchange, None, most)
+        return _parts(exchange, None)
     body = request_bytes(exchange)
     if not body:
         return []
     if content_type.startswith(b"image/") or body[:1] not in b"{[":
         return [body]
-    document = parse_json(body, "request")
-    return _encoded(_named(document), most)
+    return _encoded(_named(parse_json(body, "request")))
 
 
 def _named(item: Any) -> Any:
@@ -122,12 +133,10 @@ def _named(item: Any) -> Any:
     return next((item[name] for name in IMAGE_NAMES if name in item), None)
 
 
-def _encoded(value: Any, most: int) -> list[bytes]:
+def _encoded(value: Any) -> list[bytes]:
     """Base64 text, or a list of it, or of objects ``{"b64": ...}``, as bytes."""
-    items = value if isinstance(value, list) else [value]
-    _limited(len(items), most)
     images = []
-    for item in items:
+    for item in value if isinstance(value, list) else [value]:
         text = _named(item)
         if not isinstance(text, str):
             return []
@@ -138,33 +147,25 @@ def _encoded(value: Any, most: int) -> list[bytes]:
     return images
 
 
-def _parts(exchange: Exchange, name: bytes | None, most: int) -> list[bytes]:
+def _parts(exchange: Exchange, name: bytes | None) -> list[bytes]:
     """The uploads of a multipart body: those called ``name``, or all with a file name or an image type."""
     content_type = header(exchange.request_headers, b"content-type") or b""
     boundary = _BOUNDARY.search(content_type)
     if not content_type.lower().startswith(b"multipart/") or boundary is None:
         raise unreadable("the request is not multipart with a boundary")
-    delimiter = b"\r\n--" + boundary[1]
     images: list[bytes] = []
-    for part in (b"\r\n" + request_bytes(exchange)).split(delimiter)[1:]:
+    for part in (b"\r\n" + request_bytes(exchange)).split(b"\r\n--" + boundary[1])[1:]:
         if part.startswith(b"--"):
             break
         head, separator, content = part.partition(b"\r\n\r\n")
-        if not separator:
-            continue
-        found, lower = _NAME.search(head), head.lower()
-        if name is not None:
-            wanted = found is not None and found[1] == name
-        else:
-            wanted = b"filename=" in lower or b"content-type: image/" in lower
-        if wanted:
+        if separator and _is_upload(head, name):
             images.append(content)
-            _limited(len(images), most)
     return images
 
 
-def _limited(count: int, most: int) -> None:
-    if count > most:
-        raise unreadable(
-            f"the request has {count} images or more; capture.embedder.image.max_images is {most}"
-        )
+def _is_upload(head: bytes, name: bytes | None) -> bool:
+    if name is not None:
+        found = _NAME.search(head)
+        return found is not None and found[1] == name
+    lower = head.lower()
+    return b"filename=" in lower or b"content-type: image/" in lower
