@@ -73,9 +73,7 @@ class FieldMapping:
 
 def _instances(reading: Reading) -> list[Reading]:
     """One reading for each instance of a batch whose fields are columns."""
-    columns = {
-        name: value for name, value in reading.items() if isinstance(value, list) and _is_column(name, value)
-    }
+    columns = {name: value for name, value in reading.items() if _is_column(name, value)}
     if not columns:
         return [reading]
     lengths = {len(column) for column in columns.values()}
@@ -92,10 +90,10 @@ def _instances(reading: Reading) -> list[Reading]:
     return readings if request_id is None else identified(readings, request_id)
 
 
-def _is_column(name: str, value: list[Any]) -> bool:
-    if name in ("embedding", "features"):
+def _is_column(name: str, value: Any) -> bool:
+    if name in ("embedding", "features") and isinstance(value, list):
         return bool(value) and isinstance(value[0], (list, dict))
-    return True
+    return isinstance(value, list)
 
 
 def _address(key: str, text: str) -> _Address:

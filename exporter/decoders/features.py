@@ -111,13 +111,16 @@ def _rows(document: Any, count: int) -> list[Any]:
 
 
 def _found(document: dict[str, Any]) -> Any:
-    """Where the rows of a request stand."""
+    """Where the rows of a request stand; it may itself be a row of named scalars."""
     for name in REQUEST_NAMES:
         rows = document.get(name)
         if rows is not None:
             return rows
     split = document.get(SPLIT_NAME)
-    return _split(split) if isinstance(split, dict) else _own_row(document)
+    if isinstance(split, dict):
+        return _split(split)
+    row = {name: value for name, value in document.items() if name not in REQUEST_ID_NAMES}
+    return [row] if _is_row(row.values()) else []
 
 
 def _split(table: dict[str, Any]) -> list[Any]:
@@ -131,12 +134,6 @@ def _split(table: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _own_row(document: dict[str, Any]) -> list[Any]:
-    """A request that is itself a row of named scalars."""
-    row = {name: value for name, value in document.items() if name not in REQUEST_ID_NAMES}
-    return [row] if _is_row(row.values()) else []
-
-
 def _is_row(values: Collection[Any]) -> bool:
     """Whether values are scalars, and a number among them says that they are not mere text."""
     types = set(map(type, values))
@@ -147,8 +144,5 @@ def _is_row(values: Collection[Any]) -> bool:
 
 def _number_names(row: Mapping[str, Any]) -> list[str]:
     """The names of numbers and truth values; an identifier is neither, whatever its type."""
-    return [
-        name
-        for name, value in row.items()
-        if isinstance(value, (float, int)) and name not in REQUEST_ID_NAMES and type(name) is str
-    ]
+    numbers = [name for name, value in row.items() if isinstance(value, (float, int)) and type(name) is str]
+    return [name for name in numbers if name not in REQUEST_ID_NAMES]

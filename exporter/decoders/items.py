@@ -6,7 +6,7 @@ Every protocol comes down to such items in the end; what they say does not depen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from exporter.decoders.base import Reading, limited
@@ -27,6 +27,7 @@ _ROLES = (
 )
 _WRAPPERS = ("result", "output", "data", "response", "prediction")
 _BATCHES = ("predictions", "results", "outputs", "instances")
+_RANKED = {"label", "score"}
 
 SUM_TOLERANCE = 0.02
 _MAX_RANKED_SUM = 1.001
@@ -52,9 +53,8 @@ def instances(document: Any, depth: int = 0) -> list[Reading]:
     if not isinstance(document, list) or depth >= _MAX_DEPTH:
         return []
     limited(len(document))
-    if _ranks_classes(document):
-        best = max(document, key=lambda item: float(item["score"]))
-        return [{"predicted_class": best["label"], "confidence": best["score"]}]
+    if ranked := _ranked_classes(document):
+        return [ranked]
     found: list[Reading] = []
     for item in document:
         found += instances(item, depth + 1)
@@ -113,11 +113,9 @@ def fields(document: dict[str, Any]) -> Reading:
 
 
 def vector_reading(row: list[Any]) -> Reading:
-    """A reading from one instance's output vector.
+    """A class of a distribution, the value of a single number, or an embedding.
 
-    A distribution gives its arg max as class and its maximum as confidence, a single number is a
-    value, and any other vector is an embedding: logits and hidden states are good places to look for
-    drift.
+    Logits and hidden states are good places to look for drift.
     """
     if not numeric(row):
         return {}
@@ -138,14 +136,8 @@ def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
     return {"predicted_class": classes[index] if named else index, "confidence": highest}
 
 
-def class_probabilities(document: dict[str, Any]) -> Reading:
-    """The best class of a mapping from class to probability; empty for any other mapping."""
-    reading = from_probabilities(document)
-    return reading if reading and all(0.0 <= value <= 1.0 for value in document.values()) else {}
-
-
 def distribution(document: dict[str, Any]) -> Reading:
-    """As :func:`class_probabilities`, where the probabilities are of two classes or more and sum to 1."""
+    """The best class of a mapping from class to probability, of two or more; empty for any other mapping."""
     reading = from_probabilities(document) if len(document) > 1 else {}
     return reading if reading and is_distribution(document.values()) else {}
 
@@ -155,14 +147,10 @@ def numeric(row: Any) -> bool:
     return isinstance(row, list) and bool(row) and _NUMBERS.issuperset(map(type, row))
 
 
-def is_distribution(probabilities: Iterable[float]) -> bool:
+def is_distribution(probabilities: Collection[float]) -> bool:
     """Whether numbers lie in 0..1 and sum to 1, as far as half precision can tell."""
-    total = 0.0
-    for probability in probabilities:
-        if not 0.0 <= probability <= 1.0:
-            return False
-        total += probability
-    return abs(total - 1.0) <= SUM_TOLERANCE
+    lowest, highest = min(probabilities), max(probabilities)
+    return lowest >= 0.0 and highest <= 1.0 and abs(sum(probabilities) - 1.0) <= SUM_TOLERANCE
 
 
 def _choose(document: dict[str, Any]) -> _Chosen:
@@ -200,14 +188,10 @@ def _wrapped(document: dict[str, Any], depth: int) -> list[Reading]:
     return []
 
 
-def _ranks_classes(items: list[Any]) -> bool:
-    """Whether a list of {label, score} ranks the classes of one instance, rather than being a batch."""
-    if len(items) < 2:
-        return False
-    for item in items:
-        if not isinstance(item, dict) or item.keys() != {"label", "score"}:
-            return False
-        if not isinstance(item["score"], (float, int)):
-            return False
-    labels = {str(item["label"]) for item in items}
-    return len(labels) == len(items) and math.fsum(item["score"] for item in items) <= _MAX_RANKED_SUM
+def _ranked_classes(items: list[Any]) -> Reading:
+    """The best of a list of {label, score} that ranks the classes of one instance; empty for a batch."""
+    if len(items) < 2 or not all(isinstance(item, dict) and item.keys() == _RANKED for item in items):
+        return {}
+    labels, scores = [item["label"] for item in items], [item["score"] for item in items]
+    ranks = numeric(scores) and len(set(map(str, labels))) == len(items)
+    return from_probabilities(scores, labels) if ranks and math.fsum(scores) <= _MAX_RANKED_SUM else {}

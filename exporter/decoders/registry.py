@@ -26,9 +26,7 @@ DECODERS: dict[str, Decoder] = {
 
 
 def make_reader(config: CaptureConfig) -> Decoder:
-    """The decoder that ``capture.payload`` names, with ``capture.fields`` laid over it.
-
-    Fields that the mapping names win over what the decoder finds.
+    """The decoder that ``capture.payload`` names, with ``capture.fields``, which win, laid over it.
 
     Raises
     ------

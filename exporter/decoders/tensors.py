@@ -16,34 +16,19 @@ from exporter.http.exchange import Exchange, Headers, header
 
 LENGTH_HEADER = b"inference-header-content-length"
 _MAX_RANK = 16
-
-_DTYPES: dict[str, str] = {
-    "BOOL": "?",
-    "UINT8": "<u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "<i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-    "BF16": "<u2",
-}
+# By the protocol's names, as they lie in binary data; BF16 is the upper half of a float32.
+_DTYPES = {"BOOL": "?", "BF16": "<u2", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+_DTYPES |= {f"INT{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)} | {f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One named input or output.
-
-    ``values`` is flat, in row-major order: an array, or a list of text for ``BYTES``.
-    """
+    """One named input or output."""
 
     name: str
     shape: tuple[int, ...]
     values: npt.NDArray[Any] | list[str]
+    """Flat, in row-major order: an array, or text for ``BYTES``."""
 
     @property
     def rows(self) -> int:
@@ -76,10 +61,8 @@ def _document(body: bytes, headers: Headers, which: str) -> tuple[dict[str, Any]
     if declared is None:
         return as_object(parse_json(body, which), which), b""
     if not declared.isdigit() or len(declared) > 18 or int(declared) > len(body):
-        raise unreadable(
-            f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; "
-            f"it must be a number from 0 to the body's length ({len(body)})",
-        )
+        rule = f"it must be a number from 0 to the body's length ({len(body)})"
+        raise unreadable(f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; {rule}")
     length = int(declared)
     return as_object(parse_json(body[:length], which), which), body[length:]
 

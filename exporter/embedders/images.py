@@ -43,9 +43,8 @@ def image_finder(config: ImageConfig) -> Callable[[Exchange], list[bytes]]:
 
     def images(exchange: Exchange) -> list[bytes]:
         found = find(exchange)
-        if len(found) > most:
-            limit = f"capture.embedder.image.max_images is {most}"
-            raise unreadable(f"the request has {len(found)} images; {limit}")
+        if (n := len(found)) > most:
+            raise unreadable(f"the request has {n} images; capture.embedder.image.max_images is {most}")
         return found
 
     return images
@@ -81,11 +80,8 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             width, height = picture.size
             if width * height > config.max_pixels:
-                raise PayloadError(
-                    "body_too_large",
-                    f"the image has {width} x {height} pixels; "
-                    f"capture.embedder.image.max_pixels is {config.max_pixels}",
-                )
+                limit = f"capture.embedder.image.max_pixels is {config.max_pixels}"
+                raise PayloadError("body_too_large", f"the image has {width} x {height} pixels; {limit}")
             pixels = _resized(picture.convert("RGB" if config.channels == 3 else "L"), config)
     except PayloadError:
         raise

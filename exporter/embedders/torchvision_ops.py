@@ -1,8 +1,7 @@
 """Import torchvision where its compiled operators do not load.
 
-The Linux wheel on PyPI is linked against CUDA. Beside a CPU-only torch its operators are missing,
-and ``import torchvision`` fails before any of its pure-Python parts can be used. Models and
-transforms need only the *schemas* of two of those operators, not the operators themselves.
+The Linux wheel on PyPI is linked against CUDA: beside a CPU-only torch its operators are missing, and
+``import torchvision`` fails. Models and transforms need only the *schemas* of two of those operators.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 _MISSING = "torchvision::nms does not exist"
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -40,8 +39,7 @@ def import_torchvision() -> ModuleType:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     if not _declared:
-        torch_library = cast("Any", importlib.import_module("torch.library"))
-        library = torch_library.Library("torchvision", "DEF")
+        library = importlib.import_module("torch.library").Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(operator + _SCHEMA)
         _declared.append(library)
