@@ -12,17 +12,19 @@ from exporter.decoders.base import Reading, identified, limited, request_json, r
 from exporter.errors import ConfigError, PayloadError, unreadable
 from exporter.http.exchange import Exchange, Headers, header
 
+_Load = Callable[[Exchange], Any]
+
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
-_HEADERS: tuple[tuple[str, Callable[[Exchange], Any]], ...] = (
-    ("header:", attrgetter("response_headers")),
-    ("request-header:", attrgetter("request_headers")),
-)
+_HEADERS: dict[str, _Load] = {
+    "header:": attrgetter("response_headers"),
+    "request-header:": attrgetter("request_headers"),
+}
 
 
 class _Address(NamedTuple):
     """A part of the exchange, loaded once for all fields, and how a value is found in it."""
 
-    load: Callable[[Exchange], Any]
+    load: _Load
     find: Callable[[Any], Any]
     key: str | None = None
     """Where it is a mere name in the response."""
@@ -59,7 +61,7 @@ class FieldMapping:
                     if value is not None:
                         reading[name] = value
         else:
-            loaded: dict[Callable[[Exchange], Any], Any] = {}
+            loaded: dict[_Load, Any] = {}
             for name, (load, find, _) in self.addresses.items():
                 if load not in loaded:
                     loaded[load] = load(exchange)
@@ -97,7 +99,7 @@ def _is_column(name: str, value: Any) -> bool:
 
 
 def _address(key: str, text: str) -> _Address:
-    for prefix, load in _HEADERS:
+    for prefix, load in _HEADERS.items():
         if text.startswith(prefix):
             return _Address(load, _header(text.removeprefix(prefix)))
     of_request = text.startswith("request.")

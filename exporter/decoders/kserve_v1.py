@@ -41,15 +41,13 @@ def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]
 
 
 def _predictions(document: dict[str, Any]) -> list[Any]:
-    predictions = document.get("predictions")
+    predictions, outputs, result = (document.get(name) for name in ("predictions", "outputs", "result"))
     if isinstance(predictions, list):
         return predictions
-    outputs = document.get("outputs")
     if isinstance(outputs, list):
         return outputs
     if isinstance(outputs, dict):
         return transposed(outputs)
-    result = document.get("result")
     if isinstance(result, list):
         return [_ranked(item) if isinstance(item, list) else item for item in result]
     raise PayloadError("no_prediction", "the response has neither predictions nor outputs nor result")

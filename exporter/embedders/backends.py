@@ -71,15 +71,7 @@ def load_torchscript(config: EmbedderConfig) -> Run:
             module = torch.jit.load(str(config.path), map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise _unloadable(config, "a TorchScript file", error) from None
-
-    def run(batch: npt.NDArray[np.float32]) -> Any:
-        with torch.inference_mode():
-            output = module(torch.from_numpy(batch).to(device))
-        if not isinstance(output, torch.Tensor):
-            raise TypeError(f"the output is a {type(output).__name__}, not a tensor")
-        return output.float().cpu().numpy()
-
-    return run
+    return _torch_run(torch, module, device)
 
 
 def load_torchvision(config: EmbedderConfig) -> Run:
@@ -108,18 +100,14 @@ def load_torchvision(config: EmbedderConfig) -> Run:
         names = ", ".join(name for name, _ in model.named_children())
         message = f"{layer!r} is not a submodule of {architecture}; its uppermost ones are {names}"
         raise wrong("layer", message) from None
-    captured: list[Any] = []
-    submodule.register_forward_hook(lambda _module, _inputs, output: captured.append(output))
+    captured: dict[str, Any] = {}
+    submodule.register_forward_hook(lambda _module, _inputs, output: captured.update(output=output))
 
-    def run(batch: npt.NDArray[np.float32]) -> Any:
-        captured.clear()
-        with torch.inference_mode():
-            model(torch.from_numpy(batch).to(device))
-        output = captured[-1]
-        captured.clear()
-        return output.float().cpu().numpy()
+    def forward(images: Any) -> Any:
+        model(images)
+        return captured.pop("output")
 
-    return run
+    return _torch_run(torch, forward, device)
 
 
 BACKENDS: dict[str, Callable[[EmbedderConfig], Run]] = {
@@ -138,6 +126,17 @@ def reason(error: Exception, line: int = 0) -> str:
     """One line of a library's message, the first where it has no such line, or else the error's type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[line if line < len(lines) else 0].strip()[:200]
+
+
+def _torch_run(torch: Any, forward: Callable[[Any], Any], device: Any) -> Run:
+    def run(batch: npt.NDArray[np.float32]) -> Any:
+        with torch.inference_mode():
+            output = forward(torch.from_numpy(batch).to(device))
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(f"the output is a {type(output).__name__}, not a tensor")
+        return output.float().cpu().numpy()
+
+    return run
 
 
 def _read_weights(torch: Any, config: EmbedderConfig) -> Any:
