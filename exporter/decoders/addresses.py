@@ -14,7 +14,7 @@ from exporter.http.exchange import Exchange, Headers, header
 
 _Load = Callable[[Exchange], Any]
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
+_STEP = re.compile(r"(?:([^.\[\]]+)|\[(-?\d+)\])\.?")
 _HEADERS: dict[str, _Load] = {
     "header:": attrgetter("response_headers"),
     "request-header:": attrgetter("request_headers"),
@@ -31,13 +31,7 @@ class _Address(NamedTuple):
 
 
 class FieldMapping:
-    """The addresses of ``capture.fields``, compiled once.
-
-    Raises
-    ------
-    ConfigError
-        If an address cannot be parsed.
-    """
+    """The addresses of ``capture.fields``, compiled once; :class:`ConfigError` if one cannot be parsed."""
 
     def __init__(self, fields: FieldsConfig) -> None:
         given = fields.model_dump(exclude_none=True)
@@ -151,7 +145,7 @@ def parse_path(key: str, path: str) -> tuple[str | int, ...]:
                 "write names and indices such as result.scores[0], or jmespath:EXPRESSION"
             )
         steps.append(match[1] if match[1] is not None else int(match[2]))
-        position = match.end() + path.startswith(".", match.end())
+        position = match.end()
     if not steps:
         raise ConfigError(f"{key}: the path is empty; write a dotted path such as result.label")
     return tuple(steps)

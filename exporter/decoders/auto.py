@@ -10,8 +10,6 @@ from exporter.decoders.tensors import LENGTH_HEADER
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
-_JSON = b"application/json"
-
 
 def read_auto(exchange: Exchange) -> list[Reading]:
     """Read an exchange by the protocol that its response belongs to.
@@ -28,7 +26,7 @@ def read_auto(exchange: Exchange) -> list[Reading]:
     if exchange.response_truncated or b"content-encoding" in headers:
         body = response_bytes(exchange)
     content_type = headers.get(b"content-type")
-    if content_type != _JSON and openai.is_event_stream(content_type):
+    if content_type != b"application/json" and openai.is_event_stream(content_type):
         return openai.read_stream(body, exchange)
     document = parse_json(body, "response")
     request_id = None

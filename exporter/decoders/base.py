@@ -30,14 +30,14 @@ Decoder = Callable[[Exchange], list[Reading]]
 def request_bytes(exchange: Exchange) -> bytes:
     """The request's body with its content encoding undone."""
     if exchange.request_truncated:
-        raise _too_large("request", exchange)
+        raise _too_large("request", exchange.max_body_bytes)
     return decoded(exchange.request_body, exchange.request_headers, exchange.max_body_bytes)
 
 
 def response_bytes(exchange: Exchange) -> bytes:
     """The response's body with its content encoding undone."""
     if exchange.response_truncated:
-        raise _too_large("response", exchange)
+        raise _too_large("response", exchange.max_body_bytes)
     return decoded(exchange.response_body, exchange.response_headers, exchange.max_body_bytes)
 
 
@@ -102,6 +102,5 @@ def with_request_id(readings: list[Reading], exchange: Exchange, known: Any = No
     return readings
 
 
-def _too_large(which: str, exchange: Exchange) -> PayloadError:
-    limit = exchange.max_body_bytes
-    return PayloadError("body_too_large", f"{which} is longer than max_body_bytes ({limit})")
+def _too_large(which: str, max_bytes: int) -> PayloadError:
+    return PayloadError("body_too_large", f"{which} is longer than max_body_bytes ({max_bytes})")

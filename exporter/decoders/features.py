@@ -27,7 +27,6 @@ _SCALARS = {float, int, str, bool, type(None)}
 # the expression without a literal prefix: the search for one is slower than the search for a character,
 # and quotes are rare in what is long.
 _MARK = re.compile(rb'["](?:(?:%s)"|: ?[-0-9])' % "|".join((*REQUEST_NAMES, SPLIT_NAME)).encode())
-_BRACKET = ord("[")
 _STEADY = 100
 
 
@@ -41,7 +40,7 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     body = exchange.request_body
     if not body:
         return
-    unmarked = _MARK.search(body) is None and body[0] != _BRACKET
+    unmarked = _MARK.search(body) is None and body[:1] != b"["
     if unmarked and header(exchange.request_headers, b"content-encoding") is None:  # it could hide a mark
         return
     try:

@@ -47,10 +47,12 @@ def instances(document: Any, depth: int = 0) -> list[Reading]:
     A list gives the readings of all its items, unless it ranks the classes of one instance; an object that
     says nothing itself gives those of what it wraps.
     """
+    if depth > _MAX_DEPTH:
+        return []
     if isinstance(document, dict):
         reading = fields(document)
         return [reading] if reading else _wrapped(document, depth)
-    if not isinstance(document, list) or depth >= _MAX_DEPTH:
+    if not isinstance(document, list):
         return []
     limited(len(document))
     if ranked := _ranked_classes(document):
@@ -101,10 +103,8 @@ def fields(document: dict[str, Any]) -> Reading:
             reading["value"] = named
         elif not isinstance(named, (list, dict)):
             reading["predicted_class"] = named
-    if as_value:
-        value = document[as_value]
-        if isinstance(value, (float, int)) and not isinstance(value, bool):
-            reading["value"] = value
+    if as_value and type(document[as_value]) in _NUMBERS:
+        reading["value"] = document[as_value]
     if as_embedding and isinstance(document[as_embedding], list):
         reading["embedding"] = document[as_embedding]
     if as_request_id and reading and isinstance(document[as_request_id], (str, int)):
@@ -174,8 +174,6 @@ def _named_outputs(outputs: dict[str, Any]) -> Reading:
 
 
 def _wrapped(document: dict[str, Any], depth: int) -> list[Reading]:
-    if depth >= _MAX_DEPTH:
-        return []
     for name in _WRAPPERS:
         inner = document.get(name)
         if isinstance(inner, dict) and (found := instances(inner, depth + 1)):

@@ -78,8 +78,7 @@ def _columns(output: Tensor, rows: int) -> dict[str, Any]:
     """The fields that one output gives, each a column with one item for each row."""
     if isinstance(output.values, list):
         return _text_columns(output.values, rows)
-    matrix = output.matrix(rows)
-    name = output.name.lower()
+    matrix, name = output.matrix(rows), output.name.lower()
     if output.values.dtype.kind != "f":
         return {"predicted_class": matrix[:, 0].tolist()} if matrix.shape[1] == 1 else {}
     if matrix.shape[1] == 1:
@@ -94,10 +93,8 @@ def _columns(output: Tensor, rows: int) -> dict[str, Any]:
             matrix = _softmax(matrix)
     elif not _distributions(matrix):
         return {"embedding": matrix}
-    return {
-        "arg_max": matrix.argmax(axis=1).tolist(),
-        "confidence": np.minimum(matrix.max(axis=1), 1.0).tolist(),
-    }
+    confidence = np.minimum(matrix.max(axis=1), 1.0).tolist()
+    return {"arg_max": matrix.argmax(axis=1).tolist(), "confidence": confidence}
 
 
 def _distributions(matrix: Any) -> bool:
@@ -109,10 +106,9 @@ def _distributions(matrix: Any) -> bool:
 
 def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Rows of logits (n, k) as rows of probabilities (n, k) float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials: npt.NDArray[np.float64] = np.exp(shifted)
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
+    powers: npt.NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
@@ -123,10 +119,8 @@ def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
     firsts = texts[:: len(texts) // rows]
     ranked = [match for text in firsts if (match := _CLASSIFICATION.fullmatch(text))]
     if len(ranked) == len(firsts):
-        return {
-            "predicted_class": [match[3] or match[2] for match in ranked],
-            "confidence": [float(match[1]) for match in ranked],
-        }
+        confidence = [float(match[1]) for match in ranked]
+        return {"predicted_class": [match[3] or match[2] for match in ranked], "confidence": confidence}
     if len(texts) != rows:
         return {}
     if all(text[:1] in ("{", "[") for text in firsts):

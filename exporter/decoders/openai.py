@@ -10,7 +10,6 @@ Source: the API reference of the OpenAI platform; server-sent events as in the H
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -66,8 +65,7 @@ def read_stream(body: bytes, exchange: Exchange) -> list[Reading]:
     usage: Any = None
     request_id: Any = None
     for chunk in _chunks(body):
-        request_id = request_id or chunk.get("id")
-        usage = chunk.get("usage") or usage
+        request_id, usage = request_id or chunk.get("id"), chunk.get("usage") or usage
         pieces = chunk.get("choices")
         for position, piece in enumerate(pieces if isinstance(pieces, list) else ()):
             index = piece.get("index") if isinstance(piece, dict) else None
@@ -95,12 +93,11 @@ def _choices(choices: list[list[Any]], usage: Any) -> list[Reading]:
     readings = [_choice(pieces) for pieces in choices]
     if not any(readings):
         raise PayloadError("no_prediction", "no choice of the response has a finish reason or logprobs")
-    if isinstance(usage, dict):
-        counts = {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}
-        if counts:
-            readings = [{**reading, "features": counts} for reading in readings]
-        if len(readings) == 1 and "completion_tokens" in counts:
-            readings[0]["value"] = counts["completion_tokens"]
+    usage = usage if isinstance(usage, dict) else {}
+    if counts := {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}:
+        readings = [{**reading, "features": counts} for reading in readings]
+    if len(readings) == 1 and "completion_tokens" in counts:
+        readings[0]["value"] = counts["completion_tokens"]
     return readings
 
 
@@ -139,7 +136,7 @@ def _embedding(item: Any) -> Reading:
     if isinstance(vector, str):
         try:
             return {"embedding": np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")}
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise unreadable("an embedding is not float32 numbers in base64") from None
     if not isinstance(vector, list):
         raise unreadable("an item of the list has no embedding")

@@ -23,10 +23,7 @@ DECODERS: dict[str, Decoder] = {
 def make_reader(config: CaptureConfig) -> Decoder:
     """The decoder that ``capture.payload`` names, with ``capture.fields``, which win, laid over it.
 
-    Raises
-    ------
-    ConfigError
-        If an address of ``capture.fields`` cannot be parsed.
+    Raises :class:`ConfigError` if an address of ``capture.fields`` cannot be parsed.
     """
     mapping = FieldMapping(config.fields)
     if config.payload == "fields":

@@ -57,13 +57,12 @@ def request_tensors(exchange: Exchange) -> list[Tensor]:
 
 
 def _document(body: bytes, headers: Headers, which: str) -> tuple[dict[str, Any], bytes]:
-    declared = header(headers, LENGTH_HEADER)
-    if declared is None:
-        return as_object(parse_json(body, which), which), b""
-    if not declared.isdigit() or len(declared) > 18 or int(declared) > len(body):
-        rule = f"it must be a number from 0 to the body's length ({len(body)})"
-        raise unreadable(f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; {rule}")
-    length = int(declared)
+    declared, length = header(headers, LENGTH_HEADER), len(body)
+    if declared is not None:
+        if not declared.isdigit() or len(declared) > 18 or int(declared) > length:
+            rule = f"it must be a number from 0 to the body's length ({length})"
+            raise unreadable(f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; {rule}")
+        length = int(declared)
     return as_object(parse_json(body[:length], which), which), body[length:]
 
 

@@ -81,8 +81,7 @@ def load_torchvision(config: EmbedderConfig) -> Run:
     architecture, layer = config.architecture or "", config.layer or ""
     known = models.list_models()
     if architecture not in known:
-        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.4) or ["mobilenet_v2"]
-        meant = " or ".join(near)
+        meant = " or ".join(difflib.get_close_matches(architecture, known, n=3, cutoff=0.4)) or "mobilenet_v2"
         raise wrong("architecture", f"{architecture!r} is not one of torchvision's; did you mean {meant}?")
     device = _device(torch, config)
     model = models.get_model(architecture, weights=None, num_classes=config.classes)

@@ -20,7 +20,6 @@ from exporter.http.exchange import Exchange
 log = logging.getLogger(__name__)
 
 MAX_LENGTH = 65_536
-
 Array = npt.NDArray[np.float32]
 
 
@@ -28,13 +27,9 @@ class Embedder:
     """Turns the images of requests into embeddings.
 
     The model is loaded and tried on a blank batch at once, so that a file that cannot serve is an error
-    before anything listens. Use it from one thread.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, not what its digest says, not a model of its kind or not safe to load,
-        or if its input or output is not what the configuration says.
+    before anything listens: :class:`ConfigError` if the file is missing, not what its digest says, no such
+    model or not safe to load, or if its input or output is not what the configuration says. Use it from one
+    thread.
     """
 
     def __init__(self, config: EmbedderConfig) -> None:

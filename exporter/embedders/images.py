@@ -7,7 +7,6 @@ picture's size is judged from its header, before a pixel is unpacked.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import re
 from collections.abc import Callable
@@ -32,12 +31,7 @@ def image_finder(config: ImageConfig) -> Callable[[Exchange], list[bytes]]:
     """A function that returns the encoded images of a request, in order; none where it has none.
 
     It raises :class:`PayloadError` where the request was not kept, is not what ``config.source`` says, or
-    holds more than ``config.max_images``.
-
-    Raises
-    ------
-    ConfigError
-        If ``source`` is not a dotted path.
+    holds more than ``config.max_images``; a source that cannot be parsed is a :class:`ConfigError` at once.
     """
     find, most = _finder(config.source), config.max_images
 
@@ -67,12 +61,8 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
 
     The shorter side is resized to ``resize``, the middle ``crop`` x ``crop`` cut out, values scaled to
     0..1 and normalised by ``mean`` and ``std``: (channels, crop, crop) or, with ``layout: nhwc``,
-    (crop, crop, channels), float32.
-
-    Raises
-    ------
-    PayloadError
-        ``unreadable`` for what is not a picture, ``body_too_large`` for one of more than ``max_pixels``.
+    (crop, crop, channels), float32. Raises :class:`PayloadError` for what is not a picture, or has more
+    than ``max_pixels``.
     """
     from PIL import Image
 
@@ -82,7 +72,8 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
             if width * height > config.max_pixels:
                 limit = f"capture.embedder.image.max_pixels is {config.max_pixels}"
                 raise PayloadError("body_too_large", f"the image has {width} x {height} pixels; {limit}")
-            pixels = _resized(picture.convert("RGB" if config.channels == 3 else "L"), config)
+            resampling = Image.Resampling[config.interpolation.upper()]
+            pixels = _resized(picture.convert("RGB" if config.channels == 3 else "L"), config, resampling)
     except PayloadError:
         raise
     except Exception as error:  # decoders raise many kinds of exception at a damaged file
@@ -94,9 +85,7 @@ def prepare(data: bytes, config: ImageConfig) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(array if config.layout == "nhwc" else array.transpose(2, 0, 1))
 
 
-def _resized(picture: Any, config: ImageConfig) -> Any:
-    from PIL import Image
-
+def _resized(picture: Any, config: ImageConfig, resampling: Any) -> Any:
     width, height = picture.size
     shorter = config.resize
     if shorter is None and min(width, height) < config.crop:
@@ -105,7 +94,7 @@ def _resized(picture: Any, config: ImageConfig) -> Any:
         scale = shorter / min(width, height)
         # A picture a thousand times as wide as high would become a giant: only its middle is of use.
         width, height = (min(8 * shorter, max(shorter, int(side * scale))) for side in (width, height))
-        picture = picture.resize((width, height), Image.Resampling[config.interpolation.upper()])
+        picture = picture.resize((width, height), resampling)
     left, top = (width - config.crop) // 2, (height - config.crop) // 2
     return picture.crop((left, top, left + config.crop, top + config.crop))
 
@@ -138,7 +127,7 @@ def _encoded(value: Any) -> list[bytes]:
             return []
         try:
             images.append(base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text))
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise unreadable("the request's image is not base64") from None
     return images
 

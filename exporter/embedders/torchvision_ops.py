@@ -21,14 +21,8 @@ def import_torchvision() -> ModuleType:
     """Torchvision, made importable first where its operators failed to load.
 
     Its models and ``transforms.v2`` work then; calling ``torchvision.ops.nms`` still fails. Where
-    torchvision imports by itself, nothing is declared and nothing is changed.
-
-    Raises
-    ------
-    ImportError
-        If torchvision is not installed.
-    RuntimeError
-        If the import fails for a different reason; it is torchvision's own error.
+    torchvision imports by itself, nothing is declared and nothing is changed. What fails for a different
+    reason raises torchvision's own error, an ``ImportError`` if it is not installed.
     """
     try:
         return importlib.import_module("torchvision")

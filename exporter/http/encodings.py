@@ -108,10 +108,9 @@ def _zstd(body: bytes, max_bytes: int) -> bytes:
     decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     try:
         with decoder.stream_reader(body, read_across_frames=True) as reader:
-            data: bytes = reader.read(max_bytes + 1)
+            return bytes(reader.read(max_bytes + 1))
     except zstandard.ZstdError as error:
         raise unreadable(f"body is not valid zstd: {error}") from None
-    return data
 
 
 def _library(module: str, encoding: str) -> Any:
