@@ -46,6 +46,11 @@ class PayloadError(InferenceExporterError, ValueError):
         self.reason = reason
 
 
+def unreadable(message: str) -> PayloadError:
+    """The error for a body that is not what its headers or its protocol say."""
+    return PayloadError("unreadable", message)
+
+
 class IngestError(PayloadError):
     """A request of the ingest API that breaks a rule.
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from exporter.decoders import kserve_v1, open_inference_v2, openai
 from exporter.decoders.base import Reading, parse_json, response_bytes, with_request_id
 from exporter.decoders.features import add_request
-from exporter.decoders.items import REQUEST_ID_NAMES, distribution, fields
-from exporter.decoders.plain import instances
+from exporter.decoders.items import REQUEST_ID_NAMES, distribution, fields, instances
 from exporter.decoders.tensors import LENGTH_HEADER
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
-
-_JSON = b"application/json"
 
 
 def read_auto(exchange: Exchange) -> list[Reading]:
@@ -29,7 +26,7 @@ def read_auto(exchange: Exchange) -> list[Reading]:
     if exchange.response_truncated or b"content-encoding" in headers:
         body = response_bytes(exchange)
     content_type = headers.get(b"content-type")
-    if content_type != _JSON and openai.is_event_stream(content_type):
+    if content_type != b"application/json" and openai.is_event_stream(content_type):
         return openai.read_stream(body, exchange)
     document = parse_json(body, "response")
     request_id = None

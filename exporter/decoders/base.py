@@ -9,11 +9,12 @@ be read. What the values are worth is decided later, in one place, by :mod:`expo
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from exporter.errors import PayloadError
+from exporter.errors import PayloadError, unreadable
 from exporter.http.encodings import decode
 from exporter.http.exchange import Exchange, Headers, header
 
@@ -22,30 +23,21 @@ Reading = dict[str, Any]
 MAX_INSTANCES = 65_536
 
 
-class Decoder(Protocol):
-    """Reads exchanges of one protocol, or by addresses."""
-
-    def __call__(self, exchange: Exchange, /) -> list[Reading]:
-        """The readings of an exchange, one for each instance.
-
-        Raises
-        ------
-        PayloadError
-            If it holds no readable prediction.
-        """
+Decoder = Callable[[Exchange], list[Reading]]
+"""The readings of an exchange, one for each instance; raises :class:`PayloadError` where it has none."""
 
 
 def request_bytes(exchange: Exchange) -> bytes:
     """The request's body with its content encoding undone."""
     if exchange.request_truncated:
-        raise _too_large("request", exchange)
+        raise _too_large("request", exchange.max_body_bytes)
     return decoded(exchange.request_body, exchange.request_headers, exchange.max_body_bytes)
 
 
 def response_bytes(exchange: Exchange) -> bytes:
     """The response's body with its content encoding undone."""
     if exchange.response_truncated:
-        raise _too_large("response", exchange)
+        raise _too_large("response", exchange.max_body_bytes)
     return decoded(exchange.response_body, exchange.response_headers, exchange.max_body_bytes)
 
 
@@ -56,10 +48,14 @@ def request_json(exchange: Exchange) -> Any:
 
 def response_json(exchange: Exchange) -> Any:
     """The response's body as JSON."""
-    body = exchange.response_body
-    if exchange.response_truncated or header(exchange.response_headers, b"content-encoding") is not None:
-        body = response_bytes(exchange)
-    return parse_json(body, "response")
+    return parse_json(response_bytes(exchange), "response")
+
+
+def as_object(document: Any, which: str) -> dict[str, Any]:
+    """A parsed document that its protocol wants to be an object."""
+    if not isinstance(document, dict):
+        raise unreadable(f"{which} is not a JSON object")
+    return document
 
 
 def parse_json(body: bytes, which: str) -> Any:
@@ -67,7 +63,7 @@ def parse_json(body: bytes, which: str) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise PayloadError("unreadable", f"{which} is not JSON: {error}") from None
+        raise unreadable(f"{which} is not JSON: {error}") from None
 
 
 def decoded(body: bytes, headers: Headers, max_bytes: int) -> bytes:
@@ -79,9 +75,7 @@ def decoded(body: bytes, headers: Headers, max_bytes: int) -> bytes:
 def limited(count: int) -> None:
     """Refuse an exchange that would become more than ``MAX_INSTANCES`` observations."""
     if count > MAX_INSTANCES:
-        raise PayloadError(
-            "unreadable", f"the response has {count} instances; an exchange may have up to {MAX_INSTANCES}"
-        )
+        raise unreadable(f"the response has {count} instances; an exchange may have up to {MAX_INSTANCES}")
 
 
 def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
@@ -100,18 +94,13 @@ def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
 
 def with_request_id(readings: list[Reading], exchange: Exchange, known: Any = None) -> list[Reading]:
     """The readings with ``known`` as identifier, or the one in the ``x-request-id`` headers."""
-    if known is not None and known != "" and isinstance(known, (str, int)) and not isinstance(known, bool):
+    if known not in (None, "") and isinstance(known, (str, int)) and not isinstance(known, bool):
         return identified(readings, known)
-    for headers in (exchange.response_headers, exchange.request_headers):
-        for name, value in headers:
-            if name == b"x-request-id":
-                if value:
-                    return identified(readings, value.decode("utf-8", "replace"))
-                break
+    for name, value in (*exchange.response_headers, *exchange.request_headers):
+        if name == b"x-request-id" and value:
+            return identified(readings, value.decode("utf-8", "replace"))
     return readings
 
 
-def _too_large(which: str, exchange: Exchange) -> PayloadError:
-    return PayloadError(
-        "body_too_large", f"{which} is longer than max_body_bytes ({exchange.max_body_bytes})"
-    )
+def _too_large(which: str, max_bytes: int) -> PayloadError:
+    return PayloadError("body_too_large", f"{which} is longer than max_body_bytes ({max_bytes})")

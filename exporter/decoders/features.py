@@ -15,7 +15,7 @@ from exporter.decoders.base import Reading, request_json
 from exporter.decoders.items import REQUEST_ID_NAMES, numeric
 from exporter.decoders.values import as_vector
 from exporter.errors import PayloadError
-from exporter.http.exchange import Exchange
+from exporter.http.exchange import Exchange, header
 
 REQUEST_NAMES = ("features", "instances", "inputs", "examples", "data", "dataframe_records")
 SPLIT_NAME = "dataframe_split"
@@ -27,7 +27,6 @@ _SCALARS = {float, int, str, bool, type(None)}
 # the expression without a literal prefix: the search for one is slower than the search for a character,
 # and quotes are rare in what is long.
 _MARK = re.compile(rb'["](?:(?:%s)"|: ?[-0-9])' % "|".join((*REQUEST_NAMES, SPLIT_NAME)).encode())
-_BRACKET = ord("[")
 _STEADY = 100
 
 
@@ -41,12 +40,9 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     body = exchange.request_body
     if not body:
         return
-    if _MARK.search(body) is None and body[0] != _BRACKET:
-        for name, _ in exchange.request_headers:
-            if name == b"content-encoding":  # it may hold a mark
-                break
-        else:
-            return
+    unmarked = _MARK.search(body) is None and body[:1] != b"["
+    if unmarked and header(exchange.request_headers, b"content-encoding") is None:  # it could hide a mark
+        return
     try:
         rows = _rows(request_json(exchange), len(readings))
     except PayloadError:
@@ -114,13 +110,16 @@ def _rows(document: Any, count: int) -> list[Any]:
 
 
 def _found(document: dict[str, Any]) -> Any:
-    """Where the rows of a request stand."""
+    """Where the rows of a request stand; it may itself be a row of named scalars."""
     for name in REQUEST_NAMES:
         rows = document.get(name)
         if rows is not None:
             return rows
     split = document.get(SPLIT_NAME)
-    return _split(split) if isinstance(split, dict) else _own_row(document)
+    if isinstance(split, dict):
+        return _split(split)
+    row = {name: value for name, value in document.items() if name not in REQUEST_ID_NAMES}
+    return [row] if _is_row(row.values()) else []
 
 
 def _split(table: dict[str, Any]) -> list[Any]:
@@ -134,12 +133,6 @@ def _split(table: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _own_row(document: dict[str, Any]) -> list[Any]:
-    """A request that is itself a row of named scalars."""
-    row = {name: value for name, value in document.items() if name not in REQUEST_ID_NAMES}
-    return [row] if _is_row(row.values()) else []
-
-
 def _is_row(values: Collection[Any]) -> bool:
     """Whether values are scalars, and a number among them says that they are not mere text."""
     types = set(map(type, values))
@@ -150,8 +143,5 @@ def _is_row(values: Collection[Any]) -> bool:
 
 def _number_names(row: Mapping[str, Any]) -> list[str]:
     """The names of numbers and truth values; an identifier is neither, whatever its type."""
-    return [
-        name
-        for name, value in row.items()
-        if isinstance(value, (float, int)) and name not in REQUEST_ID_NAMES and type(name) is str
-    ]
+    numbers = [name for name, value in row.items() if isinstance(value, (float, int)) and type(name) is str]
+    return [name for name in numbers if name not in REQUEST_ID_NAMES]

@@ -1,44 +1,67 @@
-"""One item of a response to the fields of a reading: an object, a vector, a number, or a class.
+"""Items of a response to readings: an object, a vector, a number, or a class, and what wraps or lists them.
 
 Every protocol comes down to such items in the end; what they say does not depend on the protocol.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection
 from typing import Any
 
-from exporter.decoders.base import Reading
+from exporter.decoders.base import Reading, limited
 
-CLASS_NAMES = (
-    *("predicted_class", "prediction", "predicted", "label", "class_name", "class", "category"),
-    *("predicted_label", "class_id", "class_index"),
-)
-CONFIDENCE_NAMES = ("probability", "confidence", "score", "prob")
-PROBABILITIES_NAMES = ("probabilities", "scores", "confidences", "probs")
-EMBEDDING_NAMES = ("embedding", "embeddings", "feature_vector")
-VALUE_NAMES = ("value", "predicted_value", "output")
 REQUEST_ID_NAMES = ("request_id", "id", "record_id")
-CLASS_LIST_NAMES = ("labels", "classes", "class_names")
+# The usual names of what an object says, in the order in which fields() takes them.
+_ROLES = (
+    (
+        *("predicted_class", "prediction", "predicted", "label", "class_name", "class", "category"),
+        *("predicted_label", "class_id", "class_index"),
+    ),
+    ("probability", "confidence", "score", "prob"),
+    ("probabilities", "scores", "confidences", "probs"),
+    ("embedding", "embeddings", "feature_vector"),
+    ("value", "predicted_value", "output"),
+    REQUEST_ID_NAMES,
+    ("labels", "classes", "class_names"),
+)
+_WRAPPERS = ("result", "output", "data", "response", "prediction")
+_BATCHES = ("predictions", "results", "outputs", "instances")
+_RANKED = {"label", "score"}
 
 SUM_TOLERANCE = 0.02
-
-_NUMBERS = frozenset((int, float))
+_MAX_RANKED_SUM = 1.001
+_MAX_DEPTH = 8
 _MAX_NAMES = 32
 _MAX_REMEMBERED = 256
+_NUMBERS = frozenset((int, float))
 
 _Chosen = tuple[str | None, ...]
-_ROLES = (
-    CLASS_NAMES,
-    CONFIDENCE_NAMES,
-    PROBABILITIES_NAMES,
-    EMBEDDING_NAMES,
-    VALUE_NAMES,
-    REQUEST_ID_NAMES,
-    CLASS_LIST_NAMES,
-)
 _NOTHING: _Chosen = (None,) * len(_ROLES)
 _CHOSEN: dict[tuple[str, ...], _Chosen] = {}
+
+
+def instances(document: Any, depth: int = 0) -> list[Reading]:
+    """One reading for each instance in a parsed document of plain JSON; none where nothing has a usual name.
+
+    A list gives the readings of all its items, unless it ranks the classes of one instance; an object that
+    says nothing itself gives those of what it wraps.
+    """
+    if depth > _MAX_DEPTH:
+        return []
+    if isinstance(document, dict):
+        reading = fields(document)
+        return [reading] if reading else _wrapped(document, depth)
+    if not isinstance(document, list):
+        return []
+    limited(len(document))
+    if ranked := _ranked_classes(document):
+        return [ranked]
+    found: list[Reading] = []
+    for item in document:
+        found += instances(item, depth + 1)
+        limited(len(found))
+    return found
 
 
 def item_reading(item: Any) -> Reading:
@@ -80,10 +103,8 @@ def fields(document: dict[str, Any]) -> Reading:
             reading["value"] = named
         elif not isinstance(named, (list, dict)):
             reading["predicted_class"] = named
-    if as_value:
-        value = document[as_value]
-        if isinstance(value, (float, int)) and not isinstance(value, bool):
-            reading["value"] = value
+    if as_value and type(document[as_value]) in _NUMBERS:
+        reading["value"] = document[as_value]
     if as_embedding and isinstance(document[as_embedding], list):
         reading["embedding"] = document[as_embedding]
     if as_request_id and reading and isinstance(document[as_request_id], (str, int)):
@@ -92,29 +113,21 @@ def fields(document: dict[str, Any]) -> Reading:
 
 
 def vector_reading(row: list[Any]) -> Reading:
-    """A reading from one instance's output vector.
+    """A class of a distribution, the value of a single number, or an embedding.
 
-    A distribution gives its arg max as class and its maximum as confidence, a single number is a
-    value, and any other vector is an embedding: logits and hidden states are good places to look for
-    drift.
+    Logits and hidden states are good places to look for drift.
     """
     if not numeric(row):
         return {}
     if len(row) == 1:
         return {"value": row[0]}
-    if is_distribution(row):
-        best = max(range(len(row)), key=row.__getitem__)
-        return {"predicted_class": best, "confidence": row[best]}
-    return {"embedding": row}
+    return from_probabilities(row) if is_distribution(row) else {"embedding": row}
 
 
 def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
     """Arg max and max of a list, or a mapping from class; nothing for what is not flat and numeric."""
     if isinstance(probabilities, dict):
-        if not numeric(list(probabilities.values())):
-            return {}
-        best = max(probabilities, key=probabilities.__getitem__)
-        return {"predicted_class": best, "confidence": probabilities[best]}
+        classes, probabilities = list(probabilities), list(probabilities.values())
     if not numeric(probabilities):
         return {}
     highest = max(probabilities)
@@ -123,17 +136,9 @@ def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
     return {"predicted_class": classes[index] if named else index, "confidence": highest}
 
 
-def class_probabilities(document: dict[str, Any]) -> Reading:
-    """The best class of a mapping from class to probability; empty for any other mapping."""
-    reading = from_probabilities(document)
-    return reading if reading and all(0.0 <= value <= 1.0 for value in document.values()) else {}
-
-
 def distribution(document: dict[str, Any]) -> Reading:
-    """As :func:`class_probabilities`, where the probabilities are of two classes or more and sum to 1."""
-    if len(document) < 2:
-        return {}
-    reading = from_probabilities(document)
+    """The best class of a mapping from class to probability, of two or more; empty for any other mapping."""
+    reading = from_probabilities(document) if len(document) > 1 else {}
     return reading if reading and is_distribution(document.values()) else {}
 
 
@@ -142,14 +147,10 @@ def numeric(row: Any) -> bool:
     return isinstance(row, list) and bool(row) and _NUMBERS.issuperset(map(type, row))
 
 
-def is_distribution(probabilities: Iterable[float]) -> bool:
+def is_distribution(probabilities: Collection[float]) -> bool:
     """Whether numbers lie in 0..1 and sum to 1, as far as half precision can tell."""
-    total = 0.0
-    for probability in probabilities:
-        if not 0.0 <= probability <= 1.0:
-            return False
-        total += probability
-    return abs(total - 1.0) <= SUM_TOLERANCE
+    lowest, highest = min(probabilities), max(probabilities)
+    return lowest >= 0.0 and highest <= 1.0 and abs(sum(probabilities) - 1.0) <= SUM_TOLERANCE
 
 
 def _choose(document: dict[str, Any]) -> _Chosen:
@@ -170,3 +171,25 @@ def _named_outputs(outputs: dict[str, Any]) -> Reading:
         if isinstance(output, list):
             reading = {**vector_reading(output), **reading}
     return reading
+
+
+def _wrapped(document: dict[str, Any], depth: int) -> list[Reading]:
+    for name in _WRAPPERS:
+        inner = document.get(name)
+        if isinstance(inner, dict) and (found := instances(inner, depth + 1)):
+            return found
+    for name in _BATCHES:
+        inner = document.get(name)
+        if isinstance(inner, list):
+            limited(len(inner))
+            return [reading for item in inner if (reading := item_reading(item))]
+    return []
+
+
+def _ranked_classes(items: list[Any]) -> Reading:
+    """The best of a list of {label, score} that ranks the classes of one instance; empty for a batch."""
+    if len(items) < 2 or not all(isinstance(item, dict) and item.keys() == _RANKED for item in items):
+        return {}
+    labels, scores = [item["label"] for item in items], [item["score"] for item in items]
+    ranks = numeric(scores) and len(set(map(str, labels))) == len(items)
+    return from_probabilities(scores, labels) if ranks and math.fsum(scores) <= _MAX_RANKED_SUM else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.decoders.base import Reading, limited, response_json, with_request_id
+from exporter.decoders.base import Reading, as_object, limited, response_json, with_request_id
 from exporter.decoders.features import add_request, transposed
 from exporter.decoders.items import item_reading, numeric
 from exporter.errors import PayloadError
@@ -26,10 +26,7 @@ def read_kserve_v1(exchange: Exchange) -> list[Reading]:
     Whole numbers, text and booleans are classes, floats are values, vectors that are distributions
     give class and confidence, other vectors are embeddings, and objects are read by their usual names.
     """
-    document = response_json(exchange)
-    if not isinstance(document, dict):
-        raise PayloadError("unreadable", "the response is not an object with predictions")
-    return read_document(document, exchange)
+    return read_document(as_object(response_json(exchange), "response"), exchange)
 
 
 def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]:
@@ -38,23 +35,19 @@ def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]
     limited(len(predictions))
     readings = [item_reading(item) for item in predictions]
     if not any(readings):
-        raise PayloadError(
-            "no_prediction", "the response has no predictions that say a class, number or vector"
-        )
+        raise PayloadError("no_prediction", "no prediction of the response says a class, number or vector")
     add_request(readings, exchange)
     return with_request_id(readings, exchange, document.get("id"))
 
 
 def _predictions(document: dict[str, Any]) -> list[Any]:
-    predictions = document.get("predictions")
+    predictions, outputs, result = (document.get(name) for name in ("predictions", "outputs", "result"))
     if isinstance(predictions, list):
         return predictions
-    outputs = document.get("outputs")
     if isinstance(outputs, list):
         return outputs
     if isinstance(outputs, dict):
         return transposed(outputs)
-    result = document.get("result")
     if isinstance(result, list):
         return [_ranked(item) if isinstance(item, list) else item for item in result]
     raise PayloadError("no_prediction", "the response has neither predictions nor outputs nor result")
@@ -62,9 +55,7 @@ def _predictions(document: dict[str, Any]) -> list[Any]:
 
 def _ranked(pairs: list[Any]) -> Any:
     """The best of an instance's (label, score) pairs."""
-    if not pairs or not all(
-        isinstance(pair, list) and len(pair) == 2 and numeric(pair[1:]) for pair in pairs
-    ):
-        return pairs
-    label, score = max(pairs, key=lambda pair: pair[1])
-    return {"predicted_class": label, "confidence": score}
+    if pairs and all(isinstance(pair, list) and len(pair) == 2 and numeric(pair[1:]) for pair in pairs):
+        label, score = max(pairs, key=lambda pair: pair[1])
+        return {"predicted_class": label, "confidence": score}
+    return pairs

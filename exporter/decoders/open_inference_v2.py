@@ -11,18 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import (
-    Reading,
-    limited,
-    parse_json,
-    request_bytes,
-    response_bytes,
-    with_request_id,
-)
-from exporter.decoders.features import MAX_REQUEST_EMBEDDING
-from exporter.decoders.items import SUM_TOLERANCE
-from exporter.decoders.plain import instances
-from exporter.decoders.tensors import Tensor, read_tensors, split_document
+from exporter.decoders.base import Reading, limited, parse_json, with_request_id
+from exporter.decoders.features import MAX_REQUEST_EMBEDDING, transposed
+from exporter.decoders.items import SUM_TOLERANCE, instances
+from exporter.decoders.tensors import Tensor, read_tensors, request_tensors, response_document
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
@@ -34,9 +26,7 @@ _EMBEDDING_NAMES = ("embed", "feature", "hidden", "pooled")
 def is_open_inference_v2(document: Any) -> bool:
     """Whether a response bears the protocol's marks: a list of outputs that are named, typed and shaped."""
     outputs = document.get("outputs")
-    if not isinstance(outputs, list) or not outputs:
-        return False
-    first = outputs[0]
+    first = outputs[0] if isinstance(outputs, list) and outputs else None
     return isinstance(first, dict) and "name" in first and "datatype" in first and "shape" in first
 
 
@@ -51,9 +41,7 @@ def read_open_inference_v2(exchange: Exchange) -> list[Reading]:
 
     The request's inputs become features and, where no output was an embedding, the embedding.
     """
-    document, binary = split_document(response_bytes(exchange), exchange.response_headers, "response")
-    if not isinstance(document, dict):
-        raise PayloadError("unreadable", "the response is not an object with outputs")
+    document, binary = response_document(exchange)
     return read_document(document, binary, exchange)
 
 
@@ -62,7 +50,7 @@ def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -
     outputs = read_tensors(document.get("outputs"), binary)
     if not outputs:
         raise PayloadError("no_prediction", "the response has no outputs")
-    inputs = _inputs(exchange)
+    inputs = request_tensors(exchange)
     rows = outputs[0].rows
     if len(outputs[0].shape) == 1 and rows > 1 and inputs and all(tensor.rows == 1 for tensor in inputs):
         rows = 1  # a model without a batch dimension: one vector for one instance
@@ -76,9 +64,8 @@ def read_document(document: dict[str, Any], binary: bytes, exchange: Exchange) -
                 fields.setdefault(name, column)
     if not fields:
         raise PayloadError("no_prediction", "no output has a class, a number or a vector for each instance")
-    arg_max = fields.pop("arg_max", None)
-    if arg_max is not None:
-        fields.setdefault("predicted_class", arg_max)
+    if "arg_max" in fields:
+        fields.setdefault("predicted_class", fields.pop("arg_max"))
     for name, column in fields.items():
         for reading, item in zip(readings, column, strict=True):
             reading[name] = item
@@ -91,8 +78,7 @@ def _columns(output: Tensor, rows: int) -> dict[str, Any]:
     """The fields that one output gives, each a column with one item for each row."""
     if isinstance(output.values, list):
         return _text_columns(output.values, rows)
-    matrix = output.matrix(rows)
-    name = output.name.lower()
+    matrix, name = output.matrix(rows), output.name.lower()
     if output.values.dtype.kind != "f":
         return {"predicted_class": matrix[:, 0].tolist()} if matrix.shape[1] == 1 else {}
     if matrix.shape[1] == 1:
@@ -107,10 +93,8 @@ def _columns(output: Tensor, rows: int) -> dict[str, Any]:
             matrix = _softmax(matrix)
     elif not _distributions(matrix):
         return {"embedding": matrix}
-    return {
-        "arg_max": matrix.argmax(axis=1).tolist(),
-        "confidence": np.minimum(matrix.max(axis=1), 1.0).tolist(),
-    }
+    confidence = np.minimum(matrix.max(axis=1), 1.0).tolist()
+    return {"arg_max": matrix.argmax(axis=1).tolist(), "confidence": confidence}
 
 
 def _distributions(matrix: Any) -> bool:
@@ -122,10 +106,9 @@ def _distributions(matrix: Any) -> bool:
 
 def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Rows of logits (n, k) as rows of probabilities (n, k) float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials: npt.NDArray[np.float64] = np.exp(shifted)
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
+    powers: npt.NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
@@ -134,13 +117,10 @@ def _text_columns(texts: list[str], rows: int) -> dict[str, Any]:
     Where an instance has several texts, the first one ranks highest.
     """
     firsts = texts[:: len(texts) // rows]
-    matches = [_CLASSIFICATION.fullmatch(text) for text in firsts]
-    if all(matches):
-        found = [match for match in matches if match is not None]
-        return {
-            "predicted_class": [match[3] or match[2] for match in found],
-            "confidence": [float(match[1]) for match in found],
-        }
+    ranked = [match for text in firsts if (match := _CLASSIFICATION.fullmatch(text))]
+    if len(ranked) == len(firsts):
+        confidence = [float(match[1]) for match in ranked]
+        return {"predicted_class": [match[3] or match[2] for match in ranked], "confidence": confidence}
     if len(texts) != rows:
         return {}
     if all(text[:1] in ("{", "[") for text in firsts):
@@ -155,30 +135,15 @@ def _document_columns(texts: list[str]) -> dict[str, Any]:
         return {"predicted_class": texts}
     if any(len(readings) != 1 for readings in found):
         return {}
-    columns = {}
-    for name in ("predicted_class", "confidence", "value", "embedding"):
-        column = [readings[0].get(name) for readings in found]
-        if None not in column:
-            columns[name] = column
-    return columns
-
-
-def _inputs(exchange: Exchange) -> list[Tensor]:
-    """The request's tensors; none where the request was not kept or is not of this protocol."""
-    try:
-        body = request_bytes(exchange)
-        if not body:
-            return []
-        document, binary = split_document(body, exchange.request_headers, "request")
-        return read_tensors(document.get("inputs"), binary) if isinstance(document, dict) else []
-    except PayloadError:
-        return []
+    names = ("predicted_class", "confidence", "value", "embedding")
+    columns = {name: [reading.get(name) for (reading,) in found] for name in names}
+    return {name: column for name, column in columns.items() if None not in column}
 
 
 def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
     rows = len(readings)
     inputs = [tensor for tensor in inputs if len(tensor.values) and tensor.rows == rows]
-    if len(inputs) == 1 and not inputs[0].is_text:
+    if len(inputs) == 1 and not isinstance(inputs[0].values, list):
         matrix = inputs[0].matrix(rows)
         if matrix.shape[1] <= MAX_REQUEST_EMBEDDING:
             for reading, row in zip(readings, matrix, strict=True):
@@ -186,14 +151,9 @@ def _add_inputs(readings: list[Reading], inputs: list[Tensor]) -> None:
                 reading.setdefault("embedding", row)
         return
     columns = {tensor.name: tensor.values for tensor in inputs if len(tensor.values) == rows}
-    if not columns:
-        return
     numbers = not all(isinstance(values, list) for values in columns.values())
-    lists = {
-        name: list(values) if isinstance(values, list) else values.tolist()
-        for name, values in columns.items()
-    }
-    for index, reading in enumerate(readings):
-        row = reading["features"] = {name: values[index] for name, values in lists.items()}
+    lists = {name: v if isinstance(v, list) else v.tolist() for name, v in columns.items()}
+    for reading, named in zip(readings, transposed(lists), strict=bool(lists)):
+        reading["features"] = named
         if numbers:
-            reading.setdefault("embedding", row)
+            reading.setdefault("embedding", named)

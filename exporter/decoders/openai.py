@@ -10,16 +10,15 @@ Source: the API reference of the OpenAI platform; server-sent events as in the H
 from __future__ import annotations
 
 import base64
-import binascii
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import orjson
 
-from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
-from exporter.errors import PayloadError
+from exporter.decoders.base import Reading, as_object, limited, parse_json, response_bytes, with_request_id
+from exporter.errors import PayloadError, unreadable
 from exporter.http.exchange import Exchange, header
 
 _COMPLETIONS = ("chat.completion", "text_completion")
@@ -29,10 +28,10 @@ _TOKEN_COUNTS = ("prompt_tokens", "completion_tokens")
 
 def is_openai(document: Any) -> bool:
     """Whether a response bears the API's mark: the type of object that it is."""
-    object_type = document.get("object")
-    if object_type in _COMPLETIONS:
+    if document.get("object") in _COMPLETIONS:
         return isinstance(document.get("choices"), list)
-    return object_type == "list" and _is_embeddings(document.get("data"))
+    data = document.get("data") if document.get("object") == "list" else None
+    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "embedding" in data[0]
 
 
 def is_event_stream(content_type: bytes | None) -> bool:
@@ -45,8 +44,8 @@ def read_openai(exchange: Exchange) -> list[Reading]:
     body = response_bytes(exchange)
     if is_event_stream(header(exchange.response_headers, b"content-type")):
         return read_stream(body, exchange)
-    document = parse_json(body, "response")
-    if not isinstance(document, dict) or not is_openai(document):
+    document = as_object(parse_json(body, "response"), "response")
+    if not is_openai(document):
         raise PayloadError("no_prediction", "the response is neither a completion nor a list of embeddings")
     return read_document(document, exchange)
 
@@ -56,82 +55,68 @@ def read_document(document: dict[str, Any], exchange: Exchange) -> list[Reading]
     if document.get("object") == "list":
         readings = [_embedding(item) for item in document["data"]]
     else:
-        choices = [_Choice() for _ in document["choices"]]
-        for choice, piece in zip(choices, document["choices"], strict=True):
-            choice.add(piece)
-        readings = _choice_readings(choices, document.get("usage"))
+        readings = _choices([[choice] for choice in document["choices"]], document.get("usage"))
     return with_request_id(readings, exchange, document.get("id"))
 
 
 def read_stream(body: bytes, exchange: Exchange) -> list[Reading]:
-    """The choices of a streamed response, put together from its chunks.
-
-    Raises
-    ------
-    PayloadError
-        If no event is a chunk of a completion.
-    """
-    choices: dict[int, _Choice] = {}
+    """The choices of a streamed response, put together from its chunks."""
+    choices: dict[int, list[Any]] = {}
     usage: Any = None
     request_id: Any = None
-    for event in _events(body):
-        if not isinstance(event, dict) or event.get("object") not in _CHUNKS:
-            continue
-        request_id = request_id or event.get("id")
-        usage = event.get("usage") or usage
-        pieces = event.get("choices")
+    for chunk in _chunks(body):
+        request_id, usage = request_id or chunk.get("id"), chunk.get("usage") or usage
+        pieces = chunk.get("choices")
         for position, piece in enumerate(pieces if isinstance(pieces, list) else ()):
             index = piece.get("index") if isinstance(piece, dict) else None
-            key = index if type(index) is int else position
-            choice = choices.get(key)
-            if choice is None:
-                choice = choices[key] = _Choice()
-                limited(len(choices))
-            choice.add(piece)
-    readings = _choice_readings([choices[index] for index in sorted(choices)], usage)
+            choices.setdefault(index if type(index) is int else position, []).append(piece)
+    readings = _choices([choices[index] for index in sorted(choices)], usage)
     return with_request_id(readings, exchange, request_id)
 
 
-@dataclass(slots=True)
-class _Choice:
-    finish_reason: str | None = None
-    probability_sum: float = 0.0
-    tokens: int = 0
-
-    def add(self, piece: Any) -> None:
-        """Take in a complete choice, or one chunk of it."""
-        if not isinstance(piece, dict):
-            return
-        reason = piece.get("finish_reason")
-        if isinstance(reason, str):
-            self.finish_reason = reason
-        for logprob in _logprobs(piece.get("logprobs")):
-            if isinstance(logprob, float | int) and logprob <= 0.0:
-                self.probability_sum += math.exp(logprob)
-                self.tokens += 1
-
-    def reading(self) -> Reading:
-        reading: Reading = {}
-        if self.finish_reason is not None:
-            reading["predicted_class"] = self.finish_reason
-        if self.tokens:
-            reading["confidence"] = min(1.0, self.probability_sum / self.tokens)
-        return reading
+def _chunks(body: bytes) -> Iterator[dict[str, Any]]:
+    """The chunks of a completion in an event stream; the closing ``[DONE]`` and comments are none."""
+    for line in body.splitlines():
+        if not line.startswith(b"data:"):
+            continue
+        try:
+            event = orjson.loads(line[5:])
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(event, dict) and event.get("object") in _CHUNKS:
+            yield event
 
 
-def _choice_readings(choices: list[_Choice], usage: Any) -> list[Reading]:
+def _choices(choices: list[list[Any]], usage: Any) -> list[Reading]:
+    """The readings of choices, each complete in one piece or in several chunks."""
     limited(len(choices))
-    readings = [choice.reading() for choice in choices]
+    readings = [_choice(pieces) for pieces in choices]
     if not any(readings):
         raise PayloadError("no_prediction", "no choice of the response has a finish reason or logprobs")
-    if isinstance(usage, dict):
-        counts = {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}
-        for reading in readings:
-            if counts:
-                reading["features"] = counts
-        if len(readings) == 1 and "completion_tokens" in counts:
-            readings[0]["value"] = counts["completion_tokens"]
+    usage = usage if isinstance(usage, dict) else {}
+    if counts := {name: usage[name] for name in _TOKEN_COUNTS if type(usage.get(name)) is int}:
+        readings = [{**reading, "features": counts} for reading in readings]
+    if len(readings) == 1 and "completion_tokens" in counts:
+        readings[0]["value"] = counts["completion_tokens"]
     return readings
+
+
+def _choice(pieces: list[Any]) -> Reading:
+    reading: Reading = {}
+    probability_sum, tokens = 0.0, 0
+    for piece in pieces:
+        if not isinstance(piece, dict):
+            continue
+        reason = piece.get("finish_reason")
+        if isinstance(reason, str):
+            reading["predicted_class"] = reason
+        for logprob in _logprobs(piece.get("logprobs")):
+            if isinstance(logprob, float | int) and logprob <= 0.0:
+                probability_sum += math.exp(logprob)
+                tokens += 1
+    if tokens:
+        reading["confidence"] = min(1.0, probability_sum / tokens)
+    return reading
 
 
 def _logprobs(logprobs: Any) -> list[Any]:
@@ -145,31 +130,14 @@ def _logprobs(logprobs: Any) -> list[Any]:
     return tokens if isinstance(tokens, list) else []
 
 
-def _is_embeddings(data: Any) -> bool:
-    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "embedding" in data[0]
-
-
 def _embedding(item: Any) -> Reading:
     """One embedding: a list of floats, or little-endian float32 in base64."""
     vector = item.get("embedding") if isinstance(item, dict) else None
     if isinstance(vector, str):
         try:
             return {"embedding": np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")}
-        except (binascii.Error, ValueError):
-            raise PayloadError("unreadable", "an embedding is not float32 numbers in base64") from None
+        except ValueError:
+            raise unreadable("an embedding is not float32 numbers in base64") from None
     if not isinstance(vector, list):
-        raise PayloadError("unreadable", "an item of the list has no embedding")
+        raise unreadable("an item of the list has no embedding")
     return {"embedding": vector}
-
-
-def _events(body: bytes) -> list[Any]:
-    """The JSON documents of a stream's ``data`` lines; the closing ``[DONE]`` and comments are none."""
-    events = []
-    for line in body.splitlines():
-        if not line.startswith(b"data:"):
-            continue
-        try:
-            events.append(orjson.loads(line[5:]))
-        except orjson.JSONDecodeError:
-            continue
-    return events

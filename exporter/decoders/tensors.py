@@ -2,155 +2,120 @@
 
 from __future__ import annotations
 
+import io
 import math
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.decoders.base import parse_json
-from exporter.errors import PayloadError
-from exporter.http.exchange import Headers, header
+from exporter.decoders.base import as_object, parse_json, request_bytes, response_bytes
+from exporter.errors import PayloadError, unreadable
+from exporter.http.exchange import Exchange, Headers, header
 
 LENGTH_HEADER = b"inference-header-content-length"
 _MAX_RANK = 16
-
-_DTYPES: dict[str, str] = {
-    "BOOL": "?",
-    "UINT8": "<u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "<i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-    "BF16": "<u2",
-}
+# By the protocol's names, as they lie in binary data; BF16 is the upper half of a float32.
+_DTYPES = {"BOOL": "?", "BF16": "<u2", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+_DTYPES |= {f"INT{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)} | {f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One named input or output.
-
-    ``values`` is flat, in row-major order: an array, or a list of text for ``BYTES``.
-    """
+    """One named input or output."""
 
     name: str
-    datatype: str
     shape: tuple[int, ...]
     values: npt.NDArray[Any] | list[str]
+    """Flat, in row-major order: an array, or text for ``BYTES``."""
 
     @property
     def rows(self) -> int:
         """Length of the first dimension; a scalar is one row."""
         return self.shape[0] if self.shape else 1
 
-    @property
-    def is_text(self) -> bool:
-        """Whether the elements are text."""
-        return isinstance(self.values, list)
-
     def matrix(self, rows: int) -> npt.NDArray[Any]:
         """The numbers as (rows, width)."""
         return np.asarray(self.values).reshape(rows, -1)
 
 
-def split_document(body: bytes, headers: Headers, which: str) -> tuple[Any, bytes]:
-    """The JSON document of a body, and the binary data behind it (empty without the extension)."""
-    declared = header(headers, LENGTH_HEADER)
-    if declared is None:
-        return parse_json(body, which), b""
-    if not declared.isdigit() or len(declared) > 18 or int(declared) > len(body):
-        raise PayloadError(
-            "unreadable",
-            f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; "
-            f"it must be a number from 0 to the body's length ({len(body)})",
-        )
-    length = int(declared)
-    return parse_json(body[:length], which), body[length:]
+def response_document(exchange: Exchange) -> tuple[dict[str, Any], bytes]:
+    """The JSON object of a response, and the binary data behind it (none without the extension)."""
+    return _document(response_bytes(exchange), exchange.response_headers, "response")
+
+
+def request_tensors(exchange: Exchange) -> list[Tensor]:
+    """The request's inputs; none where the request was not kept or is not of this protocol."""
+    try:
+        if not (body := request_bytes(exchange)):
+            return []
+        document, binary = _document(body, exchange.request_headers, "request")
+        return read_tensors(document.get("inputs"), binary)
+    except PayloadError:
+        return []
+
+
+def _document(body: bytes, headers: Headers, which: str) -> tuple[dict[str, Any], bytes]:
+    declared, length = header(headers, LENGTH_HEADER), len(body)
+    if declared is not None:
+        if not declared.isdigit() or len(declared) > 18 or int(declared) > length:
+            rule = f"it must be a number from 0 to the body's length ({length})"
+            raise unreadable(f"{which} has {LENGTH_HEADER.decode()} {declared[:32]!r}; {rule}")
+        length = int(declared)
+    return as_object(parse_json(body[:length], which), which), body[length:]
 
 
 def read_tensors(entries: Any, binary: bytes) -> list[Tensor]:
     """The tensors of an ``inputs`` or ``outputs`` list.
 
-    Parameters
-    ----------
-    entries
-        The parsed list.
-    binary
-        Data behind the document; entries with ``parameters.binary_data_size`` take theirs from it,
-        in order.
-
-    Raises
-    ------
-    PayloadError
-        If an entry is not a tensor, or its data do not fill its shape.
+    Those with ``parameters.binary_data_size`` take their data from ``binary``, in order.
     """
     if not isinstance(entries, list):
-        raise PayloadError("unreadable", "inputs and outputs must be lists of tensors")
-    tensors = []
-    position = 0
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise PayloadError("unreadable", "a tensor must be an object with name, datatype, shape and data")
-        name, datatype, shape = entry.get("name"), entry.get("datatype"), _shape(entry.get("shape"))
-        if not isinstance(name, str) or not isinstance(datatype, str):
-            raise PayloadError("unreadable", "a tensor needs a name and a datatype, both text")
-        size = _binary_size(entry)
-        count = math.prod(shape)
+        raise unreadable("inputs and outputs must be lists of tensors")
+    rest = io.BytesIO(binary)
+    return [_tensor(entry, rest) for entry in entries]
+
+
+def _tensor(entry: Any, rest: io.BytesIO) -> Tensor:
+    if not isinstance(entry, dict):
+        raise unreadable("a tensor must be an object with name, datatype, shape and data")
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise unreadable("a tensor needs a name and a datatype, both text")
+    try:
+        if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_whole, shape)):
+            raise ValueError("its shape must be a list of whole numbers from 0")
+        parameters = entry.get("parameters")
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
         if size is None:
-            values = _from_json(entry.get("data"), datatype, name)
-        elif position + size > len(binary):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} wants more binary data than there is")
+            values = _from_json(entry.get("data"), datatype)
+        elif _is_whole(size):
+            values = _from_binary(rest.read(size), size, datatype)
         else:
-            values = _from_binary(binary[position : position + size], datatype, name)
-            position += size
-        if len(values) != count:
-            raise PayloadError(
-                "unreadable",
-                f"tensor {name[:64]!r} has {len(values)} elements; its shape {list(shape)} needs {count}",
-            )
-        tensors.append(Tensor(name, datatype, shape, values))
-    return tensors
+            raise ValueError(f"binary_data_size {size!r} must be a whole number from 0")
+        if len(values) != (count := math.prod(shape)):
+            raise ValueError(f"it has {len(values)} elements; its shape {shape} needs {count}")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise unreadable(f"tensor {name[:64]!r}: {error}") from None
+    return Tensor(name, tuple(shape), values)
 
 
-def _shape(value: Any) -> tuple[int, ...]:
-    if (
-        not isinstance(value, list)
-        or len(value) > _MAX_RANK
-        or not all(type(length) is int and length >= 0 for length in value)
-    ):
-        raise PayloadError("unreadable", "a tensor's shape must be a list of whole numbers from 0")
-    return tuple(value)
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
-def _binary_size(entry: dict[str, Any]) -> int | None:
-    parameters = entry.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if size is None:
-        return None
-    if type(size) is not int or size < 0:
-        raise PayloadError("unreadable", f"binary_data_size {size!r} must be a whole number from 0")
-    return size
-
-
-def _from_json(data: Any, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
+def _from_json(data: Any, datatype: str) -> npt.NDArray[Any] | list[str]:
     if not isinstance(data, list):
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} has no data")
+        raise ValueError("it has no data")
     if datatype == "BYTES":
-        return [item if isinstance(item, str) else str(item) for item in _flat(data)]
+        return [str(item) for item in _flat(data)]
     dtype = "<f4" if datatype == "BF16" else _dtype(datatype)
     try:
         with np.errstate(all="ignore"):
             return np.asarray(data, dtype=dtype).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} is not {datatype}: {error}") from None
+        raise ValueError(f"it is not {datatype}: {error}") from None
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -158,39 +123,38 @@ def _flat(data: list[Any]) -> list[Any]:
         if not any(isinstance(item, list) for item in data):
             return data
         data = [inner for item in data for inner in (item if isinstance(item, list) else [item])]
-    raise PayloadError("unreadable", f"a tensor's data are nested deeper than {_MAX_RANK} lists")
+    raise ValueError(f"its data are nested deeper than {_MAX_RANK} lists")
 
 
-def _from_binary(data: bytes, datatype: str, name: str) -> npt.NDArray[Any] | list[str]:
+def _from_binary(data: bytes, size: int, datatype: str) -> npt.NDArray[Any] | list[str]:
+    if len(data) < size:
+        raise ValueError("it wants more binary data than there is")
     if datatype == "BYTES":
-        return _texts(data, name)
+        return _texts(data)
     dtype = np.dtype(_dtype(datatype))
-    if len(data) % dtype.itemsize:
-        raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of an element")
+    if size % dtype.itemsize:
+        raise ValueError("it ends in the middle of an element")
     values = np.frombuffer(data, dtype=dtype)
     if datatype == "BF16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values
 
 
-def _texts(data: bytes, name: str) -> list[str]:
+def _texts(data: bytes) -> list[str]:
     """Elements of a ``BYTES`` tensor: each a little-endian uint32 length and that many bytes."""
     texts = []
     position = 0
     while position < len(data):
-        if position + 4 > len(data):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of a length")
-        (length,) = struct.unpack_from("<I", data, position)
-        position += 4
-        if position + length > len(data):
-            raise PayloadError("unreadable", f"tensor {name[:64]!r} ends in the middle of an element")
-        texts.append(data[position : position + length].decode("utf-8", "replace"))
-        position += length
+        start = position + 4
+        position = start + int.from_bytes(data[position:start], "little")
+        if position > len(data):
+            raise ValueError("it ends in the middle of an element")
+        texts.append(data[start:position].decode("utf-8", "replace"))
     return texts
 
 
 def _dtype(datatype: str) -> str:
     dtype = _DTYPES.get(datatype)
     if dtype is None:
-        raise PayloadError("unreadable", f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
+        raise ValueError(f"datatype {datatype[:32]!r} is none of the Open Inference Protocol")
     return dtype

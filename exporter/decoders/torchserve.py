@@ -7,8 +7,7 @@ from typing import Any
 from exporter.decoders import kserve_v1, open_inference_v2
 from exporter.decoders.base import Reading, limited, parse_json, response_bytes, with_request_id
 from exporter.decoders.features import add_request
-from exporter.decoders.items import class_probabilities, item_reading, numeric
-from exporter.decoders.plain import instances
+from exporter.decoders.items import from_probabilities, instances, item_reading, numeric
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
@@ -55,6 +54,7 @@ def _readings(item: Any) -> list[Reading]:
     if isinstance(item, dict) and (found := instances(item)):
         return found  # also what is wrapped, which says more than a vector beside it
     reading = item_reading(item)
-    if not reading and isinstance(item, dict):
-        reading = class_probabilities(item)  # of the best classes only, mostly
+    if not reading and isinstance(item, dict) and (best := from_probabilities(item)):
+        # Of the most probable classes only, mostly: they need not sum to 1.
+        reading = best if min(item.values()) >= 0.0 and best["confidence"] <= 1.0 else {}
     return [reading] if reading else instances(item)

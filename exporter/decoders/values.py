@@ -9,7 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from exporter.arrays import on_host
 from exporter.decoders.base import Reading
 
 MAX_CLASS_CHARACTERS = 128
@@ -39,15 +41,17 @@ def clean(reading: Reading, refuse: Refuse) -> Reading:
                 fields[name] = text
         elif name in ("confidence", "value"):
             number = value if type(value) is float else _number(value)
-            reason = None if number is not None and 0.0 <= number <= 1.0 else _refusal(name, number)
-            if reason is not None:
-                refuse(name, reason)
-            else:
+            if number is None:
+                refuse(name, "wrong_type")
+            elif 0.0 <= number <= 1.0 or (name == "value" and math.isfinite(number)):
                 fields[name] = number
+            else:
+                refuse(name, "out_of_range" if math.isfinite(number) else "not_finite")
         elif name == "embedding":
             vector = as_vector(value)
             if vector is None:
-                refuse(name, "wrong_shape" if _is_numeric(value) else "wrong_type")
+                numeric = hasattr(value, "dtype") and _array(value) is not None
+                refuse(name, "wrong_shape" if numeric else "wrong_type")
             else:
                 fields[name] = vector
         elif name == "request_id":
@@ -79,8 +83,8 @@ def class_name(value: Any) -> str | None:
         return None
 
 
-def as_vector(value: Any) -> Any:
-    """A one-dimensional numeric array, of numpy or of the library it came from; None where it is not one."""
+def as_vector(value: Any) -> NDArray[Any] | None:
+    """A numeric array (d,) in main memory, d at least 1; None where a value is no such."""
     if type(value) is list and 0 < (n := len(value)) <= _MAX_PACKED:
         # Three times as fast as numpy, for a list of plain numbers. What is none of that is left to numpy.
         vector = np.empty(n, np.float32)
@@ -90,24 +94,20 @@ def as_vector(value: Any) -> Any:
             pass
         else:
             return vector
-    if hasattr(value, "ndim") and hasattr(value, "dtype"):
-        if value.ndim == 2 and value.shape[0] == 1:
-            value = value[0]
-        return value if value.ndim == 1 and value.shape[0] > 0 and _is_numeric(value) else None
+    array = _array(value)
+    if array is not None and array.ndim == 2 and len(array) == 1:
+        array = array[0]
+    return array if array is not None and array.ndim == 1 and array.size > 0 else None
+
+
+def _array(value: Any) -> NDArray[Any] | None:
+    """An array of real numbers in main memory; None for what is none."""
     try:
         with np.errstate(over="ignore"):  # infinite then, which the detector refuses
-            array = np.asarray(value, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError):
+            array = on_host(value) if hasattr(value, "dtype") else np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
-    return as_vector(array)
-
-
-def _is_numeric(value: Any) -> bool:
-    """Whether a value is an array of real numbers, numpy or of another library."""
-    dtype = getattr(value, "dtype", None)
-    if isinstance(dtype, np.dtype):
-        return dtype.kind in "fiub"
-    return dtype is not None and hasattr(value, "ndim") and not getattr(dtype, "is_complex", False)
+    return array if array.dtype.kind in "fiub" else None
 
 
 def _number(value: Any) -> float | None:
@@ -117,16 +117,6 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _refusal(name: str, number: float | None) -> str | None:
-    if number is None:
-        return "wrong_type"
-    if not math.isfinite(number):
-        return "not_finite"
-    if name == "confidence" and not 0.0 <= number <= 1.0:
-        return "out_of_range"
-    return None
 
 
 def _text(value: str, limit: int) -> str:

@@ -6,39 +6,30 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.config import EmbedderConfig
-from exporter.embedders.backends import BACKENDS
+from exporter.embedders.backends import BACKENDS, reason, wrong
 from exporter.embedders.images import image_finder, prepare
-from exporter.errors import ConfigError, PayloadError
+from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
 MAX_LENGTH = 65_536
+Array = npt.NDArray[np.float32]
 
 
 class Embedder:
     """Turns the images of requests into embeddings.
 
     The model is loaded and tried on a blank batch at once, so that a file that cannot serve is an error
-    before anything listens. Use it from one thread.
-
-    Parameters
-    ----------
-    config
-        The section ``capture.embedder``.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, not what its digest says, not a model of its kind or not safe to load,
-        or if its input or output is not what the configuration says.
+    before anything listens: :class:`ConfigError` if the file is missing, not what its digest says, no such
+    model or not safe to load, or if its input or output is not what the configuration says. Use it from one
+    thread.
     """
 
     def __init__(self, config: EmbedderConfig) -> None:
@@ -46,22 +37,16 @@ class Embedder:
         self._find = image_finder(config.image)
         check_file(config)
         self._run = BACKENDS[config.kind](config)
-        side, channels = config.image.crop, config.image.channels
-        shape = (side, side, channels) if config.image.layout == "nhwc" else (channels, side, side)
-        self.length = self._try(np.zeros((2, *shape), dtype=np.float32))
+        self.length = self._length()
 
     def attach(self, exchanges: Sequence[Exchange]) -> int:
         """Add embeddings to the exchanges that have none but whose requests hold images.
 
         The images of all exchanges are unpacked, and go through the model, ``max_batch`` at a time: an
-        image of a few bytes becomes half a megabyte.
-
-        Returns
-        -------
-        int
-            How many exchanges have an image that could not be found, decoded or embedded.
+        image of a few bytes becomes half a megabyte. Returns how many exchanges have an image that could
+        not be found, decoded or embedded.
         """
-        rows: dict[int, list[npt.NDArray[np.float32]]] = {}
+        rows: dict[int, list[Array]] = {}
         failed: set[int] = set()
         prepared = self._prepared(exchanges, failed)
         while batch := list(islice(prepared, self._config.max_batch)):
@@ -80,9 +65,7 @@ class Embedder:
                 failed.add(owner)
         return len(failed)
 
-    def _prepared(
-        self, exchanges: Sequence[Exchange], failed: set[int]
-    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def _prepared(self, exchanges: Sequence[Exchange], failed: set[int]) -> Iterator[tuple[int, Array]]:
         """Images that are to be embedded, each with the position of its exchange, unpacked one by one."""
         for index, exchange in enumerate(exchanges):
             if self.has_embedding(exchange):
@@ -98,61 +81,46 @@ class Embedder:
         """Whether the live model or the service's own word gave an exchange its embedding."""
         return exchange.embeddings is not None or (exchange.notes or {}).get("embedding") is not None
 
-    def embed(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def embed(self, inputs: Array) -> Array:
         """At most ``max_batch`` prepared images (n, ...) float32 as embeddings (n, length) float32."""
         return _rows(self._run(inputs))
 
-    def _try(self, blank: npt.NDArray[np.float32]) -> int:
-        path = self._config.path
+    def _length(self) -> int:
+        """Length of the embeddings, found with two blank images."""
+        image, path = self._config.image, self._config.path
+        side = (image.crop, image.crop)
+        shape = (*side, image.channels) if image.layout == "nhwc" else (image.channels, *side)
         try:
-            rows = _rows(self._run(blank))
-        except ConfigError:
-            raise
+            rows = self.embed(np.zeros((2, *shape), dtype=np.float32))
         except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ConfigError(
-                f"capture.embedder.path: {path} cannot embed images of shape {blank.shape[1:]} ({reason}); "
-                "make capture.embedder.image say what the model takes"
-            ) from None
+            fix = "make capture.embedder.image say what the model takes"
+            message = f"{path} cannot embed images of shape {shape} ({reason(error)}); {fix}"
+            raise wrong("path", message) from None
         length = int(rows.shape[1])
-        if len(rows) != len(blank) or not 1 <= length <= MAX_LENGTH:
-            raise ConfigError(
-                f"capture.embedder.path: {path} gives output of shape {rows.shape} for {len(blank)} images; "
-                f"it must be ({len(blank)}, d) with d from 1 to {MAX_LENGTH}; name another output or layer"
-            )
-        if self._config.length is not None and length != self._config.length:
-            raise ConfigError(
-                f"capture.embedder.length: {self._config.length} is not what {path} gives, "
-                f"embeddings of length {length}; correct it, or name another output or layer"
-            )
+        if len(rows) != 2 or not 1 <= length <= MAX_LENGTH:
+            rule = f"it must be (2, d) with d from 1 to {MAX_LENGTH}; name another output or layer"
+            raise wrong("path", f"{path} gives output of shape {rows.shape} for 2 images; {rule}")
+        if self._config.length not in (None, length):
+            given = f"{self._config.length} is not what {path} gives, embeddings of length {length}"
+            raise wrong("length", f"{given}; correct it, or name another output or layer")
         return length
 
 
-def _rows(output: Any) -> npt.NDArray[np.float32]:
+def _rows(output: Any) -> Array:
     """A model's output as (n, d): positions of an image or tokens of a sequence are averaged."""
     array = np.asarray(output)
     if array.dtype.kind != "f" or array.ndim < 2:
         raise ValueError(f"the output is {array.dtype} of shape {array.shape}, not floats (n, d)")
-    if array.ndim == 4:
-        array = array.mean(axis=(2, 3))
-    elif array.ndim == 3:
-        array = array.mean(axis=1)
+    if array.ndim in (3, 4):
+        array = array.mean(axis=1 if array.ndim == 3 else (2, 3))
     return array.reshape(len(array), -1).astype(np.float32, copy=False)
 
 
 def check_file(config: EmbedderConfig) -> None:
-    """Look at the file without loading it.
-
-    Raises
-    ------
-    ConfigError
-        If it is missing, or not what its digest says.
-    """
-    path = Path(config.path)
+    """Raise :class:`ConfigError` for a file that is missing, or not what its digest says; loads nothing."""
+    path = config.path
     if not path.is_file():
-        raise ConfigError(
-            f"capture.embedder.path: {path} is not a file; give the path of the {config.kind} file or weights"
-        )
+        raise wrong("path", f"{path} is not a file; give the path of the {config.kind} file or weights")
     if config.sha256 is None:
         return
     digest = hashlib.sha256()
@@ -160,7 +128,5 @@ def check_file(config: EmbedderConfig) -> None:
         while block := file.read(1 << 20):
             digest.update(block)
     if digest.hexdigest() != config.sha256:
-        raise ConfigError(
-            f"capture.embedder.sha256: {config.sha256} is not the digest of {path}, {digest.hexdigest()}; "
-            "check where the file came from, then correct the digest"
-        )
+        found = f"{config.sha256} is not the digest of {path}, {digest.hexdigest()}"
+        raise wrong("sha256", f"{found}; check where the file came from, then correct the digest")

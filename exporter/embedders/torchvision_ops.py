@@ -1,8 +1,7 @@
 """Import torchvision where its compiled operators do not load.
 
-The Linux wheel on PyPI is linked against CUDA. Beside a CPU-only torch its operators are missing,
-and ``import torchvision`` fails before any of its pure-Python parts can be used. Models and
-transforms need only the *schemas* of two of those operators, not the operators themselves.
+The Linux wheel on PyPI is linked against CUDA: beside a CPU-only torch its operators are missing, and
+``import torchvision`` fails. Models and transforms need only the *schemas* of two of those operators.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 _MISSING = "torchvision::nms does not exist"
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -19,22 +18,11 @@ _declared: list[Any] = []  # a torch Library takes its schemas along when it is 
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, and make it importable first where its operators failed to load.
+    """Torchvision, made importable first where its operators failed to load.
 
-    Where torchvision imports by itself, nothing is declared and nothing is changed.
-
-    Returns
-    -------
-    ModuleType
-        ``torchvision``; its models and ``transforms.v2`` work. Where the operators failed to load,
-        calling ``torchvision.ops.nms`` still fails.
-
-    Raises
-    ------
-    ImportError
-        If torchvision is not installed.
-    RuntimeError
-        If the import fails for a different reason; it is torchvision's own error.
+    Its models and ``transforms.v2`` work then; calling ``torchvision.ops.nms`` still fails. Where
+    torchvision imports by itself, nothing is declared and nothing is changed. What fails for a different
+    reason raises torchvision's own error, an ``ImportError`` if it is not installed.
     """
     try:
         return importlib.import_module("torchvision")
@@ -45,8 +33,7 @@ def import_torchvision() -> ModuleType:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     if not _declared:
-        torch_library = cast("Any", importlib.import_module("torch.library"))
-        library = torch_library.Library("torchvision", "DEF")
+        library = importlib.import_module("torch.library").Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(operator + _SCHEMA)
         _declared.append(library)
