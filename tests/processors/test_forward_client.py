@@ -18,6 +18,7 @@ from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 from exporter.receivers.ingest.app import IngestApp
+from exporter.runtime import Runtime
 from exporter.sidecar.server import ServerThread
 from tests.receivers.ingest.test_app import TOKEN, Sink
 
@@ -90,7 +91,7 @@ def test_a_collector_that_is_away_costs_bounded_memory_and_is_counted(caplog):
         )
         taken = [client.submit(observation(index)) for index in range(1000)]
         assert taken == [True] * 100 + [False] * 900
-        until(lambda: client.account.retries > 0)
+        until(lambda: "does not take observations" in caplog.text)
         client.stop(0.2)
     account = client.account
     assert account.dropped == {"queue_full": 900, "stopped": 100}
@@ -108,14 +109,14 @@ def test_bytes_are_bounded_too():
     client.stop(0.0)
 
 
-def test_a_collector_that_comes_back_gets_what_waited(collector):
+def test_a_collector_that_comes_back_gets_what_waited(collector, caplog):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
     client = CollectorClient(f"http://127.0.0.1:{port}", flush_interval_seconds=0.01, max_backoff_seconds=0.1)
     for index in range(50):
         client.submit(observation(index))
-    until(lambda: client.account.retries > 1)
+    until(lambda: "does not take observations" in caplog.text)
     sink = Sink()
     collector(sink, f"127.0.0.1:{port}")
     until(lambda: client.account.sent == 50)
@@ -188,18 +189,26 @@ def test_a_response_that_got_lost_counts_nothing_twice():
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_client_made_before_a_fork_works_in_the_child(collector):
+def test_a_runtime_that_sends_at_a_fork_sends_its_own_in_the_child(collector):
     sink = Sink()
-    client = CollectorClient(f"http://{collector(sink).address}")
-    client.submit(observation(1))
+    config = load_config({"model": "food", "collector": f"http://{collector(sink).address}"}, environment={})
+    runtime = Runtime(config)
+
+    def forwarded() -> float | None:
+        return runtime.registry.get_sample_value("inference_exporter_forwarded_total")
+
+    runtime.submit(observation(1), "hook")
+    until(lambda: forwarded() == 1)
     pid = os.fork()
     if pid == 0:
-        ok = client.submit(observation(2)) and client.account.submitted == 1
-        client.stop()
-        os._exit(0 if ok and client.account.sent == 1 else 1)
+        ok = forwarded() == 0 and runtime.submit(observation(2), "hook")
+        runtime.stop()
+        os._exit(0 if ok and forwarded() == 1 else 1)
     assert os.waitpid(pid, 0)[1] == 0
-    client.stop()
-    assert sorted(item.value for item in sink.observations) == [1.0, 2.0]
+    runtime.submit(observation(3), "hook")
+    runtime.stop()
+    assert forwarded() == 2
+    assert sorted(item.value for item in sink.observations) == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(
