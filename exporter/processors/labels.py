@@ -48,15 +48,9 @@ class LabelJoiner:
     Safe to call from several threads; a call costs a few dictionary operations. ``clock`` is monotonic.
     """
 
-    def __init__(
-        self,
-        *,
-        max_items: int = 100_000,
-        window_seconds: float = 86_400.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, config: LabelsConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._known: TTLCache[tuple[str, str], LabelledPrediction] = TTLCache(
-            max_items, window_seconds, clock
+            config.max_items, config.window, clock
         )
         self._lock = threading.Lock()
 
@@ -101,7 +95,7 @@ class Labels(Processor):
     """Joins one model's labels, and counts which predictions were right."""
 
     def __init__(self, config: LabelsConfig, model: str, instruments: Instruments) -> None:
-        self._joiner = LabelJoiner(max_items=config.max_items, window_seconds=config.window)
+        self._joiner = LabelJoiner(config)
         labelled = instruments["prediction_labelled_total"]
         self._agreement = {agreement: labelled.labels(model, agreement) for agreement in AGREEMENTS}
         labels = instruments["inference_exporter_labels_total"]

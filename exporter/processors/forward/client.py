@@ -186,7 +186,9 @@ class CollectorClient:
                 self._settle(batch, "refused" if status in _REFUSED else "sent")
                 return
             pause = min(self._max_backoff_seconds, pause * 2 if retry_after is None else retry_after)
-            self._pause(pause * self._random.uniform(0.5, 1.0) if retry_after is None else pause)
+            seconds = pause * self._random.uniform(0.5, 1.0) if retry_after is None else pause
+            wait = time.sleep if self._stopping.is_set() else self._stopping.wait
+            wait(max(0.0, min(seconds, self._deadline - time.monotonic())))
             if time.monotonic() >= self._deadline:
                 self._settle(batch, "stopped")
                 return
@@ -223,13 +225,6 @@ class CollectorClient:
             self._warned = True
             log.warning("the collector %s does not take observations (%s)", self._url, reason)
 
-    def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt, until a stop begins or its time is over."""
-        if self._stopping.is_set():
-            time.sleep(max(0.0, min(seconds, self._deadline - time.monotonic())))
-        else:
-            self._stopping.wait(seconds)
-
     def _settle(self, batch: Batch, outcome: str) -> None:
         with self._lock:
             if not self._given_up:  # by stop(), which counted them
@@ -239,14 +234,10 @@ class CollectorClient:
 
 def _encoded(observation: Observation) -> bytes:
     """An observation as JSON that the ingest API takes."""
-    document = {}
-    for name in _SENT_FIELDS:
-        value = getattr(observation, name)
-        if value is None:
-            continue
-        if name in ("embedding", "features") and hasattr(value, "shape"):
-            value = np.ascontiguousarray(on_host(value), np.float32)
-        document[name] = value
+    document = {name: value for name in _SENT_FIELDS if (value := getattr(observation, name)) is not None}
+    for name in ("embedding", "features"):
+        if hasattr(value := document.get(name), "shape"):
+            document[name] = np.ascontiguousarray(on_host(value), np.float32)
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -65,16 +65,10 @@ class IngestApp:
         The model of what names none.
     max_exchange_bytes
         Cap of each body of an exchange that CloudEvents hold.
-    token
-        If given, requests need ``Authorization: Bearer TOKEN``.
-    body_seconds
-        How long a body may take to come.
     embedding_length
         The length that a model's detector expects of embeddings; None where any will do.
     count
         Called with (route, status) for each response.
-    clock
-        Seconds since the epoch.
     """
 
     def __init__(

@@ -51,11 +51,7 @@ class Bodies:
     async def received(self, request: Request) -> AsyncIterator[bytes]:
         """The body of a request; it counts as held until the block is left.
 
-        Raises
-        ------
-        IngestError
-            400 if it breaks off, 408 if it takes too long, 413 if it is too large, 429 if too many others
-            are held.
+        400 if it breaks off, 408 if it takes too long, 413 if it is too large, 429 if too many are held.
         """
         declared = request.headers.get("content-length", "0")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
@@ -99,11 +95,7 @@ def plain_body(body: bytes, headers: Headers, max_bytes: int) -> bytes:
 def read(adapter: TypeAdapter[T], body: bytes, headers: Headers, max_bytes: int) -> T:
     """What the JSON document in a body says, held to a model.
 
-    Raises
-    ------
-    IngestError
-        As by :func:`plain_body` and :func:`validated`; 413 for too many lists and objects, 400 for what is
-        not JSON (NaN and nesting beyond 1024 levels are not).
+    413 for too many lists and objects, 400 for what is not JSON (NaN and nesting beyond 1024 levels are not).
     """
     plain = plain_body(body, headers, max_bytes)
     if (n := plain.count(b"[") + plain.count(b"{")) > _MAX_BRACKETS:

@@ -7,15 +7,15 @@ KServe's inference logger for the types ``org.kubeflow.serving.inference.request
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from functools import partial
+from typing import Annotated, Literal, NamedTuple
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
 from exporter.config import IngestConfig
 from exporter.http.exchange import Exchange, Headers, header
@@ -29,18 +29,11 @@ _OVERHEAD_BYTES = 1024
 _OWN_HEADERS = (b"content-encoding", b"authorization")
 
 
-def _as_json(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        raise ValueError("it is nested too deep to be taken as JSON; send less deep, or base64") from None
-
-
-def _from_base64(value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        raise ValueError("it must be base64; encode the data so, or send it as data") from None
+_Base64 = Annotated[
+    bytes,
+    PlainValidator(partial(base64.b64decode, validate=True)),
+    ruled("it must be base64; encode the data so, or send it as data"),
+]
 
 
 class _Attributes(BaseModel):
@@ -57,8 +50,10 @@ class _Attributes(BaseModel):
     id: RequestId
     inferenceservicename: ModelName | None = None
     time: Moment | None = None
-    data: Annotated[Any, AfterValidator(_as_json)] = b"null"
-    data_base64: Annotated[bytes, PlainValidator(_from_base64)] | None = None
+    data: Annotated[bytes, PlainValidator(orjson.dumps), ruled("it is nested too deep; send less deep")] = (
+        b"null"
+    )
+    data_base64: _Base64 | None = None
 
     def event(self, headers: Headers = (), body: bytes | None = None) -> Event:
         """The event, with the headers and the body of the binary mode."""
@@ -106,14 +101,7 @@ def is_cloudevent(headers: Headers) -> bool:
 
 
 def parse_events(body: bytes, headers: Headers, max_bytes: int) -> list[Event]:
-    """The events of a request.
-
-    Raises
-    ------
-    IngestError
-        If the request is not CloudEvents 1.0, or an event is neither a request nor a response of an
-        inference service.
-    """
+    """The events of a request; an IngestError for all but CloudEvents 1.0 of KServe's two types."""
     content_type = (header(headers, b"content-type") or b"").lower()
     if content_type.startswith(_BATCHED):
         return [said.event() for said in read(_BATCH, body, headers, max_bytes)]
@@ -133,16 +121,8 @@ class EventJoiner:
     """Joins requests and responses by id, whichever comes first, in bounded memory.
 
     Half of a pair waits for the other. A response that waited too long, or is pushed out, is read
-    without its request; a request without a response predicts nothing and is forgotten.
-
-    Parameters
-    ----------
-    config
-        How many halves may wait, how much they may hold, and how long one waits.
-    max_body_bytes
-        Cap of each body, as of any exchange.
-    clock
-        Seconds since the epoch, for events that do not say when they were.
+    without its request; a request without a response predicts nothing and is forgotten. ``clock`` (seconds
+    since the epoch) is for events that do not say when they were.
     """
 
     def __init__(

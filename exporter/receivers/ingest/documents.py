@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     Tag,
     TypeAdapter,
+    create_model,
     model_validator,
 )
 
@@ -150,14 +151,6 @@ class RegressionReport(Report):
     predictions: Annotated[list[RegressionRow], MANY]
 
 
-class _Observations(Document):
-    observations: Annotated[list[PostedObservation], MANY]
-
-
-class _Labels(Document):
-    labels: Annotated[list[PostedLabel], MANY]
-
-
 class Accepted(BaseModel):
     """How much was taken in, and what became of labels."""
 
@@ -177,9 +170,11 @@ class Refused(BaseModel):
     accepted: int | None = None
 
 
-def _one_or_many(one: Any, wrapped: type[Document]) -> TypeAdapter[list[Any]]:
-    """A list of documents, which may come as one document, or as an object that holds the list."""
-    (key,) = wrapped.model_fields
+def _one_or_many(one: Any, key: str) -> TypeAdapter[list[Any]]:
+    """A list of documents, which may come as one document, or as an object with the list under ``key``."""
+    many: Any = Annotated[list[one], MANY]
+    fields: Any = {key: (many, ...)}
+    wrapped: Any = create_model(f"{one.__name__}s", __base__=Document, **fields)
 
     def shape(value: Any) -> str:
         if isinstance(value, list):
@@ -188,7 +183,7 @@ def _one_or_many(one: Any, wrapped: type[Document]) -> TypeAdapter[list[Any]]:
 
     alternatives: Any = (
         Annotated[one, AfterValidator(lambda posted: [posted]), Tag("<one>")]
-        | Annotated[list[one], MANY, Tag("<many>")]
+        | Annotated[many, Tag("<many>")]
         | Annotated[wrapped, AfterValidator(attrgetter(key)), Tag("<wrapped>")]
     )
     return TypeAdapter(Annotated[alternatives, Discriminator(shape)])
@@ -199,8 +194,8 @@ def _type_of_report(value: Any) -> str:
     return "<regression>" if is_regression else "<classifier>"
 
 
-OBSERVATIONS: TypeAdapter[list[PostedObservation]] = _one_or_many(PostedObservation, _Observations)
-LABELS: TypeAdapter[list[PostedLabel]] = _one_or_many(PostedLabel, _Labels)
+OBSERVATIONS: TypeAdapter[list[PostedObservation]] = _one_or_many(PostedObservation, "observations")
+LABELS: TypeAdapter[list[PostedLabel]] = _one_or_many(PostedLabel, "labels")
 REPORT: TypeAdapter[Report] = TypeAdapter(
     Annotated[
         Annotated[ClassifierReport, Tag("<classifier>")] | Annotated[RegressionReport, Tag("<regression>")],

@@ -73,13 +73,7 @@ class Document(BaseModel):
 
 
 def validated(adapter: TypeAdapter[T], document: Any, at: str = "") -> T:
-    """What a parsed document says.
-
-    Raises
-    ------
-    IngestError
-        422, with the path of the first field at fault; ``at`` goes before it.
-    """
+    """What a parsed document says; a 422 has the path of the first field at fault, behind ``at``."""
     try:
         return adapter.validate_python(document)
     except ValidationError as error:
@@ -117,7 +111,7 @@ def ruled(rule: str) -> WrapValidator:
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         try:
             return handler(value)
-        except ValidationError:
+        except (ValidationError, TypeError):  # functions of a library, as validators, raise either
             raise ValueError(rule) from None
 
     return WrapValidator(check)
@@ -140,10 +134,8 @@ def _as_integer(value: Any) -> Any:
 def _class(value: Any) -> str:
     text = class_name(value)
     if text is None or (isinstance(value, str) and len(value) > MAX_CLASS_CHARACTERS):
-        raise ValueError(
-            f"it must be text of at most {MAX_CLASS_CHARACTERS} characters, a number or a boolean; "
-            "send the name of a class"
-        )
+        what = f"text of at most {MAX_CLASS_CHARACTERS} characters, a number or a boolean"
+        raise ValueError(f"it must be {what}; send the name of a class")
     return text
 
 

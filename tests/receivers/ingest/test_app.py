@@ -10,7 +10,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
-from exporter.config import IngestConfig
+from exporter.config import IngestConfig, LabelsConfig
 from exporter.http.exchange import Exchange
 from exporter.processors.labels import LabelJoiner
 from exporter.receivers.ingest.app import IngestApp
@@ -28,7 +28,7 @@ class Sink:
         self.observations = []
         self.reports = []
         self.exchanges = []
-        self.joiner = LabelJoiner()
+        self.joiner = LabelJoiner(LabelsConfig())
         self.pairs = []
 
     def accepts(self, model: str) -> bool:
