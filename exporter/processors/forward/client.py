@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 
 from exporter.arrays import on_host
+from exporter.config import CollectorConfig, QueueConfig
 from exporter.observation import Observation
 
 log = logging.getLogger(__name__)
@@ -49,37 +50,25 @@ class Forwarded:
 class CollectorClient:
     """Sends observations in batches, from a thread of its own. What waits is bytes.
 
-    While the collector is away, up to ``max_items`` and ``max_bytes`` wait for it, the batch under way
-    included; what comes beyond is dropped and counted. A batch carries an idempotency key, so that a repeat
-    after a lost response counts nothing twice. An observation that the collector refuses is dropped alone.
+    While the collector is away, up to ``queue.max_items`` and ``queue.max_bytes`` wait for it, the batch
+    under way included; what comes beyond is dropped and counted. A batch carries an idempotency key, so
+    that a repeat after a lost response counts nothing twice. An observation that the collector refuses is
+    dropped alone.
 
     The thread starts with the first submission. A client is of one process: a child makes its own.
-    ``url`` is as the configuration takes it, ``token`` the collector's; a request holds up to ``max_batch``
-    observations. One waits for others up to ``flush_interval_seconds``, and a batch for the next attempt up
-    to ``max_backoff_seconds``.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        max_items: int = 10_000,
-        max_bytes: int = 64 * 1024 * 1024,
-        max_batch: int = 500,
-        flush_interval_seconds: float = 0.1,
-        max_backoff_seconds: float = 10.0,
-    ) -> None:
-        self._url = url
-        self._connection, self._path = _connection(url)
+    max_batch = 500
+    flush_interval_seconds = 0.1  # how long an observation waits for others
+    max_backoff_seconds = 10.0
+
+    def __init__(self, config: CollectorConfig, queue: QueueConfig) -> None:
+        self._url = config.url
+        self._connection, self._path = _connection(config.url)
         self._headers = {"content-type": "application/json"}
-        if token is not None:
-            self._headers["authorization"] = f"Bearer {token}"
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-        self._max_batch = max_batch
-        self._flush_interval_seconds = flush_interval_seconds
-        self._max_backoff_seconds = max_backoff_seconds
+        if config.token is not None:
+            self._headers["authorization"] = f"Bearer {config.token}"
+        self._queue = queue
         self._random = random.Random()  # noqa: S311 - it spreads attempts in time, and guards nothing
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
@@ -106,9 +95,9 @@ class CollectorClient:
                 reason = "stopped"
             elif not item:
                 reason = "failed"
-            elif self._queued > self._max_items:  # this one is among them
+            elif self._queued > self._queue.max_items:  # this one is among them
                 reason = "queue_full"
-            elif self._queued_bytes + len(item) > self._max_bytes:
+            elif self._queued_bytes + len(item) > self._queue.max_bytes:
                 reason = "queue_bytes"
             else:
                 self._waiting.append(item)
@@ -147,7 +136,7 @@ class CollectorClient:
     def _loop(self) -> None:
         is_last = False
         while not is_last:
-            is_last = self._stopping.wait(self._flush_interval_seconds)
+            is_last = self._stopping.wait(self.flush_interval_seconds)
             while batch := self._next_batch():
                 try:
                     self._deliver(batch)
@@ -162,7 +151,7 @@ class CollectorClient:
         batch: Batch = []
         size = 0
         with self._lock:
-            while self._waiting and len(batch) < self._max_batch:
+            while self._waiting and len(batch) < self.max_batch:
                 size += len(self._waiting[0])
                 if batch and size > _MAX_BATCH_BYTES:
                     break
@@ -185,7 +174,7 @@ class CollectorClient:
             if status in _REFUSED or 200 <= status < 300:
                 self._settle(batch, "refused" if status in _REFUSED else "sent")
                 return
-            pause = min(self._max_backoff_seconds, pause * 2 if retry_after is None else retry_after)
+            pause = min(self.max_backoff_seconds, pause * 2 if retry_after is None else retry_after)
             seconds = pause * self._random.uniform(0.5, 1.0) if retry_after is None else pause
             wait = time.sleep if self._stopping.is_set() else self._stopping.wait
             wait(max(0.0, min(seconds, self._deadline - time.monotonic())))

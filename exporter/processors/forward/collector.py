@@ -18,13 +18,7 @@ class Collector(Processor):
     """Sends this process's observations to a collector, in place of tests of its own."""
 
     def __init__(self, config: CollectorConfig, queue: QueueConfig, instruments: Instruments) -> None:
-        self._new_client = partial(
-            CollectorClient,
-            config.url,
-            token=config.token,
-            max_items=queue.max_items,
-            max_bytes=int(queue.max_bytes),
-        )
+        self._new_client = partial(CollectorClient, config, queue)
         self._client = self._new_client()
         self._stopped = False
         self._drain_seconds = queue.drain_seconds

@@ -185,7 +185,7 @@ class IngestApp:
     def _report(self, body: bytes, headers: Headers) -> Response:
         report = read(REPORT, body, headers, self._max_body_bytes)
         self._known(report.model_id, "model_id")
-        observations = report.observations()
+        observations = [row.observation(report.model_id, row.timestamp) for row in report.predictions]
         for index, observation in enumerate(observations):
             self._check(observation, f"predictions[{index}].")
         self._sink.report(report)
@@ -199,8 +199,10 @@ class IngestApp:
             else:
                 return self._taken(accepted, is_full=True)
             self._records[key] = True
-        for label in report.labels():
-            self._sink.label(label)
+        for row in report.predictions:
+            if row.ground_truth_label is not None:
+                label = Label(report.model_id, row.request_id, row.ground_truth_label, row.timestamp)
+                self._sink.label(label)
         return _json(200, Accepted(accepted=accepted, duplicates=duplicates))
 
     def _check(self, observation: Observation, at: str) -> None:

@@ -24,15 +24,19 @@ _MAX_BRACKETS = 500_000
 T = TypeVar("T")
 
 
+def media_type(headers: Headers) -> bytes:
+    """The type that a body is declared as, in lower case and without parameters."""
+    return (header(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+
+
 def check_content_type(headers: Headers) -> None:
     """Refuse with 415 what is not declared as JSON, nor as an event with its attributes in headers.
 
     A web page can have a browser post forms and plain text to any address, but neither JSON nor headers
     of its own unless that address agrees, which this API never does.
     """
-    given = header(headers, b"content-type") or b""
-    kind, _, subtype = given.partition(b";")[0].strip().lower().partition(b"/")
-    is_json = kind == b"application" and (subtype == b"json" or subtype.endswith(b"+json"))
+    given = media_type(headers)
+    is_json = given == b"application/json" or (given.startswith(b"application/") and given.endswith(b"+json"))
     if not is_json and header(headers, b"ce-type") is None:
         shown = repr(given[:64].decode("latin-1")) if given else "nothing"
         rule = "it must be application/json, or that of a CloudEvent; send the header so"

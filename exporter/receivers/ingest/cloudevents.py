@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
 from exporter.config import IngestConfig
 from exporter.http.exchange import Exchange, Headers, header
-from exporter.receivers.ingest.bodies import plain_body, read
+from exporter.receivers.ingest.bodies import media_type, plain_body, read
 from exporter.receivers.ingest.documents import MANY
 from exporter.receivers.ingest.validation import ModelName, Moment, RequestId, ruled, validated
 
+_STRUCTURED = b"application/cloudevents+json"
 _BATCHED = b"application/cloudevents-batch+json"
 _OVERHEAD_BYTES = 1024
 # They are about the way here; what waits, waits without the token.
@@ -96,16 +97,15 @@ class Joined(NamedTuple):
 
 def is_cloudevent(headers: Headers) -> bool:
     """Whether a request carries CloudEvents, in any content mode."""
-    content_type = (header(headers, b"content-type") or b"").lower()
-    return content_type.startswith(b"application/cloudevents") or header(headers, b"ce-type") is not None
+    return media_type(headers) in (_STRUCTURED, _BATCHED) or header(headers, b"ce-type") is not None
 
 
 def parse_events(body: bytes, headers: Headers, max_bytes: int) -> list[Event]:
     """The events of a request; an IngestError for all but CloudEvents 1.0 of KServe's two types."""
-    content_type = (header(headers, b"content-type") or b"").lower()
-    if content_type.startswith(_BATCHED):
+    declared = media_type(headers)
+    if declared == _BATCHED:
         return [said.event() for said in read(_BATCH, body, headers, max_bytes)]
-    if content_type.startswith(b"application/cloudevents"):
+    if declared == _STRUCTURED:
         return [read(_SINGLE, body, headers, max_bytes).event()]
     plain = plain_body(body, headers, max_bytes)
     attributes = {

@@ -124,18 +124,6 @@ class Report(Document):
     last_training_time: Moment
     predictions: Sequence[_Row]
 
-    def observations(self) -> list[Observation]:
-        """The predictions."""
-        return [row.observation(self.model_id, row.timestamp) for row in self.predictions]
-
-    def labels(self) -> list[Label]:
-        """The truths that are known."""
-        return [
-            Label(self.model_id, row.request_id, row.ground_truth_label, row.timestamp)
-            for row in self.predictions
-            if row.ground_truth_label is not None
-        ]
-
 
 class ClassifierReport(Report):
     """A classifier's predictions."""

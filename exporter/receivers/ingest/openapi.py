@@ -60,7 +60,7 @@ _OPERATIONS = {
             "model_type": "classifier",
             "last_training_time": "2026-01-31T00:00:00Z",
             "predictions": [
-                {"prediction_time": "2026-02-01T09:30:00Z", "record_id": "c-1001", "prediction": "stays"}
+                {"prediction_time": "2026-02-01T09:30:00Z", "record_id": 7, "prediction": "stays"}
             ],
         },
     ),
