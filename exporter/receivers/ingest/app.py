@@ -38,10 +38,13 @@ _MAX_KEYS = 10_000
 
 
 class IngestSink(Protocol):
-    """Where accepted values go. Called on one thread, which is not the listener's; no call may wait."""
+    """What is behind the API. Called on one thread, which is not the listener's; no call may wait."""
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken."""
+
+    def embedding_length(self, model: str) -> int | None:
+        """The length that the model's detector expects of embeddings; None where any will do."""
 
     def submit(self, item: Observation | Exchange, model: str) -> bool:
         """Queue an observation or exchange of a model; False if the queue is full."""
@@ -52,23 +55,16 @@ class IngestSink(Protocol):
     def report(self, report: Report) -> None:
         """Take note of a model's type and training time, before its observations are submitted."""
 
+    def count(self, route: str, status: int) -> None:
+        """Count a response; called on the listener's thread."""
+
 
 class IngestApp:
     """The routes, and what is behind them.
 
     The event loop receives bodies and responds; decoding, parsing and checking happen on one thread, a body
-    at a time, so that the listener goes on responding whatever a body holds.
-
-    Parameters
-    ----------
-    model
-        The model of what names none.
-    max_exchange_bytes
-        Cap of each body of an exchange that CloudEvents hold.
-    embedding_length
-        The length that a model's detector expects of embeddings; None where any will do.
-    count
-        Called with (route, status) for each response.
+    at a time, so that the listener goes on responding whatever a body holds. What names no model is of
+    ``model``; ``max_exchange_bytes`` caps each body of an exchange that CloudEvents hold.
     """
 
     def __init__(
@@ -80,8 +76,6 @@ class IngestApp:
         max_exchange_bytes: int = 1024 * 1024,
         token: str | None = None,
         body_seconds: float = 60.0,
-        embedding_length: Callable[[str], int | None] = lambda _: None,
-        count: Callable[[str, int], None] = lambda _, __: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._max_body_bytes = int(config.max_body_bytes)
@@ -89,14 +83,12 @@ class IngestApp:
         self._model = model
         self._sink = sink
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
-        self._embedding_length = embedding_length
-        self._count = count
         self._clock = clock
         self._bodies = Bodies(self._max_body_bytes, body_seconds)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference-exporter-ingest")
         self._records: LRUCache[tuple[str, str | None], bool] = LRUCache(config.max_records)
         self._requests: LRUCache[bytes | None, int] = LRUCache(_MAX_KEYS)
-        self._joiner = EventJoiner(config, max_body_bytes=max_exchange_bytes, clock=clock)
+        self._joiner = EventJoiner(config, max_exchange_bytes, clock)
         document = orjson.dumps(openapi(with_token=token is not None))
         self.routes = [
             self._route("/v1/observations", self._observations),
@@ -118,7 +110,7 @@ class IngestApp:
                     response = await loop.run_in_executor(self._worker, work, body, request.scope["headers"])
             except IngestError as error:
                 response = self._refusal(error)
-            self._count(path, response.status_code)
+            self._sink.count(path, response.status_code)
             return response
 
         return Route(path, endpoint, methods=["POST"])
@@ -209,7 +201,7 @@ class IngestApp:
         self._known(observation.model, f"{at}model")
         if observation.embedding is None:
             return
-        expected = self._embedding_length(observation.model)
+        expected = self._sink.embedding_length(observation.model)
         given = len(observation.embedding)
         if expected is not None and given != expected:
             rule = f"a list of {given} is not valid: the reference's have {expected} numbers; send as many"

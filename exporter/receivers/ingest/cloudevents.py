@@ -7,7 +7,6 @@ KServe's inference logger for the types ``org.kubeflow.serving.inference.request
 from __future__ import annotations
 
 import base64
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,9 +50,7 @@ class _Attributes(BaseModel):
     id: RequestId
     inferenceservicename: ModelName | None = None
     time: Moment | None = None
-    data: Annotated[bytes, PlainValidator(orjson.dumps), ruled("it is nested too deep; send less deep")] = (
-        b"null"
-    )
+    data: Annotated[bytes, PlainValidator(orjson.dumps), ruled("it is too deep; nest it less")] = b"null"
     data_base64: _Base64 | None = None
 
     def event(self, headers: Headers = (), body: bytes | None = None) -> Event:
@@ -125,9 +122,7 @@ class EventJoiner:
     since the epoch) is for events that do not say when they were.
     """
 
-    def __init__(
-        self, config: IngestConfig, *, max_body_bytes: int, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, config: IngestConfig, max_body_bytes: int, clock: Callable[[], float]) -> None:
         self._config = config
         self._max_body_bytes = max_body_bytes
         self._clock = clock

@@ -59,9 +59,7 @@ _OPERATIONS = {
             "model_id": "churn",
             "model_type": "classifier",
             "last_training_time": "2026-01-31T00:00:00Z",
-            "predictions": [
-                {"prediction_time": "2026-02-01T09:30:00Z", "record_id": 7, "prediction": "stays"}
-            ],
+            "predictions": [{"prediction_time": 1769938200, "record_id": "c-1001", "prediction": "stays"}],
         },
     ),
 }

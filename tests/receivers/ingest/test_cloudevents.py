@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import time
 
 import orjson
 import pytest
@@ -29,7 +30,7 @@ def binary(kind: str, identifier: str = "e1", **attributes: str):
 
 
 def joiner(**bounds: float) -> EventJoiner:
-    return EventJoiner(IngestConfig(**bounds), max_body_bytes=LIMIT)
+    return EventJoiner(IngestConfig(**bounds), LIMIT, time.time)
 
 
 REQUEST = orjson.dumps({"instances": [[1.0, 2.0]]})
