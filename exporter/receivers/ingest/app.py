@@ -79,7 +79,7 @@ class IngestApp:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._max_body_bytes = int(config.max_body_bytes)
-        self._retry_after = str(math.ceil(config.retry_after))
+        self._later = {"retry-after": str(math.ceil(config.retry_after))}
         self._model = model
         self._sink = sink
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
@@ -216,14 +216,10 @@ class IngestApp:
         if not is_full:
             return _json(202, Accepted(accepted=accepted))
         refused = Refused(error="the queue is full; send the rest again later", accepted=accepted)
-        return _json(429, refused, {"retry-after": self._retry_after})
+        return _json(429, refused, self._later)
 
     def _refusal(self, error: IngestError) -> Response:
-        headers = {
-            401: {"www-authenticate": "Bearer"},
-            408: {"connection": "close"},
-            429: {"retry-after": self._retry_after},
-        }
+        headers = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 429: self._later}
         refused = Refused(error=str(error), field=error.field)
         return _json(error.status, refused, headers.get(error.status))
 

@@ -67,10 +67,7 @@ _BATCH: TypeAdapter[list[_Attributes]] = TypeAdapter(Annotated[list[_Attributes]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One half of an exchange. ``model`` is None where the event names no inference service.
-
-    ``time`` is in seconds since the epoch.
-    """
+    """One half of an exchange, at ``time`` in seconds since the epoch, of ``model`` if it names one."""
 
     id: str
     is_request: bool
@@ -166,13 +163,9 @@ class EventJoiner:
     def _joined(self, request: Event | None, response: Event) -> Joined:
         ended = self._clock() if response.time is None else response.time
         started = None if request is None or response.time is None else request.time
-        exchange = Exchange(
-            "POST",
-            "/",
-            request_headers=() if request is None else request.headers,
-            max_body_bytes=self._max_body_bytes,
-            started=ended if started is None else started,
-        )
+        started = ended if started is None else started
+        headers = () if request is None else request.headers
+        exchange = Exchange("POST", "/", b"", headers, max_body_bytes=self._max_body_bytes, started=started)
         if request is not None:
             exchange.request_chunk(request.body)
         exchange.response_start(200, response.headers)

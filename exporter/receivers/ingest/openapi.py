@@ -21,7 +21,6 @@ _REFUSALS = {
     "422": "A field breaks a rule; `field` names it.",
     "429": "The queue is full, or too many bodies came at once; `accepted` were taken, send the rest later.",
 }
-_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 
 
 class _Operation(NamedTuple):
@@ -80,7 +79,7 @@ def openapi(*, with_token: bool = False) -> Schema:
     refusals: Schema = {
         status: {"description": text, "content": content["refused"]} for status, text in _REFUSALS.items()
     }
-    refusals["429"]["headers"] = _RETRY_AFTER
+    refusals["429"]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     paths: Schema = {}
     for path, operation in _OPERATIONS.items():
         content[path]["application/json"]["example"] = operation.example
