@@ -31,7 +31,8 @@ def make_pipeline(
     """
     refuse = InvalidValues(instruments, config.model)
     if config.collector is not None:
-        return Pipeline(config, instruments, [Collector(config, instruments)], refuse=refuse, apart=apart)
+        collector = Collector(config.collector, config.queue, instruments)
+        return Pipeline(config, instruments, [collector], refuse=refuse, apart=apart)
     predictions = Predictions(config, instruments, known_classes=known_classes, clock=clock)
     drift = Drift(config, instruments, notify=notify, clock=clock)
     worth = drift.worth_embedding

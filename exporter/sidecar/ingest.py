@@ -33,8 +33,6 @@ class Ingest:
             sink=self,
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
-            embedding_length=self._embedding_length,
-            count=self._count,
         )
         runtime.pipeline.processors.append(self._labels)
 
@@ -54,10 +52,12 @@ class Ingest:
         """Take note of when a model was trained."""
         self._trained.set(report.last_training_time)
 
-    def _count(self, route: str, status: int) -> None:
+    def count(self, route: str, status: int) -> None:
+        """Count a response."""
         self._requests.labels(route, str(status)).inc()
 
-    def _embedding_length(self, _model: str) -> int | None:
+    def embedding_length(self, model: str) -> int | None:  # noqa: ARG002 - there is one
+        """The length that the detectors expect of embeddings; None where they do not agree on one."""
         drift = self._runtime.pipeline.find(Drift)
         lengths = {
             watch.detector.n_features

@@ -12,12 +12,13 @@ import pytest
 import torch
 from starlette.applications import Starlette
 
-from exporter.config import IngestConfig
+from exporter.config import CollectorConfig, IngestConfig, QueueConfig
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 from exporter.receivers.ingest.app import IngestApp
+from exporter.runtime import Runtime
 from exporter.sidecar.server import ServerThread
 from tests.receivers.ingest.test_app import TOKEN, Sink
 
@@ -48,6 +49,14 @@ def collector(tmp_path):
         server.stop()
 
 
+def client_of(url, *, token=None, max_items=10_000, max_bytes=64 * 1024 * 1024, **more):
+    queue = QueueConfig(max_items=max_items, max_bytes=max_bytes)
+    client = CollectorClient(CollectorConfig(url=url, token=token), queue)
+    for name, value in more.items():
+        setattr(client, name, value)
+    return client
+
+
 def until(condition, seconds=10.0):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -61,7 +70,7 @@ def test_observations_arrive_complete_and_in_order(collector, tmp_path, unix):
     listen = f"unix:{tmp_path / 'c.sock'}" if unix else "127.0.0.1:0"
     server = collector(sink, listen, token=TOKEN)
     url = server.address if unix else f"http://{server.address}"
-    client = CollectorClient(url, token=TOKEN, max_batch=100)
+    client = client_of(url, token=TOKEN, max_batch=100)
     full = observation(
         0,
         predicted_class="soup",
@@ -85,12 +94,12 @@ def test_observations_arrive_complete_and_in_order(collector, tmp_path, unix):
 def test_a_collector_that_is_away_costs_bounded_memory_and_is_counted(caplog):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        client = CollectorClient(
+        client = client_of(
             f"http://127.0.0.1:{unused.getsockname()[1]}", max_items=100, flush_interval_seconds=0.01
         )
         taken = [client.submit(observation(index)) for index in range(1000)]
         assert taken == [True] * 100 + [False] * 900
-        until(lambda: client.account.retries > 0)
+        until(lambda: "does not take observations" in caplog.text)
         client.stop(0.2)
     account = client.account
     assert account.dropped == {"queue_full": 900, "stopped": 100}
@@ -101,21 +110,21 @@ def test_a_collector_that_is_away_costs_bounded_memory_and_is_counted(caplog):
 
 
 def test_bytes_are_bounded_too():
-    client = CollectorClient("http://127.0.0.1:9", max_bytes=100_000, flush_interval_seconds=60.0)
+    client = client_of("http://127.0.0.1:9", max_bytes=100_000, flush_interval_seconds=60.0)
     taken = sum(client.submit(observation(i, embedding=np.zeros(1000, np.float32))) for i in range(100))
     assert 20 <= taken <= 25
     assert client.account.dropped == {"queue_bytes": 100 - taken}
     client.stop(0.0)
 
 
-def test_a_collector_that_comes_back_gets_what_waited(collector):
+def test_a_collector_that_comes_back_gets_what_waited(collector, caplog):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
-    client = CollectorClient(f"http://127.0.0.1:{port}", flush_interval_seconds=0.01, max_backoff_seconds=0.1)
+    client = client_of(f"http://127.0.0.1:{port}", flush_interval_seconds=0.01, max_backoff_seconds=0.1)
     for index in range(50):
         client.submit(observation(index))
-    until(lambda: client.account.retries > 1)
+    until(lambda: "does not take observations" in caplog.text)
     sink = Sink()
     collector(sink, f"127.0.0.1:{port}")
     until(lambda: client.account.sent == 50)
@@ -125,7 +134,7 @@ def test_a_collector_that_comes_back_gets_what_waited(collector):
 
 def test_a_full_collector_is_sent_the_rest_later_and_nothing_twice(collector):
     sink = Sink(room=30)
-    client = CollectorClient(f"http://{collector(sink).address}", flush_interval_seconds=0.01)
+    client = client_of(f"http://{collector(sink).address}", flush_interval_seconds=0.01)
     for index in range(100):
         client.submit(observation(index))
     until(lambda: len(sink.observations) == 30)
@@ -137,7 +146,7 @@ def test_a_full_collector_is_sent_the_rest_later_and_nothing_twice(collector):
 
 def test_what_is_refused_is_dropped_alone(collector):
     sink = Sink()
-    client = CollectorClient(f"http://{collector(sink).address}")
+    client = client_of(f"http://{collector(sink).address}")
     for index in range(64):
         bad = np.array([np.nan]) if index == 40 else np.array([1.0])
         client.submit(observation(index, embedding=bad))
@@ -176,7 +185,7 @@ def test_a_response_that_got_lost_counts_nothing_twice():
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        client = CollectorClient(f"http://127.0.0.1:{server.server_port}", max_batch=10)
+        client = client_of(f"http://127.0.0.1:{server.server_port}", max_batch=10)
         for index in range(30):
             client.submit(observation(index))
         client.stop()
@@ -188,18 +197,26 @@ def test_a_response_that_got_lost_counts_nothing_twice():
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_client_made_before_a_fork_works_in_the_child(collector):
+def test_a_runtime_that_sends_at_a_fork_sends_its_own_in_the_child(collector):
     sink = Sink()
-    client = CollectorClient(f"http://{collector(sink).address}")
-    client.submit(observation(1))
+    config = load_config({"model": "food", "collector": f"http://{collector(sink).address}"}, environment={})
+    runtime = Runtime(config)
+
+    def forwarded() -> float | None:
+        return runtime.registry.get_sample_value("inference_exporter_forwarded_total")
+
+    runtime.submit(observation(1), "hook")
+    until(lambda: forwarded() == 1)
     pid = os.fork()
     if pid == 0:
-        ok = client.submit(observation(2)) and client.account.submitted == 1
-        client.stop()
-        os._exit(0 if ok and client.account.sent == 1 else 1)
+        ok = forwarded() == 0 and runtime.submit(observation(2), "hook")
+        runtime.stop()
+        os._exit(0 if ok and forwarded() == 1 else 1)
     assert os.waitpid(pid, 0)[1] == 0
-    client.stop()
-    assert sorted(item.value for item in sink.observations) == [1.0, 2.0]
+    runtime.submit(observation(3), "hook")
+    runtime.stop()
+    assert forwarded() == 2
+    assert sorted(item.value for item in sink.observations) == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +234,7 @@ def test_an_address_of_no_collector_never_gets_here(url):
 
 def test_an_observation_that_is_no_json_is_dropped_alone(collector):
     sink = Sink()
-    client = CollectorClient(f"http://{collector(sink).address}")
+    client = client_of(f"http://{collector(sink).address}")
     assert client.submit(observation(0))
     assert not client.submit(observation(1, features=object()))
     assert client.submit(observation(2))

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from exporter.config import LabelsConfig
 from exporter.observation import Label, Observation
 from exporter.processors.labels import LabelJoiner
 
@@ -29,7 +30,7 @@ def seen(request_id: str | None, predicted: str = "cat", model: str = "m") -> Ob
 
 @pytest.mark.parametrize("label_first", [False, True])
 def test_a_pair_joins_once_whichever_comes_first(label_first):
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     label = Label("m", "r1", "dog")
     if label_first:
         assert joiner.labelled(label) == ("waiting", None)
@@ -46,14 +47,14 @@ def test_a_pair_joins_once_whichever_comes_first(label_first):
 
 
 def test_the_same_class_written_in_another_way_is_the_same_label():
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     assert joiner.labelled(Label("m", "r1", "1")) == ("waiting", None)
     assert joiner.labelled(Label("m", "r1", 1.0)) == ("duplicate", None)
     assert joiner.labelled(Label("m", "r1", 1.5)) == ("conflict", None)
 
 
 def test_models_are_apart_and_ids_are_needed():
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     joiner.observed(seen("r1", model="a"))
     joiner.observed(seen(None))
     assert joiner.labelled(Label("b", "r1", "x"))[0] == "waiting"
@@ -62,7 +63,7 @@ def test_models_are_apart_and_ids_are_needed():
 
 def test_the_window_is_bounded_in_time():
     clock = Clock()
-    joiner = LabelJoiner(window_seconds=10.0, clock=clock)
+    joiner = LabelJoiner(LabelsConfig(window=10.0), clock)
     joiner.observed(seen("old"))
     clock.now = 9.9
     joiner.observed(seen("new"))
@@ -73,7 +74,7 @@ def test_the_window_is_bounded_in_time():
 
 
 def test_the_window_is_bounded_in_number():
-    joiner = LabelJoiner(max_items=3)
+    joiner = LabelJoiner(LabelsConfig(max_items=3))
     for index in range(1000):
         joiner.observed(seen(f"r{index}"))
     assert len(joiner) == 3
@@ -82,7 +83,7 @@ def test_the_window_is_bounded_in_number():
 
 
 def test_many_threads_join_every_pair_once():
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     pairs: list[object] = []
 
     def observe() -> None:
@@ -107,14 +108,14 @@ def test_many_threads_join_every_pair_once():
     [("1", 1.0, True), ("1", "1", True), ("1", 2.0, False), ("true", "true", True), ("0.5", 0.5, True)],
 )
 def test_a_label_is_the_class_that_it_names_however_it_is_written(predicted, label, right):
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     joiner.observed(seen("r1", predicted))
     _, pair = joiner.labelled(Label("m", "r1", label))
     assert pair.is_right is right
 
 
 def test_the_same_class_written_otherwise_is_no_conflict():
-    joiner = LabelJoiner()
+    joiner = LabelJoiner(LabelsConfig())
     joiner.labelled(Label("m", "r1", "1"))
     assert joiner.labelled(Label("m", "r1", 1.0))[0] == "duplicate"
     assert joiner.labelled(Label("m", "r1", 1.5))[0] == "conflict"

@@ -1,11 +1,11 @@
-"""A monitor's way to a collector: the client, and its account in the metrics."""
+"""A pipeline's way to a collector: the client, and its account in the metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from exporter.config import Config
-from exporter.errors import ConfigError
+from exporter.config import CollectorConfig, QueueConfig
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
@@ -15,40 +15,33 @@ from exporter.processors.forward.client import CollectorClient
 
 
 class Collector(Processor):
-    """Sends this process's observations to the collector that ``config.collector`` names.
+    """Sends this process's observations to a collector, in place of tests of its own."""
 
-    Raises
-    ------
-    ConfigError
-        If the address is not one.
-    """
-
-    def __init__(self, config: Config, instruments: Instruments) -> None:
-        self._config = config
+    def __init__(self, config: CollectorConfig, queue: QueueConfig, instruments: Instruments) -> None:
+        self._new_client = partial(CollectorClient, config, queue)
         self._client = self._new_client()
         self._stopped = False
-        self._drain_seconds = config.queue.drain_seconds
+        self._drain_seconds = queue.drain_seconds
         self._sent = instruments["inference_exporter_forwarded_total"]
         self._queued = instruments["inference_exporter_forward_queued"]
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
         self._totals = Totals()
-        self._instruments = instruments
-        self._shown = False
+        self._metrics_are_the_parents = False
+        instruments.before_collect(self.publish)
 
     def start(self) -> None:
         """Take observations, again after a stop; does nothing if it does."""
-        if not self._shown:
-            self._shown = True
-            self._instruments.before_collect(self.publish)
         if self._stopped:
+            self._stopped = False
             self._client = self._new_client()
             self._totals.begin_anew()
-            self._stopped = False
 
     def after_fork(self) -> None:
-        """Begin the account at zero, as the client does in a child process."""
-        self._totals.begin_anew()
+        """Begin with a client of this process; as the ledger's, the metrics follow with the next scrape."""
+        self._stopped = False
+        self._client = self._new_client()
+        self._metrics_are_the_parents = True
 
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
         """Queue observations for the collector; what finds no place there is dropped."""
@@ -65,18 +58,10 @@ class Collector(Processor):
     def publish(self) -> None:
         """Carry the client's account over to the metrics."""
         account = self._client.account
+        if self._metrics_are_the_parents:
+            self._metrics_are_the_parents = False
+            self._totals.reset()
         self._queued.set(account.queued)
         self._totals.carry(self._sent, account.sent)
         for reason, n in account.dropped.items():
             self._totals.carry(self._dropped[reason], n)
-
-    def _new_client(self) -> CollectorClient:
-        config = self._config
-        if config.collector is None:
-            raise ConfigError("collector: is required and was not given; add it")
-        return CollectorClient(
-            config.collector.url,
-            token=config.collector.token,
-            max_items=config.queue.max_items,
-            max_bytes=int(config.queue.max_bytes),
-        )

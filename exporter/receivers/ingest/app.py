@@ -27,31 +27,24 @@ from exporter.config import IngestConfig
 from exporter.errors import IngestError
 from exporter.http.exchange import Exchange, Headers, header
 from exporter.observation import Label, LabelOutcome, Observation
-from exporter.receivers.ingest.bodies import Bodies, check_content_type
+from exporter.receivers.ingest.bodies import Bodies, check_content_type, read
 from exporter.receivers.ingest.cloudevents import EventJoiner, Joined, is_cloudevent, parse_events
-from exporter.receivers.ingest.documents import (
-    LABELS,
-    OBSERVATIONS,
-    REPORT,
-    Accepted,
-    Refused,
-    Report,
-    listed,
-)
+from exporter.receivers.ingest.documents import LABELS, OBSERVATIONS, REPORT, Accepted, Refused, Report
 from exporter.receivers.ingest.openapi import openapi
-from exporter.receivers.ingest.validation import parsed, validated
 
-_BODY_SECONDS = 60.0
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _MAX_KEY_BYTES = 256
 _MAX_KEYS = 10_000
 
 
 class IngestSink(Protocol):
-    """Where accepted values go. Called on one thread, which is not the listener's; no call may wait."""
+    """What is behind the API. Called on one thread, which is not the listener's; no call may wait."""
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken."""
+
+    def embedding_length(self, model: str) -> int | None:
+        """The length that the model's detector expects of embeddings; None where any will do."""
 
     def submit(self, item: Observation | Exchange, model: str) -> bool:
         """Queue an observation or exchange of a model; False if the queue is full."""
@@ -62,33 +55,16 @@ class IngestSink(Protocol):
     def report(self, report: Report) -> None:
         """Take note of a model's type and training time, before its observations are submitted."""
 
+    def count(self, route: str, status: int) -> None:
+        """Count a response; called on the listener's thread."""
+
 
 class IngestApp:
     """The routes, and what is behind them.
 
-    The event loop receives bodies and answers; decoding, parsing and checking happen on one thread, a body
-    at a time, so that the listener goes on answering whatever a body holds.
-
-    Parameters
-    ----------
-    config
-        Bounds.
-    model
-        The model of what names none.
-    sink
-        Where accepted values go.
-    max_exchange_bytes
-        Cap of each body of an exchange that CloudEvents hold.
-    token
-        If given, requests need ``Authorization: Bearer TOKEN``.
-    body_seconds
-        How long a body may take to come.
-    embedding_length
-        The length that a model's detector expects of embeddings; None where any will do.
-    count
-        Called with (route, status) for each response.
-    clock, monotonic
-        Seconds since the epoch, and of a clock that does not go back.
+    The event loop receives bodies and responds; decoding, parsing and checking happen on one thread, a body
+    at a time, so that the listener goes on responding whatever a body holds. What names no model is of
+    ``model``; ``max_exchange_bytes`` caps each body of an exchange that CloudEvents hold.
     """
 
     def __init__(
@@ -99,42 +75,26 @@ class IngestApp:
         sink: IngestSink,
         max_exchange_bytes: int = 1024 * 1024,
         token: str | None = None,
-        body_seconds: float = _BODY_SECONDS,
-        embedding_length: Callable[[str], int | None] = lambda _: None,
-        count: Callable[[str, int], None] = lambda _, __: None,
+        body_seconds: float = 60.0,
         clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_body_bytes = int(config.max_body_bytes)
-        self._retry_after = str(math.ceil(config.retry_after))
+        self._later = {"retry-after": str(math.ceil(config.retry_after))}
         self._model = model
         self._sink = sink
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
-        self._embedding_length = embedding_length
-        self._count = count
         self._clock = clock
-        self._monotonic = monotonic
         self._bodies = Bodies(self._max_body_bytes, body_seconds)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference-exporter-ingest")
         self._records: LRUCache[tuple[str, str | None], bool] = LRUCache(config.max_records)
-        self._requests: LRUCache[bytes, int] = LRUCache(_MAX_KEYS)
-        self._joiner = EventJoiner(
-            max_items=config.max_events,
-            max_bytes=int(config.max_event_bytes),
-            window_seconds=config.event_window,
-            max_body_bytes=max_exchange_bytes,
-            clock=clock,
-        )
+        self._requests: LRUCache[bytes | None, int] = LRUCache(_MAX_KEYS)
+        self._joiner = EventJoiner(config, max_exchange_bytes, clock)
         document = orjson.dumps(openapi(with_token=token is not None))
-
-        def describe(_: Request) -> Response:
-            return Response(document, media_type="application/json")
-
         self.routes = [
             self._route("/v1/observations", self._observations),
             self._route("/v1/labels", self._labels),
             self._route("/metrics", self._report),
-            Route("/v1/openapi.json", describe),
+            Route("/v1/openapi.json", lambda _: Response(document, media_type="application/json")),
         ]
 
     def flush(self) -> None:
@@ -150,7 +110,7 @@ class IngestApp:
                     response = await loop.run_in_executor(self._worker, work, body, request.scope["headers"])
             except IngestError as error:
                 response = self._refusal(error)
-            self._count(path, response.status_code)
+            self._sink.count(path, response.status_code)
             return response
 
         return Route(path, endpoint, methods=["POST"])
@@ -165,59 +125,49 @@ class IngestApp:
                 raise IngestError(401, "authorization", "it must be Bearer and admin.token; send both")
         elif header(headers, b"origin") is not None:
             # By a name that leads here, a page anywhere passes for one of this host.
-            raise IngestError(
-                403, "origin", "without admin.token web pages may not post here; set a token and send it"
-            )
+            rule = "without admin.token web pages may not post here; set a token and send it"
+            raise IngestError(403, "origin", rule)
         check_content_type(headers)
 
     def _observations(self, body: bytes, headers: Headers) -> Response:
         if is_cloudevent(headers):
             return self._events(body, headers)
-        posted = listed(validated(OBSERVATIONS, parsed(body, headers, self._max_body_bytes)))
         now = self._clock()
+        posted = read(OBSERVATIONS, body, headers, self._max_body_bytes)
         observations = [item.observation(self._model, now) for item in posted]
         for index, observation in enumerate(observations):
             self._check(observation, "" if len(observations) == 1 else f"[{index}].")
         key = header(headers, _IDEMPOTENCY_KEY)
-        if key is None:
-            return self._submit(observations)
-        if len(key) > _MAX_KEY_BYTES:
-            raise IngestError(
-                422, "idempotency-key", f"it must be at most {_MAX_KEY_BYTES} bytes; send a shorter one"
-            )
+        if key is not None and len(key) > _MAX_KEY_BYTES:
+            rule = f"it must be at most {_MAX_KEY_BYTES} bytes; send a shorter one"
+            raise IngestError(422, "idempotency-key", rule)
         # A client that lost the response sends the same batch again: go on where it was left.
-        done = min(self._requests.get(key) or 0, len(observations))
-        return self._submit(observations, done, key)
-
-    def _submit(self, observations: list[Observation], done: int = 0, key: bytes | None = None) -> Response:
-        accepted = done
-        for observation in observations[done:]:
+        accepted = min(self._requests.get(key) or 0, len(observations))
+        for observation in observations[accepted:]:
             if not self._sink.submit(observation, observation.model):
                 break
             accepted += 1
         if key is not None:
             self._requests[key] = accepted
-        return (
-            self._busy(accepted) if accepted < len(observations) else _json(202, Accepted(accepted=accepted))
-        )
+        return self._taken(accepted, is_full=accepted < len(observations))
 
     def _events(self, body: bytes, headers: Headers) -> Response:
         events = parse_events(body, headers, self._max_body_bytes)
         for index, event in enumerate(events):
             if event.model is not None:
                 self._known(event.model, f"[{index}].inferenceservicename")
-        full = False
+        is_full = False
         for event in events:
-            for joined in self._joiner.add(event, self._monotonic()):
-                full = not self._submit_joined(joined) or full
-        return self._busy(len(events)) if full else _json(202, Accepted(accepted=len(events)))
+            for joined in self._joiner.add(event, time.monotonic()):
+                is_full = not self._submit_joined(joined) or is_full
+        return self._taken(len(events), is_full=is_full)
 
     def _submit_joined(self, joined: Joined) -> bool:
         return self._sink.submit(joined.exchange, joined.model or self._model)
 
     def _labels(self, body: bytes, headers: Headers) -> Response:
-        posted = listed(validated(LABELS, parsed(body, headers, self._max_body_bytes)))
         now = self._clock()
+        posted = read(LABELS, body, headers, self._max_body_bytes)
         labels = [item.as_label(self._model, now) for item in posted]
         for index, label in enumerate(labels):
             self._known(label.model, f"[{index}].model")
@@ -225,9 +175,9 @@ class IngestApp:
         return _json(202, Accepted(accepted=len(labels), **outcomes))
 
     def _report(self, body: bytes, headers: Headers) -> Response:
-        report = validated(REPORT, parsed(body, headers, self._max_body_bytes))
+        report = read(REPORT, body, headers, self._max_body_bytes)
         self._known(report.model_id, "model_id")
-        observations = report.observations()
+        observations = [row.observation(report.model_id, row.timestamp) for row in report.predictions]
         for index, observation in enumerate(observations):
             self._check(observation, f"predictions[{index}].")
         self._sink.report(report)
@@ -239,43 +189,37 @@ class IngestApp:
             elif self._sink.submit(observation, observation.model):
                 accepted += 1
             else:
-                return self._busy(accepted)
+                return self._taken(accepted, is_full=True)
             self._records[key] = True
-        for label in report.labels():
-            self._sink.label(label)
+        for row in report.predictions:
+            if row.ground_truth_label is not None:
+                label = Label(report.model_id, row.request_id, row.ground_truth_label, row.timestamp)
+                self._sink.label(label)
         return _json(200, Accepted(accepted=accepted, duplicates=duplicates))
 
     def _check(self, observation: Observation, at: str) -> None:
         self._known(observation.model, f"{at}model")
         if observation.embedding is None:
             return
-        expected = self._embedding_length(observation.model)
+        expected = self._sink.embedding_length(observation.model)
         given = len(observation.embedding)
         if expected is not None and given != expected:
-            raise IngestError(
-                422,
-                f"{at}embedding",
-                f"a list of {given} is not valid: the reference's have {expected} numbers; send as many",
-            )
+            rule = f"a list of {given} is not valid: the reference's have {expected} numbers; send as many"
+            raise IngestError(422, f"{at}embedding", rule)
 
     def _known(self, model: str, field: str) -> None:
         if not self._sink.accepts(model):
-            raise IngestError(
-                422,
-                field,
-                f"{model!r} is not valid: it is not watched here; send the name of a model that is",
-            )
+            rule = f"{model!r} is not valid: it is not watched here; send the name of a model that is"
+            raise IngestError(422, field, rule)
 
-    def _busy(self, accepted: int) -> Response:
+    def _taken(self, accepted: int, *, is_full: bool) -> Response:
+        if not is_full:
+            return _json(202, Accepted(accepted=accepted))
         refused = Refused(error="the queue is full; send the rest again later", accepted=accepted)
-        return _json(429, refused, {"retry-after": self._retry_after})
+        return _json(429, refused, self._later)
 
     def _refusal(self, error: IngestError) -> Response:
-        headers = {
-            401: {"www-authenticate": "Bearer"},
-            408: {"connection": "close"},
-            429: {"retry-after": self._retry_after},
-        }
+        headers = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 429: self._later}
         refused = Refused(error=str(error), field=error.field)
         return _json(error.status, refused, headers.get(error.status))
 

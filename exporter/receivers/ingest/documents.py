@@ -6,17 +6,28 @@ row cannot move a detector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    create_model,
+    model_validator,
+)
 
-from exporter.observation import Label, Observation
+from exporter.observation import Label, Observation, observation_of
 from exporter.receivers.ingest.validation import (
     ClassName,
     Document,
     Embedding,
     Features,
-    Latency,
     ModelName,
     Moment,
     Probability,
@@ -28,28 +39,34 @@ from exporter.receivers.ingest.validation import (
 # How many there may be in a list; it is read up to the first mistake.
 MANY = Field(max_length=10_000, fail_fast=True)
 _MODEL_TYPE = ruled("it must be classifier or regression; send one of the two")
+_EVIDENCE = ("predicted_class", "confidence", "value", "embedding", "features")
 
 
-class _Evidence(Document):
+class _Prediction(Document):
     embedding: Embedding | None = None
     features: Features | None = None
-    latency_seconds: Latency | None = None
+    latency_seconds: Annotated[float, Field(ge=0)] | None = None
+    timestamp: Moment | None = None
+
+    def observation(self, model: str, now: float) -> Observation:
+        """As the pipeline takes it; ``model`` and ``now`` are for one that says neither."""
+        said = dict(self)
+        timestamp = now if self.timestamp is None else self.timestamp
+        return observation_of(said.get("model") or model, "ingest", timestamp, self.latency_seconds, said)
 
 
-class PostedObservation(_Evidence):
+class PostedObservation(_Prediction):
     """One prediction: what went in and what came out, as far as it is known."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-                for name in ("predicted_class", "confidence", "value", "embedding", "features")
+                {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in _EVIDENCE
             ]
         }
     )
 
     model: ModelName | None = None
-    timestamp: Moment | None = None
     predicted_class: ClassName | None = None
     confidence: Probability | None = None
     value: float | None = None
@@ -57,20 +74,11 @@ class PostedObservation(_Evidence):
 
     @model_validator(mode="after")
     def _says_something(self) -> PostedObservation:
-        said = (self.predicted_class, self.confidence, self.value)
-        if said == (None, None, None) and self.embedding is None and self.features is None:
+        if all(getattr(self, name) is None for name in _EVIDENCE):
             raise ValueError(
-                "it says nothing about a prediction; "
-                "give at least one of predicted_class, confidence, value, embedding, features"
+                f"it says nothing about a prediction; give at least one of {', '.join(_EVIDENCE)}"
             )
         return self
-
-    def observation(self, model: str, now: float) -> Observation:
-        """As the pipeline takes it; ``model`` and ``now`` are for one that says neither."""
-        said = dict(self)
-        said["model"] = self.model or model
-        said["timestamp"] = now if self.timestamp is None else self.timestamp
-        return Observation(source="ingest", **said)
 
 
 class PostedLabel(Document):
@@ -87,41 +95,24 @@ class PostedLabel(Document):
         return Label(self.model or model, self.request_id, self.label, timestamp)
 
 
-class _Row(_Evidence):
-    prediction_time: Moment
-    record_id: RequestId
-    prediction: Any
-    prediction_probability: Probability | None = None
+class _Row(_Prediction):
+    timestamp: Moment = Field(alias="prediction_time")
+    request_id: RequestId = Field(alias="record_id")
+    confidence: Probability | None = Field(default=None, alias="prediction_probability")
     ground_truth_label: Any = None
-
-    def observation(self, model: str) -> Observation:
-        """As the pipeline takes it."""
-        is_class = isinstance(self.prediction, str)
-        return Observation(
-            model=model,
-            source="ingest",
-            timestamp=self.prediction_time,
-            predicted_class=self.prediction if is_class else None,
-            confidence=self.prediction_probability,
-            value=None if is_class else self.prediction,
-            embedding=self.embedding,
-            features=self.features,
-            request_id=self.record_id,
-            latency_seconds=self.latency_seconds,
-        )
 
 
 class ClassifierRow(_Row):
     """A classifier's prediction, with its truth where it is known."""
 
-    prediction: ClassName
+    predicted_class: ClassName = Field(alias="prediction")
     ground_truth_label: ClassName | None = None
 
 
 class RegressionRow(_Row):
     """A regression's prediction, with its truth where it is known."""
 
-    prediction: float
+    value: float = Field(alias="prediction")
     ground_truth_label: float | None = None
 
 
@@ -129,21 +120,9 @@ class Report(Document):
     """What a batch service reports of one model: its predictions, and the labels known by then."""
 
     model_id: ModelName
-    model_type: Any
+    model_type: str
     last_training_time: Moment
-    predictions: Any
-
-    def observations(self) -> list[Observation]:
-        """The predictions."""
-        return [row.observation(self.model_id) for row in self.predictions]
-
-    def labels(self) -> list[Label]:
-        """The truths that are known."""
-        return [
-            Label(self.model_id, row.record_id, row.ground_truth_label, row.prediction_time)
-            for row in self.predictions
-            if row.ground_truth_label is not None
-        ]
+    predictions: Sequence[_Row]
 
 
 class ClassifierReport(Report):
@@ -158,14 +137,6 @@ class RegressionReport(Report):
 
     model_type: Annotated[Literal["regression"], _MODEL_TYPE]
     predictions: Annotated[list[RegressionRow], MANY]
-
-
-class _Observations(Document):
-    observations: Annotated[list[PostedObservation], MANY]
-
-
-class _Labels(Document):
-    labels: Annotated[list[PostedLabel], MANY]
 
 
 class Accepted(BaseModel):
@@ -187,19 +158,21 @@ class Refused(BaseModel):
     accepted: int | None = None
 
 
-def _one_or_many(one: Any, wrapped: type[Document]) -> TypeAdapter[Any]:
-    """One document, a list of them, or an object that holds such a list."""
-    (key,) = wrapped.model_fields
+def _one_or_many(one: Any, key: str) -> TypeAdapter[list[Any]]:
+    """A list of documents, which may come as one document, or as an object with the list under ``key``."""
+    many: Any = Annotated[list[one], MANY]
+    fields: Any = {key: (many, ...)}
+    wrapped: Any = create_model(f"{one.__name__}s", __base__=Document, **fields)
 
     def shape(value: Any) -> str:
-        if isinstance(value, dict):
-            return "<wrapped>" if key in value else "<one>"
-        return "<many>" if isinstance(value, list) else "<one>"
+        if isinstance(value, list):
+            return "<many>"
+        return "<wrapped>" if isinstance(value, dict) and key in value else "<one>"
 
     alternatives: Any = (
-        Annotated[one, Tag("<one>")]
-        | Annotated[Annotated[list[one], MANY], Tag("<many>")]
-        | Annotated[wrapped, Tag("<wrapped>")]
+        Annotated[one, AfterValidator(lambda posted: [posted]), Tag("<one>")]
+        | Annotated[many, Tag("<many>")]
+        | Annotated[wrapped, AfterValidator(attrgetter(key)), Tag("<wrapped>")]
     )
     return TypeAdapter(Annotated[alternatives, Discriminator(shape)])
 
@@ -209,20 +182,11 @@ def _type_of_report(value: Any) -> str:
     return "<regression>" if is_regression else "<classifier>"
 
 
-OBSERVATIONS = _one_or_many(PostedObservation, _Observations)
-LABELS = _one_or_many(PostedLabel, _Labels)
+OBSERVATIONS: TypeAdapter[list[PostedObservation]] = _one_or_many(PostedObservation, "observations")
+LABELS: TypeAdapter[list[PostedLabel]] = _one_or_many(PostedLabel, "labels")
 REPORT: TypeAdapter[Report] = TypeAdapter(
     Annotated[
         Annotated[ClassifierReport, Tag("<classifier>")] | Annotated[RegressionReport, Tag("<regression>")],
         Discriminator(_type_of_report),
     ]
 )
-
-
-def listed(posted: Any) -> list[Any]:
-    """The documents of :data:`OBSERVATIONS` or :data:`LABELS`, in whichever shape they came."""
-    if isinstance(posted, _Observations):
-        return posted.observations
-    if isinstance(posted, _Labels):
-        return posted.labels
-    return posted if isinstance(posted, list) else [posted]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
 from exporter.receivers.ingest.documents import LABELS, OBSERVATIONS, REPORT, Accepted, Refused
 from exporter.version import __version__
@@ -23,11 +21,9 @@ _REFUSALS = {
     "422": "A field breaks a rule; `field` names it.",
     "429": "The queue is full, or too many bodies came at once; `accepted` were taken, send the rest later.",
 }
-_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
+class _Operation(NamedTuple):
     summary: str
     description: str
     document: TypeAdapter[Any]
@@ -62,25 +58,10 @@ _OPERATIONS = {
             "model_id": "churn",
             "model_type": "classifier",
             "last_training_time": "2026-01-31T00:00:00Z",
-            "predictions": [
-                {
-                    "prediction_time": "2026-02-01T09:30:00Z",
-                    "record_id": "c-1001",
-                    "prediction": "stays",
-                    "prediction_probability": 0.81,
-                    "ground_truth_label": "stays",
-                }
-            ],
+            "predictions": [{"prediction_time": 1769938200, "record_id": "c-1001", "prediction": "stays"}],
         },
     ),
 }
-
-
-class _Untitled(GenerateJsonSchema):
-    """Names of fields are said once."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        return False
 
 
 def openapi(*, with_token: bool = False) -> Schema:
@@ -93,9 +74,24 @@ def openapi(*, with_token: bool = False) -> Schema:
     schemas, definitions = TypeAdapter.json_schemas(
         [(name, "validation", adapter) for name, adapter in adapters.items()],
         ref_template="#/components/schemas/{model}",
-        schema_generator=_Untitled,
     )
     content = {name: {"application/json": {"schema": schemas[name, "validation"]}} for name in adapters}
+    refusals: Schema = {
+        status: {"description": text, "content": content["refused"]} for status, text in _REFUSALS.items()
+    }
+    refusals["429"]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    paths: Schema = {}
+    for path, operation in _OPERATIONS.items():
+        content[path]["application/json"]["example"] = operation.example
+        accepted = {"description": "Taken in.", "content": content["accepted"]}
+        paths[path] = {
+            "post": {
+                "summary": operation.summary,
+                "description": operation.description,
+                "requestBody": {"required": True, "content": content[path]},
+                "responses": {operation.success: accepted, **refusals},
+            }
+        }
     document: Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -103,28 +99,10 @@ def openapi(*, with_token: bool = False) -> Schema:
             "version": __version__,
             "description": "Observations, late labels and model reports for the exporter's detectors.",
         },
-        "paths": {path: {"post": _described(path, content)} for path in _OPERATIONS},
+        "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }
     if with_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
     return document
-
-
-def _described(path: str, content: Schema) -> Schema:
-    operation = _OPERATIONS[path]
-    posted = {**content[path]["application/json"], "example": operation.example}
-    responses: Schema = {
-        status: {"description": text, "content": content["refused"]} for status, text in _REFUSALS.items()
-    }
-    responses["429"]["headers"] = _RETRY_AFTER
-    return {
-        "summary": operation.summary,
-        "description": operation.description,
-        "requestBody": {"required": True, "content": {"application/json": posted}},
-        "responses": {
-            operation.success: {"description": "Taken in.", "content": content["accepted"]},
-            **responses,
-        },
-    }

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
-from exporter.config import IngestConfig
+from exporter.config import IngestConfig, LabelsConfig
 from exporter.http.exchange import Exchange
 from exporter.processors.labels import LabelJoiner
 from exporter.receivers.ingest.app import IngestApp
@@ -28,11 +28,19 @@ class Sink:
         self.observations = []
         self.reports = []
         self.exchanges = []
-        self.joiner = LabelJoiner()
+        self.joiner = LabelJoiner(LabelsConfig())
         self.pairs = []
+        self.counted = []
+        self.length = None
 
     def accepts(self, model: str) -> bool:
         return model != "stranger"
+
+    def embedding_length(self, model: str) -> int | None:
+        return self.length
+
+    def count(self, route: str, status: int) -> None:
+        self.counted.append((route, status))
 
     def submit(self, observation, model: str) -> bool:
         if isinstance(observation, Exchange):
@@ -61,13 +69,11 @@ class Client:
 
     def __init__(self, sink: Sink | None = None, **options) -> None:
         self.sink = sink or Sink()
-        self.counted = []
         config = options.pop("config", IngestConfig(enabled=True))
         self.ingest = IngestApp(
             config,
             model="food",
             sink=self.sink,
-            count=lambda route, status: self.counted.append((route, status)),
             clock=lambda: 1000.0,
             **options,
         )
@@ -123,7 +129,7 @@ def test_observations_one_many_and_wrapped():
     assert first.embedding.dtype == np.float32
     np.testing.assert_array_equal(first.embedding, [1, 2.5])
     assert (plain.model, plain.timestamp, plain.value) == ("food", 1000.0, 1.5)
-    assert client.counted == [("/v1/observations", 202)] * 3
+    assert client.sink.counted == [("/v1/observations", 202)] * 3
 
 
 def test_gzip_is_undone_and_a_bomb_is_not():
@@ -179,11 +185,12 @@ def test_gzip_is_undone_and_a_bomb_is_not():
     ],
 )
 def test_a_bad_observation_names_its_field_and_nothing_is_taken(body, status, field):
-    client = Client(embedding_length=lambda _: 2)
+    client = Client()
+    client.sink.length = 2
     code, said, _ = client.post("/v1/observations", body)
     assert (code, said["field"]) == (status, field)
     assert client.sink.observations == []
-    assert client.counted == [("/v1/observations", status)]
+    assert client.sink.counted == [("/v1/observations", status)]
 
 
 def test_a_full_queue_says_when_to_come_back_and_what_was_taken():
@@ -357,7 +364,8 @@ def test_ten_thousand_hostile_bodies_are_answered_and_leave_nothing_invalid_behi
     ]
     events = ((b"ce-specversion", b"1.0"), (b"ce-type", b"x.response"))
     generator = random.Random(4)
-    client = Client(embedding_length=lambda _: 2)
+    client = Client()
+    client.sink.length = 2
 
     async def all_of_them() -> set[int]:
         statuses = set()
@@ -383,7 +391,7 @@ def test_ten_thousand_hostile_bodies_are_answered_and_leave_nothing_invalid_behi
     tracemalloc.stop()
     assert statuses <= {200, 202, 400, 413, 415, 422}
     assert {202, 400, 415, 422} <= statuses
-    assert len(client.counted) == 10_000
+    assert len(client.sink.counted) == 10_000
     assert peak < 64 * 1024 * 1024
     assert current < 48 * 1024 * 1024
     for item in client.sink.observations:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import base64
 import gzip
+import time
 
 import orjson
 import pytest
 
+from exporter.config import IngestConfig
 from exporter.decoders.auto import read_auto
 from exporter.errors import IngestError
 from exporter.receivers.ingest.cloudevents import EventJoiner, is_cloudevent, parse_events
@@ -28,8 +30,7 @@ def binary(kind: str, identifier: str = "e1", **attributes: str):
 
 
 def joiner(**bounds: float) -> EventJoiner:
-    defaults = {"max_items": 10, "max_bytes": LIMIT, "window_seconds": 60.0, "max_body_bytes": LIMIT}
-    return EventJoiner(**{**defaults, **bounds})
+    return EventJoiner(IngestConfig(**bounds), LIMIT, time.time)
 
 
 REQUEST = orjson.dumps({"instances": [[1.0, 2.0]]})
@@ -81,7 +82,7 @@ def test_what_is_a_cloudevent():
 
 
 def test_a_response_that_waited_too_long_is_read_alone():
-    join = joiner(window_seconds=5.0)
+    join = joiner(event_window=5.0)
     (lonely,) = parse_events(RESPONSE, binary("response", "a"), LIMIT)
     (other,) = parse_events(REQUEST, binary("request", "b"), LIMIT)
     assert join.add(lonely, 0.0) == []
@@ -91,7 +92,7 @@ def test_a_response_that_waited_too_long_is_read_alone():
     assert join.flush() == []
 
 
-@pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 4000}])
+@pytest.mark.parametrize("bounds", [{"max_events": 2}, {"max_event_bytes": 4000}])
 def test_what_waits_is_bounded(bounds):
     join = joiner(**bounds)
     alone = []
