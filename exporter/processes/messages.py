@@ -1,26 +1,14 @@
-"""What a service and its helper say to each other, and what every process of ours may say."""
+"""What a service and its helper say to each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from logging import LogRecord
 
 from exporter.config import Config
-from exporter.errors import InferenceExporterError
 from exporter.metrics.changes import Changes
 from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
-
-
-@dataclass(frozen=True)
-class Beat:
-    """From any process: it is at work, and has not forgotten us."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """From any process, instead of being ready: the configuration cannot serve."""
-
-    error: InferenceExporterError
 
 
 @dataclass(frozen=True)
@@ -33,33 +21,20 @@ class Begin:
 
 @dataclass(frozen=True)
 class Work:
-    """To the helper: a batch to handle; for each of its blocks the lengths of its items, an array of type L.
-
-    The blocks themselves follow, as bytes.
-    """
+    """To the helper: a batch, whose blocks follow as bytes; for each the lengths of its items, as type L."""
 
     lengths: list[bytes]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the helper's log."""
-
-    logger: str
-    level: int
-    text: str
 
 
 @dataclass(frozen=True)
 class Update:
     """To the service: everything that happened since the last one.
 
-    ``tally`` is given when the batch in hand is done, ``answers`` when the message is the answer to one
-    of the service's.
+    ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
     """
 
     changes: Changes
     events: list[DriftEvent]
-    lines: list[Line]
-    answers: bool = False
+    log: list[LogRecord]
+    responds: bool = False
     tally: Tally | None = None

@@ -1,17 +1,23 @@
-"""When a process of ours is started again, and when it counts as hung: one set of rules for all of them.
+"""One process of ours after another: when it is started again, when it counts as hung, and how it is ended.
 
-Nothing is started here and nothing is waited for: whoever has the process says what happened and asks
-what to do, be it a worker thread that may wait or an event loop that may not.
+Whoever has the process says what it gave of itself and asks what to do, be it a worker thread that may wait
+or an event loop that may not.
 """
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+
+from exporter.processes.spawn import spawn
 
 _LEAST_WELL_SECONDS = 10.0
 _WELL_PAUSES = 10.0
+_KILLED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +51,57 @@ RULES = Rules()
 
 
 class Supervisor:
-    """Keeps the rules for one process and those that come after it.
-
-    Parameters
-    ----------
-    rules
-        See there.
-    clock
-        Seconds of a clock that does not go back.
-    """
+    """Has one process at a time, and keeps the rules; ``clock`` gives seconds and does not go back."""
 
     def __init__(self, rules: Rules = RULES, clock: Callable[[], float] = time.monotonic) -> None:
         self.rules = rules
         self.pause_seconds = 0.0
         self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
         self._failed_starts = 0
         self._ready_at: float | None = None
         self._alive_at = clock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def spawn(self, module: str, environment: Mapping[str, str]) -> socket.socket:
+        """Run ``main(descriptor)`` of a module in a new process; gives our end of the socket.
+
+        Raises
+        ------
+        OSError
+            If no process can be started.
+        """
+        self._process, connection = spawn(module, environment)
+        self.started()
+        return connection
+
+    def reap(self, patience_seconds: float = 0.5) -> int | None:
+        """Wait for a process that ends, kill it if it does not, and give its exit status.
+
+        None if there is no process, or if even a killed one is not gone after some seconds, as while it
+        waits for a disk.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        try:
+            return process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_KILLED_SECONDS)
+        return None
+
+    def disown(self) -> None:
+        """In a forked process: the process is the parent's, and not ours to wait for."""
+        if self._process is not None:
+            self._process.returncode = 0
+            self._process = None
 
     def started(self) -> None:
         """A process begins."""

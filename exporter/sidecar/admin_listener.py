@@ -11,13 +11,12 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.receivers.proxy.listener import allow_open_files
-from exporter.sidecar.guard import PROBES
-from exporter.sidecar.messages import AdminAddress, Report
+from exporter.sidecar.messages import PROBES, AdminAddress, Report
 from exporter.sidecar.server import address_of, listening
 
 log = logging.getLogger(__name__)
@@ -73,16 +72,15 @@ class AdminListener:
         analyzer: Callable[[], AdminAddress | None],
         limits: AdminLimits | None = None,
     ) -> None:
-        self._listen = listen
+        limits = limits or AdminLimits()
+        self.address = self._listen = listen
         self._report = report
         self._analyzer = analyzer
-        self._limits = limits or AdminLimits()
-        # When each of them was last heard of.
-        self._waiting: dict[asyncio.StreamWriter, float] = {}
-        self._forwarded: dict[asyncio.StreamWriter, float] = {}
+        self._head_bytes = limits.head_bytes
+        self._waiting = _Clients(limits.waiting, limits.head_seconds)
+        self._forwarded = _Clients(limits.forwarded, limits.idle_seconds)
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self.address = listen
 
     async def start(self) -> None:
         """Listen and serve.
@@ -95,11 +93,8 @@ class AdminListener:
         listener = listening(self._listen, "admin.listen")
         self.address = address_of(listener)
         allow_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0] + _SPARE_FILES)
-        size = self._limits.head_bytes
-        if listener.family == socket.AF_UNIX:
-            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=size)
-        else:
-            self._server = await asyncio.start_server(self._serve, sock=listener, limit=size)
+        serve = asyncio.start_unix_server if listener.family == socket.AF_UNIX else asyncio.start_server
+        self._server = await serve(self._serve, sock=listener, limit=self._head_bytes)
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
     def stop(self) -> None:
@@ -108,16 +103,18 @@ class AdminListener:
             return
         self._sweeping.cancel()
         self._server.close()
-        for writer in (*self._waiting, *self._forwarded):
-            writer.transport.abort()
+        for clients in (self._waiting, self._forwarded):
+            clients.close_quiet(0.0)
         if self._listen.startswith("unix:"):
             Path(self._listen.removeprefix("unix:")).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await self._head(reader, writer)
-            if head is not None:
-                await self._answer(head, reader, writer)
+            with self._waiting.holding(writer):
+                head = await reader.readuntil(b"\r\n\r\n")
+            await self._respond(head, reader, writer)
+        except asyncio.LimitOverrunError:
+            writer.write(_response(431, f"the head is longer than {self._head_bytes} bytes"))
         except (OSError, EOFError):  # the client is gone
             pass
         except Exception:
@@ -125,115 +122,107 @@ class AdminListener:
         finally:
             writer.close()
 
-    async def _head(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
-        """The head of the first request, once it is complete."""
-        if len(self._waiting) >= self._limits.waiting:
-            _close_quietest(self._waiting)
-        self._waiting[writer] = self._now()
-        try:
-            return await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            writer.write(_response(431, f"the head is longer than {self._limits.head_bytes} bytes"))
-            return None
-        finally:
-            self._waiting.pop(writer, None)
-
-    async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
         if path in PROBES and method in (b"GET", b"HEAD"):
             able, why = (True, "healthy") if path == PROBES[0] else self._report().readiness()
             writer.write(_response(200 if able else 503, why, with_body=method == b"GET"))
             return
-        analyzer = self._analyzer()
-        if analyzer is None or not await self._forward(head, analyzer, reader, writer):
-            writer.write(
-                _response(
-                    503, "the process that answers this is being started again; requests are served meanwhile"
-                )
-            )
+        with self._forwarded.holding(writer):
+            responded = await self._forward(head, reader, writer)
+        if not responded:
+            text = "the process that answers this is being started again; requests are served meanwhile"
+            writer.write(_response(503, text))
 
-    async def _forward(
-        self,
-        head: bytes,
-        analyzer: AdminAddress,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
+    async def _forward(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Forward everything both ways; whether the analyzer said anything."""
-        if len(self._forwarded) >= self._limits.forwarded:
-            _close_quietest(self._forwarded)
-        self._forwarded[writer] = self._now()
-        answered = False
-        upward: asyncio.Task[None] | None = None
         try:
-            from_analyzer, to_analyzer = await _connect(analyzer)
-            try:
-                to_analyzer.write(head)
-                upward = asyncio.get_running_loop().create_task(self._upward(reader, to_analyzer, writer))
-                while data := await from_analyzer.read(_CHUNK_BYTES):
-                    answered = True
-                    self._heard_of(writer)
-                    writer.write(data)
-                    await writer.drain()
-            finally:
-                if upward is not None:
-                    upward.cancel()
-                to_analyzer.close()
-        except OSError:  # either end is gone
-            pass
+            from_analyzer, to_analyzer = await _connect(self._analyzer())
+        except OSError:
+            return False
+        to_analyzer.write(head)
+        upward = asyncio.get_running_loop().create_task(self._copy(reader, to_analyzer, writer))
+        try:
+            return await self._copy(from_analyzer, writer, writer)
         finally:
-            self._forwarded.pop(writer, None)
-        return answered
+            upward.cancel()
+            to_analyzer.close()
 
-    async def _upward(
-        self, reader: asyncio.StreamReader, to_analyzer: asyncio.StreamWriter, client: asyncio.StreamWriter
-    ) -> None:
-        """Forward what the client sends, until it ends; then the analyzer ends the connection."""
-        with contextlib.suppress(OSError):
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> bool:
+        """Forward what comes until it ends, and say that it did to the analyzer; whether anything came."""
+        came = False
+        with contextlib.suppress(OSError):  # either end is gone
             while data := await reader.read(_CHUNK_BYTES):
-                self._heard_of(client)
-                to_analyzer.write(data)
-                await to_analyzer.drain()
-            to_analyzer.write_eof()
-
-    def _heard_of(self, writer: asyncio.StreamWriter) -> None:
-        if writer in self._forwarded:
-            self._forwarded[writer] = self._now()
+                came = True
+                self._forwarded.heard_of(client)
+                writer.write(data)
+                await writer.drain()
+            if writer is not client:
+                writer.write_eof()
+        return came
 
     async def _sweep(self) -> None:
-        limits = self._limits
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = self._now()
-            for connections, seconds in (
-                (self._waiting, limits.head_seconds),
-                (self._forwarded, limits.idle_seconds),
-            ):
-                for writer in [writer for writer, at in connections.items() if now - at > seconds]:
-                    writer.transport.abort()
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+            for clients in (self._waiting, self._forwarded):
+                clients.close_quiet(clients.seconds)
 
 
-def _close_quietest(connections: dict[asyncio.StreamWriter, float]) -> None:
-    """Close the one that was last heard of before all others."""
-    writer = min(connections, key=connections.__getitem__)
-    del connections[writer]
-    writer.transport.abort()
+class _Clients:
+    """Connections of clients: ``limit`` at the most, each for so many seconds after it was last heard of."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.seconds = seconds
+        self._limit = limit
+        self._heard: dict[asyncio.StreamWriter, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    @contextlib.contextmanager
+    def holding(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Count one in while the body runs, instead of the one that has been quiet for longest if need be."""
+        if len(self._heard) >= self._limit:
+            self._close(min(self._heard, key=self._heard.__getitem__))
+        self._heard[writer] = _now()
+        try:
+            yield
+        finally:
+            self._heard.pop(writer, None)
+
+    def heard_of(self, writer: asyncio.StreamWriter) -> None:
+        """A byte moved, unless it was closed meanwhile."""
+        if writer in self._heard:
+            self._heard[writer] = _now()
+
+    def close_quiet(self, seconds: float) -> None:
+        """Close those that were last heard of so long ago."""
+        for writer in [writer for writer, at in self._heard.items() if _now() - at >= seconds]:
+            self._close(writer)
+
+    def _close(self, writer: asyncio.StreamWriter) -> None:
+        del self._heard[writer]
+        writer.transport.abort()
 
 
-async def _connect(address: AdminAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _connect(address: AdminAddress | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if address is None:
+        raise ConnectionRefusedError("there is no analyzer")
+    if isinstance(address, tuple):
+        return await asyncio.open_connection(*address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
-        sock.setblocking(False)
-        # On one host this is done at once, or, where too many wait already, not at all.
+        # This is done at once, or, where too many wait already, not at all.
         sock.connect(address)
-        if family == socket.AF_UNIX:
-            return await asyncio.open_unix_connection(sock=sock)
-        return await asyncio.open_connection(sock=sock)
+        return await asyncio.open_unix_connection(sock=sock)
     except OSError:
         sock.close()
         raise

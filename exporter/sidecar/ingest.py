@@ -20,21 +20,20 @@ class Ingest:
 
     def __init__(self, runtime: Runtime) -> None:
         config, instruments = runtime.config, runtime.instruments
+        model = config.model
+        requests = instruments["inference_exporter_ingest_requests_total"]
         self._runtime = runtime
-        self._model = config.model
-        self._labels = Labels(config.labels, config.model, instruments)
-        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(
-            config.model
-        )
-        self._requests = instruments["inference_exporter_ingest_requests_total"]
+        self._model = model
+        self._labels = Labels(config.labels, model, instruments)
+        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(model)
         self.app = IngestApp(
             config.ingest,
-            model=config.model,
+            model=model,
             sink=self,
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
             embedding_length=self._embedding_length,
-            count=self._count,
+            count=lambda route, status: requests.labels(route, str(status)).inc(),
         )
         runtime.pipeline.processors.append(self._labels)
 
@@ -54,14 +53,8 @@ class Ingest:
         """Take note of when a model was trained."""
         self._trained.set(report.last_training_time)
 
-    def _count(self, route: str, status: int) -> None:
-        self._requests.labels(route, str(status)).inc()
-
     def _embedding_length(self, _model: str) -> int | None:
         drift = self._runtime.pipeline.find(Drift)
-        lengths = {
-            watch.detector.n_features
-            for watch in (drift.watches if drift is not None else ())
-            if watch.detector is not None
-        }
+        watches = drift.watches if drift is not None else ()
+        lengths = {watch.detector.n_features for watch in watches if watch.detector is not None}
         return lengths.pop() if len(lengths) == 1 else None

@@ -16,21 +16,18 @@ from exporter.config import Config
 from exporter.receivers.proxy.capture_log import Entry, Standing
 from exporter.receivers.proxy.stats import ProxyStats
 
+PROBES = ("/-/healthy", "/-/ready")
+
+AdminAddress = str | bytes | tuple[str, int]
+"""A Unix socket, in the file system or (as bytes that begin with a zero) not, or a port of this host."""
+
 
 @dataclass(frozen=True)
 class Open:
-    """To the analyzer, first of all: what to watch.
+    """To the analyzer, first of all: the configuration in force, and how much to log.
 
-    Parameters
-    ----------
-    config
-        The configuration in force.
-    path, overrides
-        The file that it came from, and the keys that win over the file's, for reading it again.
-    reload_success
-        Whether the last reading again succeeded.
-    log_level
-        How much to log.
+    ``path`` and ``overrides`` are the file that it came from and the keys that win over the file's, for
+    reading it again; ``reload_success`` says whether the last reading again succeeded.
     """
 
     config: Config
@@ -38,6 +35,13 @@ class Open:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     reload_success: bool = True
     log_level: int = 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """To the data plane: everything is there, and the admin application is served at ``admin``."""
+
+    admin: AdminAddress
 
 
 @dataclass(frozen=True)
@@ -62,24 +66,13 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Reload:
-    """To the analyzer: read the configuration file again."""
-
-
-AdminAddress = str | bytes | tuple[str, int]
-"""A Unix socket, in the file system or (as bytes that begin with a zero) not, or a port of this host."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """To the data plane: everything is there, and the admin application is served at ``admin``."""
-
-    admin: AdminAddress
-
-
-@dataclass(frozen=True)
 class Seen:
     """To the data plane: everything up to its last report has been read."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """To the analyzer: read the configuration file again."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,10 @@ from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 
 
-class PlaneMetrics:
+class ProxyMetrics:
     """Publishes what the proxy and the reader of its capture log have counted.
 
-    Parameters
-    ----------
-    reader
-        Whose counts, like those of a report, only ever grow, but for the connections open now.
+    What they count only ever grows, but for the connections open now.
     """
 
     def __init__(self, instruments: Instruments, reader: CaptureLogReader) -> None:

@@ -7,18 +7,9 @@ from typing import Any
 from exporter.config import Config
 from exporter.config.base import Section
 
-TAKEN_OVER = frozenset(
-    {
-        "alerts",
-        "capture.embedder",
-        "capture.fields",
-        "capture.max_classes",
-        "capture.paths",
-        "capture.payload",
-        "drift",
-    }
-)
-"""Keys, and sections as a whole. Any other that changes needs a restart."""
+_CAPTURE = ("embedder", "fields", "max_classes", "paths", "payload")
+TAKEN_OVER = frozenset({"alerts", "drift", *(f"capture.{name}" for name in _CAPTURE)})
+"""Keys, and sections with all that is in them. Any other that changes needs a restart."""
 
 
 def needing_restart(old: Config, new: Config) -> list[str]:
@@ -29,12 +20,10 @@ def needing_restart(old: Config, new: Config) -> list[str]:
 def _changed(old: Any, new: Any, key: str) -> list[str]:
     if old == new or key in TAKEN_OVER:
         return []
-    if isinstance(old, Section) and type(old) is type(new):
-        prefix = f"{key}." if key else ""
-        fields = type(old).model_fields
-        return [
-            found
-            for name in fields
-            for found in _changed(getattr(old, name), getattr(new, name), prefix + name)
-        ]
-    return [key]
+    if not isinstance(old, Section) or type(old) is not type(new):
+        return [key]
+    prefix = f"{key}." if key else ""
+    names = type(old).model_fields
+    return [
+        found for name in names for found in _changed(getattr(old, name), getattr(new, name), prefix + name)
+    ]

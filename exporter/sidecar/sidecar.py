@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.config import Config, SidecarConfig
+from exporter.config import Config
 from exporter.errors import ConfigError
 from exporter.processes.supervisor import RULES, Rules
 from exporter.receivers.proxy.address import Address
@@ -57,20 +57,21 @@ class Sidecar:
             raise ConfigError(
                 "sidecar: is required and was not given; add sidecar: {upstream: http://HOST:PORT}"
             )
-        self._section = config.sidecar
+        self._section = section = config.sidecar
         self._queue_seconds = config.queue.drain_seconds
         self._draining = False
-        capture_log = CaptureLog()
-        self._log = capture_log
-        self.proxy = Proxy(
-            Address.parse(config.sidecar.upstream),
-            Address.parse(config.sidecar.listen),
-            tap=capture_log,
-            limits=_limits(config.sidecar),
+        self._log = CaptureLog()
+        limits = ProxyLimits(
+            max_connections=section.max_connections,
+            connect_seconds=section.connect_timeout,
+            first_byte_seconds=section.first_byte_timeout,
+            idle_seconds=section.idle_timeout,
         )
+        upstream, listen = Address.parse(section.upstream), Address.parse(section.listen)
+        self.proxy = Proxy(upstream, listen, tap=self._log, limits=limits)
         log_level = logging.getLogger().getEffectiveLevel()
         opening = Open(config, config_path, overrides or {}, log_level=log_level)
-        self._analyzer = AnalyzerProcess(opening, capture_log, self._report, rules)
+        self._analyzer = AnalyzerProcess(opening, self._log, self._report, rules)
         self.admin = AdminListener(config.admin.listen, self._report, lambda: self._analyzer.admin)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -128,12 +129,3 @@ def run(config: Config, config_path: Path | None = None, overrides: Mapping[str,
     import uvloop
 
     uvloop.run(main())
-
-
-def _limits(config: SidecarConfig) -> ProxyLimits:
-    return ProxyLimits(
-        max_connections=config.max_connections,
-        connect_seconds=config.connect_timeout,
-        first_byte_seconds=config.first_byte_timeout,
-        idle_seconds=config.idle_timeout,
-    )

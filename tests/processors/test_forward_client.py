@@ -18,7 +18,7 @@ from exporter.errors import ConfigError
 from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 from exporter.receivers.ingest.app import IngestApp
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.server import ServerThread, listening
 from tests.receivers.ingest.test_app import TOKEN, Sink
 
 
@@ -38,7 +38,7 @@ def collector(tmp_path):
             sink=sink,
             **options,
         )
-        server = ServerThread(Starlette(routes=app.routes), listen, key="admin.listen")
+        server = ServerThread(Starlette(routes=app.routes), listening(listen, "admin.listen"))
         server.start()
         servers.append(server)
         return server

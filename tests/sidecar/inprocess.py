@@ -53,8 +53,7 @@ class Running:
 
     @property
     def analyzer(self) -> int | None:
-        process = self.sidecar._analyzer._process
-        return None if process is None or self.sidecar._analyzer.admin is None else process.pid
+        return self.sidecar._analyzer.pid
 
     def reload(self, text: str | None = None) -> None:
         if text is not None:
@@ -76,7 +75,7 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        return wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        return wait_for(lambda: self.analyzer if self.analyzer != than else None, what="another analyzer")
 
 
 @contextmanager
@@ -117,7 +116,7 @@ def running(
     finally:
         with contextlib.suppress(RuntimeError):  # it ended by itself
             started[0]._loop.call_soon_threadsafe(stopping[0].set)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
         server.shutdown()
         server.server_close()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from exporter.config import Config
 from exporter.config.base import Section
@@ -30,7 +31,7 @@ def loaded(**changed: Any) -> Config:
     [
         ({"model": "other"}, ["model"]),
         ({"admin": {"token": "second-token"}}, ["admin.token"]),
-        ({"admin": {"token": "first-token", "listen": "127.0.0.1:1"}}, ["admin.listen"]),
+        ({"admin": {"token": "first-token", "listen": "127.0.0.1:2"}}, ["admin.listen"]),
         ({"sidecar": {"upstream": "http://127.0.0.1:2"}}, ["sidecar.upstream"]),
         ({"sidecar": None}, ["sidecar"]),
         ({"capture": {"max_body_bytes": 1}}, ["capture.max_body_bytes"]),
@@ -77,7 +78,7 @@ async def test_ingest_reads_by_the_configuration_in_force() -> None:
     config = load_config({"model": "m", "ingest": {"enabled": True}}, environment={})
     runtime = Runtime(config, sidecar=True)
     client = Client()
-    client.app = Ingest(runtime).app
+    client.app = Starlette(routes=Ingest(runtime).app.routes)
     other = config.model_copy(
         update={
             "capture": config.capture.model_copy(
@@ -104,4 +105,5 @@ async def test_ingest_reads_by_the_configuration_in_force() -> None:
     for kind, body in (("request", b"{}"), ("response", b'{"a": {"b": 4.5}}')):
         status, _, text = await client.request("POST", "/v1/observations", body, event(kind, body))
         assert status == 202, text
-    assert [item.value for item in read] == [4.5]
+    (exchange,) = read
+    assert [seen.value for seen in runtime.pipeline.extractor.observations("ingest", exchange)] == [4.5]
