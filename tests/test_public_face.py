@@ -78,7 +78,7 @@ def test_optional_packages_are_imported_by_those_who_need_them(code: str):
     assert loaded_by(code, OPTIONAL) == []
 
 
-def test_the_process_that_forwards_does_not_load_what_the_desk_reads_with():
+def test_the_process_that_forwards_does_not_load_what_the_analyzer_reads_with():
     code = "import exporter.cli.main, exporter.sidecar.sidecar"
     assert loaded_by(code, ["numpy", "scipy", "prometheus_client", "exporter.runtime"]) == []
 

@@ -75,7 +75,9 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        return wait_for(lambda: self.analyzer if self.analyzer != than else None, what="another analyzer")
+        wait_for(lambda: self.analyzer not in (None, than), what="another analyzer")
+        assert self.analyzer is not None
+        return self.analyzer
 
 
 @contextmanager
