@@ -26,9 +26,6 @@ class Changes:
     named: list[Cell]
     amounts: list[tuple[int, float]]
 
-    def __bool__(self) -> bool:
-        return bool(self.amounts)
-
 
 @dataclass(slots=True)
 class _Sent:

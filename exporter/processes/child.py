@@ -8,12 +8,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from exporter.errors import InferenceExporterError
-from exporter.processes.framing import Beat, Link, Refused
-from exporter.processes.spawn import BEGINNING
-from exporter.processes.supervisor import RULES
+from exporter.processes.framing import Beat, Link
+from exporter.processes.supervisor import BEGINNING, RULES
 
 # The service and whatever else shares its cores go first.
 _NICENESS = 5
@@ -50,15 +49,11 @@ class Heartbeat:
                     self._link.send(Beat())
 
 
-class Program(Protocol):
-    """What serves the process at the other end of a link."""
+def serve(link: Link, program: Callable[[Link, Any, Heartbeat], Callable[[], None]]) -> None:
+    """Make a program out of the first message that comes, and run it until the other end is gone.
 
-    def run(self) -> None:
-        """Serve; returns when nothing comes any more."""
-
-
-def serve(link: Link, program: Callable[[Link, Any, Heartbeat], Program]) -> None:
-    """Make a program out of the first message that comes, and run it until the other end is gone."""
+    If the configuration cannot serve, the error is sent instead.
+    """
     first = link.receive()
     if first is None:
         return
@@ -66,11 +61,11 @@ def serve(link: Link, program: Callable[[Link, Any, Heartbeat], Program]) -> Non
     with suppress(BrokenPipeError, ConnectionResetError):  # nobody is left to tell
         try:
             with heartbeat.working():
-                made = program(link, first, heartbeat)
+                run = program(link, first, heartbeat)
         except InferenceExporterError as error:
-            link.send(Refused(error))
+            link.send(error)
         else:
-            made.run()
+            run()
 
 
 def settle_in(descriptor: int) -> Link:

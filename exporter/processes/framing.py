@@ -12,12 +12,12 @@ import select
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-
-from exporter.errors import InferenceExporterError
 
 _HEAD = struct.Struct("!?Q")  # whether it is pickled, and how long it is
 _BUFFER_BYTES = 256 * 1024
@@ -27,13 +27,6 @@ _MAX_PIECES = 1024  # that a call may gather (IOV_MAX)
 @dataclass(frozen=True)
 class Beat:
     """From any process: it is at work, and has not forgotten us."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """From any process, instead of being ready: the configuration cannot serve."""
-
-    error: InferenceExporterError
 
 
 def framed(message: object) -> tuple[bytes, bytes]:
@@ -67,21 +60,15 @@ class Link:
     def send(self, message: object, following: Sequence[memoryview] = ()) -> None:
         """Send a message, and bytes that follow it; waits while the other end does not read.
 
-        Raises
-        ------
-        OSError
-            If the other end is gone.
+        An OSError says that it is gone.
         """
-        pieces: list[bytes | memoryview] = [*framed(message), *following]
+        pieces: deque[bytes | memoryview] = deque((*framed(message), *following))
         with self._sending:
             # In one call, since after each of them the interpreter lock has to be waited for.
             while pieces:
-                sent = self.connection.sendmsg(pieces[:_MAX_PIECES])
-                done = 0
-                while done < len(pieces) and len(pieces[done]) <= sent:
-                    sent -= len(pieces[done])
-                    done += 1
-                del pieces[:done]
+                sent = self.connection.sendmsg(list(islice(pieces, _MAX_PIECES)))
+                while pieces and len(pieces[0]) <= sent:
+                    sent -= len(pieces.popleft())
                 if sent:
                     pieces[0] = memoryview(pieces[0])[sent:]
 

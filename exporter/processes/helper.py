@@ -24,8 +24,8 @@ from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
-from exporter.processes.framing import Link, Refused
-from exporter.processes.messages import Begin, Update, Work
+from exporter.processes.framing import Link
+from exporter.processes.helper_main import Begin, Update, Work
 from exporter.processes.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -37,16 +37,8 @@ _LAST_WORDS_SECONDS = 1.0
 class HelperProcess:
     """Handles batches in a process of its own, with the only pipeline that there is.
 
-    Parameters
-    ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics appear.
-    build
-        Makes a pipeline for this process; called where no helper can be started, and only then.
-    notify
-        Called on the thread that handles with each :class:`DriftEvent`; must not raise.
+    ``build`` makes a pipeline for this process, and is called only where no helper can be started;
+    ``notify`` is called on the thread that handles with each :class:`DriftEvent`, and must not raise.
     """
 
     def __init__(
@@ -208,8 +200,8 @@ class HelperProcess:
 
     def _take_in(self, link: Link, message: Any) -> bool:
         """Whether it was a response to something that the helper was given, or says that it is ready."""
-        if isinstance(message, Refused):
-            self._give_up(message.error)
+        if isinstance(message, InferenceExporterError):
+            self._give_up(message)
         if not isinstance(message, Update):
             return False
         try:

@@ -1,22 +1,23 @@
-"""The helper's own program: a pipeline that is fed by a service, and reports back to it."""
+"""The helper's own program, a pipeline that is fed by a service and reports back to it, and what they say."""
 
 from __future__ import annotations
 
 import logging
 from array import array
+from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
 
 from prometheus_client import CollectorRegistry
 
-from exporter.metrics.changes import Outgoing
+from exporter.config import Config
+from exporter.metrics.changes import Changes, Outgoing
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.queue import Batch, Block
 from exporter.processes.child import Heartbeat, serve, settle_in
 from exporter.processes.framing import Link
-from exporter.processes.messages import Begin, Update, Work
 from exporter.processors.assembly import make_pipeline
 
 log = logging.getLogger(__name__)
@@ -25,14 +26,37 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
 
 
-class Helper:
-    """Handles what comes over ``link`` until the service says that it ends, or is gone.
+@dataclass(frozen=True)
+class Begin:
+    """To the helper, first of all: what to watch, and the classes that are shown under their own names."""
 
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        If something that the configuration names cannot serve.
+    config: Config
+    known_classes: list[str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """To the helper: a batch, whose blocks follow as bytes; for each the lengths of its items, as type L."""
+
+    lengths: list[bytes]
+
+
+@dataclass(frozen=True)
+class Update:
+    """To the service: everything that happened since the last one.
+
+    ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
     """
+
+    changes: Changes
+    events: list[DriftEvent]
+    log: list[logging.LogRecord]
+    responds: bool = False
+    tally: Tally | None = None
+
+
+class Helper:
+    """Handles what comes over ``link``; once called, until the service says that it ends, or is gone."""
 
     def __init__(self, link: Link, begin: Begin, heartbeat: Heartbeat) -> None:
         config = begin.config
@@ -53,8 +77,7 @@ class Helper:
             config, instruments, notify=self._events.put, known_classes=begin.known_classes, apart=True
         )
 
-    def run(self) -> None:
-        """Serve; returns when nothing comes any more."""
+    def __call__(self) -> None:
         self._pipeline.start()
         self._report(responds=True)
         while True:
@@ -90,7 +113,7 @@ class Helper:
         changes = self._outgoing.changes()
         events = [self._events.get() for _ in range(self._events.qsize())]
         records = [self._log.get() for _ in range(self._log.qsize())]
-        if responds or changes or events or records:
+        if responds or changes.amounts or events or records:
             self._link.send(Update(changes, events, records, responds, tally))
 
 

@@ -30,17 +30,7 @@ from exporter.version import __version__
 def admin_app(
     runtime: Runtime, *, readiness: Callable[[], tuple[bool, str]], ingest: IngestApp | None = None
 ) -> Starlette:
-    """The ASGI application of the admin listener.
-
-    Parameters
-    ----------
-    runtime
-        Whose metrics are shown, and whose configuration says what token is asked for.
-    readiness
-        Whether traffic can be served, and why (not); asked at each ``/-/ready``.
-    ingest
-        The ingest API, if it is on.
-    """
+    """The ASGI application of the admin listener; ``readiness``: whether traffic can be served, and why."""
     template = Template((files("exporter.sidecar") / "pages" / "index.html").read_text(encoding="utf-8"))
 
     def index(_: Request) -> Response:
@@ -78,8 +68,7 @@ class Guard:
             scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
             # Digests have one length, so that the comparison's time says nothing of the token's.
             digest = hashlib.sha256(given.strip().encode("latin-1")).digest()
-            shown = hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"
-            if not shown:
+            if not (hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"):
                 text = "authorization: it must be Bearer and admin.token; send both\n"
                 app = PlainTextResponse(text, 401, {"www-authenticate": "Bearer"})
         await app(scope, receive, send)

@@ -11,8 +11,9 @@ import contextlib
 import logging
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from exporter.receivers.proxy.listener import allow_open_files
@@ -21,80 +22,45 @@ from exporter.sidecar.server import address_of, listening
 
 log = logging.getLogger(__name__)
 
+MAX_WAITING = 64
+"""Connections that have not said yet what they want; one more closes the oldest of them."""
+MAX_FORWARDED = 128
+"""Connections to the analyzer; one more closes the one that has been quiet for longest."""
+# Of the head of a connection's first request.
+HEAD_BYTES, HEAD_SECONDS = 64 * 1024, 5.0
+# A connection to the analyzer on which no byte moves for so long is closed.
+IDLE_SECONDS = 60.0
+
 _SWEEP_SECONDS = 0.5
 _CHUNK_BYTES = 64 * 1024
 _SPARE_FILES = 512
-_PHRASES = {200: "OK", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
-
-
-@dataclass(frozen=True, slots=True)
-class AdminLimits:
-    """What the admin listener allows strangers. Times are in seconds.
-
-    Parameters
-    ----------
-    waiting
-        Connections that have not said yet what they want; one more closes the oldest of them.
-    forwarded
-        Connections to the analyzer; one more closes the one that has been quiet for longest.
-    head_bytes, head_seconds
-        Of the head of a connection's first request.
-    idle_seconds
-        A connection to the analyzer on which no byte moves for so long is closed.
-    """
-
-    waiting: int = 64
-    forwarded: int = 128
-    head_bytes: int = 64 * 1024
-    head_seconds: float = 5.0
-    idle_seconds: float = 60.0
 
 
 class AdminListener:
-    """Listens on ``admin.listen``. All methods belong to the event loop.
+    """Listens on ``listen``: ``HOST:PORT`` or ``unix:/path``. All methods belong to the event loop.
 
-    Parameters
-    ----------
-    listen
-        ``HOST:PORT`` or ``unix:/path``.
-    report
-        How the data plane stands.
-    analyzer
-        Where the analyzer serves the admin application; None while there is none.
-    limits
-        Bounds.
+    ``report`` gives how the data plane stands, ``analyzer`` where the analyzer serves the admin application;
+    None while there is none.
     """
 
     def __init__(
-        self,
-        listen: str,
-        report: Callable[[], Report],
-        analyzer: Callable[[], AdminAddress | None],
-        limits: AdminLimits | None = None,
+        self, listen: str, report: Callable[[], Report], analyzer: Callable[[], AdminAddress | None]
     ) -> None:
-        limits = limits or AdminLimits()
         self.address = self._listen = listen
         self._report = report
         self._analyzer = analyzer
-        self._head_bytes = limits.head_bytes
-        self._waiting = _Clients(limits.waiting, limits.head_seconds)
-        self._forwarded = _Clients(limits.forwarded, limits.idle_seconds)
+        self._waiting = _Clients(MAX_WAITING, HEAD_SECONDS)
+        self._forwarded = _Clients(MAX_FORWARDED, IDLE_SECONDS)
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen and serve.
-
-        Raises
-        ------
-        ConfigError
-            The address cannot be listened on.
-        """
+        """Listen and serve; a ConfigError says that the address cannot be listened on."""
         listener = listening(self._listen, "admin.listen")
         self.address = address_of(listener)
         allow_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0] + _SPARE_FILES)
         serve = asyncio.start_unix_server if listener.family == socket.AF_UNIX else asyncio.start_server
-        self._server = await serve(self._serve, sock=listener, limit=self._head_bytes)
+        self._server = await serve(self._serve, sock=listener, limit=HEAD_BYTES)
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
     def stop(self) -> None:
@@ -114,7 +80,7 @@ class AdminListener:
                 head = await reader.readuntil(b"\r\n\r\n")
             await self._respond(head, reader, writer)
         except asyncio.LimitOverrunError:
-            writer.write(_response(431, f"the head is longer than {self._head_bytes} bytes"))
+            writer.write(_response(431, f"the head is longer than {HEAD_BYTES} bytes"))
         except (OSError, EOFError):  # the client is gone
             pass
         except Exception:
@@ -177,39 +143,32 @@ class _Clients:
     def __init__(self, limit: int, seconds: float) -> None:
         self.seconds = seconds
         self._limit = limit
-        self._heard: dict[asyncio.StreamWriter, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._heard)
+        self.heard_at: dict[asyncio.StreamWriter, float] = {}
 
     @contextlib.contextmanager
     def holding(self, writer: asyncio.StreamWriter) -> Iterator[None]:
         """Count one in while the body runs, instead of the one that has been quiet for longest if need be."""
-        if len(self._heard) >= self._limit:
-            self._close(min(self._heard, key=self._heard.__getitem__))
-        self._heard[writer] = _now()
+        if len(self.heard_at) >= self._limit:
+            self._close(min(self.heard_at, key=self.heard_at.__getitem__))
+        self.heard_at[writer] = time.monotonic()
         try:
             yield
         finally:
-            self._heard.pop(writer, None)
+            self.heard_at.pop(writer, None)
 
     def heard_of(self, writer: asyncio.StreamWriter) -> None:
         """A byte moved, unless it was closed meanwhile."""
-        if writer in self._heard:
-            self._heard[writer] = _now()
+        if writer in self.heard_at:
+            self.heard_at[writer] = time.monotonic()
 
     def close_quiet(self, seconds: float) -> None:
         """Close those that were last heard of so long ago."""
-        for writer in [writer for writer, at in self._heard.items() if _now() - at >= seconds]:
+        for writer in [writer for writer, at in self.heard_at.items() if time.monotonic() - at >= seconds]:
             self._close(writer)
 
     def _close(self, writer: asyncio.StreamWriter) -> None:
-        del self._heard[writer]
+        del self.heard_at[writer]
         writer.transport.abort()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _connect(address: AdminAddress | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -231,7 +190,7 @@ async def _connect(address: AdminAddress | None) -> tuple[asyncio.StreamReader, 
 def _response(status: int, text: str, *, with_body: bool = True) -> bytes:
     body = f"{text}\n".encode()
     head = (
-        f"HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + (body if with_body else b"")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from exporter.config.base import Section
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
@@ -16,25 +17,23 @@ from exporter.metrics.http import HttpMetrics
 from exporter.processes.child import Heartbeat, serve, settle_in
 from exporter.processes.framing import Link
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
+from exporter.receivers.proxy.stats import ProxyStats
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.messages import Open, Opened, Reload, Reloaded, Report, Seen, Told, unpacked
+from exporter.sidecar.messages import Open, Opened, Reload, Reloaded, Report, Seen, unpacked
 from exporter.sidecar.proxy_metrics import ProxyMetrics
-from exporter.sidecar.reload import needing_restart
 from exporter.sidecar.server import ServerThread, private_listener
 
 log = logging.getLogger(__name__)
 
+_CAPTURE = ("embedder", "fields", "max_classes", "paths", "payload")
+TAKEN_OVER = frozenset({"alerts", "drift", *(f"capture.{name}" for name in _CAPTURE)})
+"""Keys, and sections with all that is in them, that a reload takes over. Any other needs a restart."""
+
 
 class Analyzer:
-    """Reads segments of the capture log that come over ``link``; see the module.
-
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        If a setting, or something that it names, cannot serve.
-    """
+    """Reads segments of the capture log that come over ``link``, once called until nothing comes any more."""
 
     def __init__(self, link: Link, opening: Open, heartbeat: Heartbeat) -> None:
         logging.basicConfig(level=opening.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -43,7 +42,7 @@ class Analyzer:
         self._opening = opening
         self._config = config = opening.config
         self._reload_success = opening.reload_success
-        self._report: Report | None = None
+        self._report = Report(ProxyStats(), 0, draining=False)
         self._runtime = Runtime(config, sidecar=True)
         instruments = self._runtime.instruments
         instruments["inference_exporter_config_reload_success"].set_function(lambda: self._reload_success)
@@ -62,8 +61,7 @@ class Analyzer:
         self._runtime.start()
         self._admin.start()
 
-    def run(self) -> None:
-        """Read until the data plane is gone or says that it ends; handle what waits, and stop."""
+    def __call__(self) -> None:
         try:
             self._link.send(Opened(self._admin.listener.getsockname()))
             while (message := self._link.receive()) is not None:
@@ -78,7 +76,7 @@ class Analyzer:
         if isinstance(message, memoryview):
             standings = self._reader.read(unpacked(message))
             if standings:
-                self._link.send(Told(standings))
+                self._link.send(standings)
         elif isinstance(message, Report):
             self._report = message
             self._link.send(Seen())
@@ -88,7 +86,7 @@ class Analyzer:
             self._link.send(Reloaded(self._config, self._reload_success))
 
     def _readiness(self) -> tuple[bool, str]:
-        return (False, "starting") if self._report is None else self._report.readiness()
+        return self._report.readiness()
 
     def _reload(self) -> None:
         """Read the configuration file again; a bad one leaves the old one running, and says so."""
@@ -106,9 +104,8 @@ class Analyzer:
             self._reader.forget_heads()
         except Exception as error:
             known = isinstance(error, InferenceExporterError)
-            log.error(
-                "%s was not taken over, the old configuration goes on: %s", path, error, exc_info=not known
-            )
+            text = "%s was not taken over, the old configuration goes on: %s"
+            log.error(text, path, error, exc_info=not known)
             self._reload_success = False
             return
         self._config, self._reload_success = config, True
@@ -120,6 +117,18 @@ class Analyzer:
         for exchange in exchanges:
             if exchange.predicts:
                 self._runtime.submit(exchange, "sidecar")
+
+
+def needing_restart(old: object, new: object, key: str = "") -> list[str]:
+    """The keys that differ and are not taken over while running, as they are written in messages."""
+    if old == new or key in TAKEN_OVER:
+        return []
+    if not isinstance(old, Section) or type(old) is not type(new):
+        return [key]
+    found: list[str] = []
+    for name in type(old).model_fields:
+        found += needing_restart(getattr(old, name), getattr(new, name), f"{key}.{name}" if key else name)
+    return found
 
 
 def main(descriptor: int) -> None:

@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from exporter.processes.framing import Beat, Link, Refused, framed, receive
+from exporter.errors import InferenceExporterError
+from exporter.processes.framing import Beat, Link, framed, receive
 from exporter.processes.supervisor import RULES, Rules, Supervisor
 from exporter.receivers.proxy.capture_log import CaptureLog, Entry
-from exporter.sidecar.messages import AdminAddress, Open, Opened, Reload, Reloaded, Report, Seen, Told, packed
+from exporter.sidecar.messages import AdminAddress, Open, Opened, Reload, Reloaded, Report, Seen, packed
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +33,14 @@ class AnalyzerProcess:
     Where no process can be started it runs in a thread of this one. Later it never does: then nothing
     that happens to it is worth the data plane.
 
-    Parameters
-    ----------
-    opening
-        What the first analyzer gets to know; later ones get what was read again meanwhile.
-    capture_log
-        What it reads.
-    report
-        Gives the data plane's state, for the analyzer.
-    rules
-        When it is started again, and when it counts as hung.
-
-    Attributes
-    ----------
-    admin
-        Where it serves the admin application; None while there is no analyzer.
+    It reads ``capture_log``. ``opening`` is what the first analyzer gets to know; later ones get what was
+    read again meanwhile. ``report`` gives the data plane's state.
     """
 
     def __init__(
         self, opening: Open, capture_log: CaptureLog, report: Callable[[], Report], rules: Rules = RULES
     ) -> None:
-        self.admin: AdminAddress | None = None
+        self.admin: AdminAddress | None = None  # which it serves; None while there is no analyzer
         self._opening = opening
         self._log = capture_log
         self._report = report
@@ -64,20 +52,10 @@ class AnalyzerProcess:
         self._reading: asyncio.Task[None]
         self._keeping: asyncio.Task[None] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The process id of the analyzer; None while there is none, or none that is ready."""
-        return None if self.admin is None else self._supervisor.pid
-
     async def start(self) -> None:
         """Start the analyzer, wait until everything is there, and keep one running from now on.
 
-        Raises
-        ------
-        InferenceExporterError
-            If the configuration cannot serve.
-        OSError
-            If it ends or hangs before it has said anything.
+        Raises what it says if the configuration cannot serve, and OSError if it ends or hangs before that.
         """
         try:
             connection = self._supervisor.spawn(_PROGRAM, os.environ)
@@ -131,8 +109,8 @@ class AnalyzerProcess:
                 first = await asyncio.wait_for(receive(reader), self._supervisor.rules.start_seconds)
         if not isinstance(first, Opened):
             await self._let_go()
-            if isinstance(first, Refused):
-                raise first.error
+            if isinstance(first, InferenceExporterError):
+                raise first
             raise OSError("the analyzer ended or hung before it was ready")
         self._supervisor.ready()
         self._owes = False
@@ -190,8 +168,8 @@ class AnalyzerProcess:
         """Take in what the analyzer says, until it is gone."""
         while (message := await receive(reader)) is not None:
             self._supervisor.alive()
-            if isinstance(message, Told):
-                self._log.told(message.standings)
+            if isinstance(message, list):
+                self._log.told(message)
             elif isinstance(message, Seen):
                 self._owes = False
             elif isinstance(message, Reloaded):

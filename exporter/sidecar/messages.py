@@ -1,7 +1,8 @@
 """What the data plane and the analyzer say to each other, besides what every process of ours may say.
 
-Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice;
-everything else is one of the values below.
+Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice. The
+analyzer says where connections stand as a list, and why it cannot serve as an error. Everything else is one
+of the values below.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from exporter.config import Config
-from exporter.receivers.proxy.capture_log import Entry, Standing
+from exporter.receivers.proxy.capture_log import Entry
 from exporter.receivers.proxy.stats import ProxyStats
 
 PROBES = ("/-/healthy", "/-/ready")
@@ -56,8 +57,7 @@ class Report:
     draining: bool
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether traffic can be served, and why (not): the upstream takes connections, and no stop is
-        under way."""
+        """Whether traffic can be served, and why (not)."""
         if self.draining:
             return False, "draining"
         if not self.stats.upstream_up:
@@ -81,13 +81,6 @@ class Reloaded:
 
     config: Config
     success: bool
-
-
-@dataclass(frozen=True)
-class Told:
-    """To the data plane: where connections stand."""
-
-    standings: list[Standing]
 
 
 def packed(segment: list[Entry]) -> bytes:

@@ -23,14 +23,8 @@ class ServerThread:
 
         self.listener = listener
         # h11, since the other one takes heads of any length.
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-        )
+        config = uvicorn.Config(app, http="h11", log_level="warning", access_log=False, lifespan="off")
+        config.timeout_graceful_shutdown = 2
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="inference-exporter-admin", daemon=True
@@ -57,13 +51,7 @@ class ServerThread:
 
 
 def listening(listen: str, key: str) -> socket.socket:
-    """A socket that listens on ``HOST:PORT`` (0 takes a free port) or ``unix:/path``.
-
-    Raises
-    ------
-    ConfigError
-        If the address cannot be listened on; it names ``key``.
-    """
+    """A socket that listens on ``HOST:PORT`` (0 takes a free port) or ``unix:/path``; else a ConfigError."""
     try:
         return listening_socket(Address.parse(listen))
     except OSError as error:

@@ -29,21 +29,13 @@ class Sidecar:
     """A sidecar in front of one upstream.
 
     The data plane is the first process: nothing that happens at the analyzer, which reads, tests and answers
-    scrapes, can break or hold up a connection.
-
-    Parameters
-    ----------
-    config
-        With a ``sidecar`` section.
-    config_path, overrides
-        The file that is read again at :meth:`reload`, and the keys that win over the file's.
-    rules
-        When the analyzer is started again, and when it counts as hung.
+    scrapes, can break or hold up a connection. ``config_path`` and ``overrides`` are the file that is read
+    again at :meth:`reload`, and the keys that win over the file's; ``rules`` are for the analyzer.
 
     Raises
     ------
     ConfigError
-        If there is no such section.
+        If ``config`` has no ``sidecar`` section.
     """
 
     def __init__(
@@ -109,13 +101,7 @@ class Sidecar:
 
 
 def run(config: Config, config_path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
-    """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again.
-
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        As :class:`Sidecar`; before anything listens.
-    """
+    """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises as it does."""
     sidecar = Sidecar(config, config_path, overrides)
 
     async def main() -> None:

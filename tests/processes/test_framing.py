@@ -1,4 +1,4 @@
-"""Messages arrive whole and in order, however the bytes are cut and whatever their size."""
+"""Messages arrive complete and in order, however the bytes are cut and whatever their size."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_bytes_are_not_copied_and_last_until_the_next_call(ends: tuple[Link, Lin
 @pytest.mark.parametrize("rest", [0, 1, 3, 12])
 def test_a_message_that_breaks_off_is_the_end(ends: tuple[Link, Link], rest: int) -> None:
     one, other = ends
-    whole = b"".join(framed("something"))
-    one.connection.sendall(whole[: len(whole) - rest] if rest else b"")
+    message = b"".join(framed("something"))
+    one.connection.sendall(message[: len(message) - rest] if rest else b"")
     one.close()
     assert other.receive() is None
 

@@ -53,7 +53,8 @@ class Running:
 
     @property
     def analyzer(self) -> int | None:
-        return self.sidecar._analyzer.pid
+        analyzer = self.sidecar._analyzer
+        return None if analyzer.admin is None else analyzer._supervisor.pid
 
     def reload(self, text: str | None = None) -> None:
         if text is not None:
@@ -75,9 +76,12 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        wait_for(lambda: self.analyzer not in (None, than), what="another analyzer")
-        assert self.analyzer is not None
-        return self.analyzer
+
+        def other() -> int:
+            pid = self.analyzer
+            return pid if pid is not None and pid != than else 0
+
+        return wait_for(other, what="another analyzer")
 
 
 @contextmanager
