@@ -206,10 +206,8 @@ class HelperProcess:
             return False
         try:
             self._incoming.apply(message.changes)
-            for record in message.log:
-                logger = logging.getLogger(record.name)
-                if logger.isEnabledFor(record.levelno):
-                    logger.handle(record)
+            for name, level, text in message.log:
+                logging.getLogger(name).log(level, "%s", text)
             for event in message.events:
                 self._notify(event)
         except Exception:

@@ -43,14 +43,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Update:
-    """To the service: everything that happened since the last one.
+    """To the service: everything that happened since the last one; the log as names, levels and texts.
 
     ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
     """
 
     changes: Changes
     events: list[DriftEvent]
-    log: list[logging.LogRecord]
+    log: list[tuple[str, int, str]]
     responds: bool = False
     tally: Tally | None = None
 
@@ -72,7 +72,8 @@ class Helper:
         self._events: SimpleQueue[DriftEvent] = SimpleQueue()
         # The service's log is where they belong.
         self._log: SimpleQueue[logging.LogRecord] = SimpleQueue()
-        logging.basicConfig(level=logging.INFO, handlers=[QueueHandler(self._log)], force=True)
+        handler = QueueHandler(self._log)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
         self._pipeline = make_pipeline(
             config, instruments, notify=self._events.put, known_classes=begin.known_classes, apart=True
         )
@@ -113,8 +114,9 @@ class Helper:
         changes = self._outgoing.changes()
         events = [self._events.get() for _ in range(self._events.qsize())]
         records = [self._log.get() for _ in range(self._log.qsize())]
-        if responds or changes.amounts or events or records:
-            self._link.send(Update(changes, events, records, responds, tally))
+        lines = [(record.name, record.levelno, record.message) for record in records]
+        if responds or changes.amounts or events or lines:
+            self._link.send(Update(changes, events, lines, responds, tally))
 
 
 def main(descriptor: int) -> None:
