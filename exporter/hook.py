@@ -20,7 +20,7 @@ from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
 from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 from exporter.observation import DriftEvent, Observation
-from exporter.processes.spawn import can_spawn
+from exporter.processes.supervisor import can_spawn
 from exporter.receivers.asgi.middleware import CaptureMiddleware
 from exporter.receivers.asgi.torch_hook import ModuleWatch
 from exporter.runtime import Runtime

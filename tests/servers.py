@@ -42,7 +42,7 @@ def request(
         connection.close()
 
 
-def wait_for(condition: Callable[[], Result], seconds: float = 20.0, what: str = "the condition") -> Result:
+def wait_for(condition: Callable[[], Result], seconds: float = 60.0, what: str = "the condition") -> Result:
     """Wait until ``condition()`` gives something true, and return it; OSError counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -6,7 +6,7 @@ nothing away; gauges travel as they stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,16 @@ class Changes:
     named: list[Cell]
     amounts: list[tuple[int, float]]
 
-    def __bool__(self) -> bool:
-        return bool(self.amounts)
+
+@dataclass(slots=True)
+class _Sent:
+    """What of a cell the other process knows: its number, and how much; None before it was sent."""
+
+    part: str | int
+    value: Any
+    is_gauge: bool
+    number: int | None = None
+    amount: float | None = None
 
 
 class Outgoing:
@@ -35,36 +43,30 @@ class Outgoing:
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._sent: dict[Cell, float] = {}
-        self._places: dict[Cell, int] = {}
-        self._cells: dict[tuple[str, tuple[str, ...]], list[tuple[Cell, Any, bool]]] = {}
+        self._series: dict[tuple[str, tuple[str, ...]], list[_Sent]] = {}
+        self._n_named = 0
 
     def changes(self) -> Changes:
         """Additions to counters and histograms, and new values of gauges; whatever is new, also with a 0."""
         changes = Changes([], [])
-        sent, places = self._sent, self._places
-        for cell, value, is_gauge in self._all():
-            amount = value.get()
-            before = sent.get(cell)
-            if amount == before:
-                continue
-            sent[cell] = amount
-            number = places.get(cell)
-            if number is None:
-                number = places[cell] = len(places)
-                changes.named.append(cell)
-            changes.amounts.append((number, amount if is_gauge else amount - (before or 0.0)))
-        return changes
-
-    def _all(self) -> Iterator[tuple[Cell, Any, bool]]:
-        known = self._cells
         for name, labels, child in self._instruments.children():
-            cells = known.get((name, labels))
+            cells = self._series.get((name, labels))
             if cells is None:
                 is_gauge = isinstance(child, Gauge)
-                cells = [((name, labels, part), value, is_gauge) for part, value in numbers(child)]
-                known[name, labels] = cells
-            yield from cells
+                cells = [_Sent(part, value, is_gauge) for part, value in numbers(child)]
+                self._series[name, labels] = cells
+            for cell in cells:
+                amount = cell.value.get()
+                if amount == cell.amount:
+                    continue
+                if cell.number is None:
+                    cell.number = self._n_named
+                    self._n_named += 1
+                    changes.named.append((name, labels, cell.part))
+                added = amount if cell.is_gauge else amount - (cell.amount or 0.0)
+                changes.amounts.append((cell.number, added))
+                cell.amount = amount
+        return changes
 
 
 class Incoming:
@@ -72,22 +74,15 @@ class Incoming:
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._cells: list[Cell] = []
-        self._setters: list[Callable[[float], None] | None] = []
+        self._setters: list[Callable[[float], None]] = []
 
     def apply(self, changes: Changes) -> None:
         """Add to counters and histograms, set gauges."""
-        self._cells += changes.named
-        setters = self._setters
-        setters += [None] * len(changes.named)
+        self._setters += [self._setter(*cell) for cell in changes.named]
         for number, amount in changes.amounts:
-            setter = setters[number]
-            if setter is None:
-                setter = setters[number] = self._setter(self._cells[number])
-            setter(amount)
+            self._setters[number](amount)
 
-    def _setter(self, cell: Cell) -> Callable[[float], None]:
-        name, labels, part = cell
+    def _setter(self, name: str, labels: tuple[str, ...], part: str | int) -> Callable[[float], None]:
         child = self._instruments[name].labels(*labels) if labels else self._instruments[name]
         if isinstance(child, Gauge):
             return child.set

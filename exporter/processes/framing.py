@@ -1,23 +1,50 @@
 """Messages between two of our own processes, over a pair of connected sockets.
 
 Both ends are the same release of this package, and nobody else can reach the sockets: messages are
-pickled values, or bytes as they are, behind their kind and their length.
+pickled values, or bytes as they are, behind a head that says which of them it is and how long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 _HEAD = struct.Struct("!?Q")  # whether it is pickled, and how long it is
 _BUFFER_BYTES = 256 * 1024
 _MAX_PIECES = 1024  # that a call may gather (IOV_MAX)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """From any process: it is at work, and has not forgotten us."""
+
+
+def framed(message: object) -> tuple[bytes, bytes]:
+    """What stands for a message on the wire, in two pieces; bytes travel as they are."""
+    if isinstance(message, bytes):
+        return _HEAD.pack(False, len(message)), message
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _HEAD.pack(True, len(data)), data
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """The next message, for code that may not wait; None when the other end is gone."""
+    try:
+        pickled, size = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+        data = await reader.readexactly(size)
+    except (OSError, asyncio.IncompleteReadError):
+        return None
+    return pickle.loads(data) if pickled else data  # noqa: S301 - from ourselves
 
 
 class Link:
@@ -33,17 +60,17 @@ class Link:
     def send(self, message: object, following: Sequence[memoryview] = ()) -> None:
         """Send a message, and bytes that follow it; waits while the other end does not read.
 
-        Raises
-        ------
-        OSError
-            If the other end is gone.
+        An OSError says that it is gone.
         """
-        pieces: list[bytes | memoryview] = [*framed(message), *following]
+        pieces: deque[bytes | memoryview] = deque((*framed(message), *following))
         with self._sending:
             # In one call, since after each of them the interpreter lock has to be waited for.
             while pieces:
-                sent = self.connection.sendmsg(pieces[:_MAX_PIECES])
-                pieces = _after(pieces, sent)
+                sent = self.connection.sendmsg(list(islice(pieces, _MAX_PIECES)))
+                while pieces and len(pieces[0]) <= sent:
+                    sent -= len(pieces.popleft())
+                if sent:
+                    pieces[0] = memoryview(pieces[0])[sent:]
 
     def receive(self) -> Any:
         """The next message; None when the other end is gone.
@@ -79,12 +106,23 @@ class Link:
             filled += n
         return data
 
+    def finish(self) -> None:
+        """Say that nothing comes from this end any more; what the other end says still arrives."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close this end; whoever waits in :meth:`receive` gets None."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+
     def _take(self, size: int) -> memoryview | None:
         """The next so many bytes, where they lie."""
         if size > len(self._buffer):
             return self.read(size)
-        if self._end - self._start < size:
-            rest = self._end - self._start
+        rest = self._end - self._start
+        if rest < size:
             if self._start + size > len(self._buffer) or not rest:
                 self._buffer[:rest] = bytes(self._buffer[self._start : self._end])
                 self._start, self._end = 0, rest
@@ -103,50 +141,3 @@ class Link:
             return self.connection.recv_into(view)
         except OSError:
             return 0
-
-    def finish(self) -> None:
-        """Say that nothing comes from this end any more; what the other end says still arrives."""
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close this end; whoever waits in :meth:`receive` gets None."""
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-        self.connection.close()
-
-
-def _after(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of the pieces after so many bytes."""
-    for place, piece in enumerate(pieces):
-        if sent < len(piece):
-            return [memoryview(piece)[sent:], *pieces[place + 1 :]]
-        sent -= len(piece)
-    return []
-
-
-class Messages:
-    """The other end's messages out of bytes that come in pieces, for code that may not wait."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Any]:
-        """The messages that are complete now."""
-        self._data += data
-        while len(self._data) >= _HEAD.size:
-            pickled, size = _HEAD.unpack_from(self._data)
-            end = _HEAD.size + size
-            if len(self._data) < end:
-                return
-            message = self._data[_HEAD.size : end]
-            del self._data[:end]
-            yield pickle.loads(message) if pickled else message  # noqa: S301 - from ourselves
-
-
-def framed(message: object) -> tuple[bytes, bytes]:
-    """What stands for a message on the wire, in two pieces; bytes travel as they are."""
-    if isinstance(message, bytes):
-        return _HEAD.pack(False, len(message)), message
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _HEAD.pack(True, len(data)), data

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from exporter.config import Config
@@ -27,9 +25,8 @@ from exporter.pipeline.ledger import Tally
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
 from exporter.processes.framing import Link
-from exporter.processes.messages import Begin, Refused, Update, Work
-from exporter.processes.spawn import reap, spawn
-from exporter.processes.supervisor import RULES, Rules, Supervisor
+from exporter.processes.helper_main import Begin, Update, Work
+from exporter.processes.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -37,30 +34,11 @@ _PROGRAM = "exporter.processes.helper_main"
 _LAST_WORDS_SECONDS = 1.0
 
 
-@dataclass
-class _Child:
-    """A helper that runs, the way to it, and what becomes of what it says."""
-
-    process: subprocess.Popen[bytes]
-    link: Link
-    incoming: Incoming
-
-
 class HelperProcess:
     """Handles batches in a process of its own, with the only pipeline that there is.
 
-    Parameters
-    ----------
-    config
-        The whole configuration.
-    instruments
-        Where the metrics appear.
-    build
-        Makes a pipeline for this process; called where no helper can be started, and only then.
-    notify
-        Called on the thread that handles with each :class:`DriftEvent`; must not raise.
-    rules
-        When a helper is started again, and when it counts as hung.
+    ``build`` makes a pipeline for this process, and is called only where no helper can be started;
+    ``notify`` is called on the thread that handles with each :class:`DriftEvent`, and must not raise.
     """
 
     def __init__(
@@ -69,7 +47,6 @@ class HelperProcess:
         instruments: Instruments,
         build: Callable[[], Pipeline],
         notify: Callable[[DriftEvent], None],
-        rules: Rules = RULES,
     ) -> None:
         self._config = config
         self._instruments = instruments
@@ -79,21 +56,22 @@ class HelperProcess:
         InvalidValues(instruments, config.model)
         self._build = build
         self._notify = notify
-        self._rules = rules
         self._pipeline: Pipeline | None = None
         self._useless = False
-        self._child: _Child | None
-        self._talking: threading.Lock
-        self._ended: threading.Event
-        self._supervisor: Supervisor
         self._begin()
         instruments.before_collect(self._catch_up)
+
+    def _begin(self) -> None:
+        self._supervisor = Supervisor()
+        self._link: Link | None = None
+        self._incoming = Incoming(self._instruments)
+        self._talking = threading.Lock()
+        self._ended = threading.Event()
 
     @property
     def pid(self) -> int | None:
         """The helper's process id; None while there is none."""
-        child = self._child
-        return None if child is None else child.process.pid
+        return self._supervisor.pid
 
     def start(self) -> None:
         """Start the helper, without waiting until it is ready."""
@@ -101,15 +79,19 @@ class HelperProcess:
             self._ended.clear()
             if self._pipeline is not None:
                 self._pipeline.start()
-            elif self._child is None and not self._useless:
+            elif self._link is None and not self._useless:
                 self._spawn()
 
     def handle(self, tally: Tally, batch: Batch) -> None:
         """Have a batch handled, and wait until it is."""
         with self._talking:
-            child = self._running()
-            if child is not None:
-                self._hand_over(child, tally, batch)
+            link = self._running()
+            if link is not None:
+                response = self._work(link, batch)
+                if response is None:
+                    self._lost(link)
+                elif response.tally is not None:
+                    tally.add(response.tally)
             elif self._pipeline is not None:
                 self._pipeline.handle(tally, batch)
             else:
@@ -118,60 +100,52 @@ class HelperProcess:
     def stop(self) -> None:
         """End the helper, once its detectors have written their last checkpoints."""
         self._ended.set()
-        child, self._child = self._child, None
-        if child is not None:
-            child.link.finish()
+        link, self._link = self._link, None
+        if link is not None:
+            link.finish()
             patience = self._config.queue.drain_seconds + _LAST_WORDS_SECONDS
             if self._talking.acquire(blocking=False):
-                child.link.connection.settimeout(patience)
-                while self._response(child) is not None:
+                link.connection.settimeout(patience)
+                while self._response(link) is not None:
                     pass
                 self._talking.release()
-            reap(child.process, patience)
-            child.link.close()
+            self._supervisor.reap(patience)
+            link.close()
         if self._pipeline is not None:
             self._pipeline.stop()
 
     def after_fork(self) -> None:
         """In a child process: the helper is the parent's; another one is started when it is needed."""
-        child = self._child
-        if child is not None:
+        if self._link is not None:
             # The parent's end stays open; here, nobody may hold it open when the parent has ended.
-            child.link.connection.close()
-            child.process.returncode = 0  # it is not ours to wait for
+            self._link.connection.close()
+        self._supervisor.disown()
         if self._pipeline is not None:
             self._pipeline.after_fork()
         self._begin()
 
-    def _begin(self) -> None:
-        self._child = None
-        self._talking = threading.Lock()
-        self._ended = threading.Event()
-        self._supervisor = Supervisor(self._rules)
-
-    def _running(self) -> _Child | None:
-        """The helper; starts one, after a pause if the last one died. None if there is to be none."""
-        while self._child is None and self._pipeline is None and not self._useless:
+    def _running(self) -> Link | None:
+        """The way to the helper, which is started if need be, after a pause; None if there is to be none."""
+        while self._link is None and self._pipeline is None and not self._useless:
             if self._ended.wait(self._supervisor.pause_seconds):
                 break
             self._spawn()
-        return self._child
+        return self._link
 
     def _spawn(self) -> None:
         # Its numbers come to this process's instruments, not into a folder that processes share.
         environment = {name: value for name, value in os.environ.items() if name != MULTIPROCESS_VARIABLE}
         try:
-            process, connection = spawn(_PROGRAM, environment)
-            # Whoever hangs is left at this; see :class:`exporter.processes.heartbeat.Heartbeat`.
-            connection.settimeout(self._rules.start_seconds)
-            child = _Child(process, Link(connection), Incoming(self._instruments))
+            link = Link(self._supervisor.spawn(_PROGRAM, environment))
+            # Whoever hangs is left at this; see :class:`exporter.processes.child.Heartbeat`.
+            link.connection.settimeout(self._supervisor.rules.start_seconds)
             with suppress(OSError):  # if it has died already, the first response will be missing
-                child.link.send(Begin(self._config, self._metrics.known()))
+                link.send(Begin(self._config, self._metrics.known()))
         except Exception as error:
+            self._supervisor.reap()
             self._use_thread(f"{type(error).__name__}: {error}")
-            return
-        self._supervisor.started()
-        self._child = child
+        else:
+            self._link, self._incoming = link, Incoming(self._instruments)
 
     def _use_thread(self, reason: str) -> None:
         log.warning("no helper process can be started (%s); a thread of this process does its work", reason)
@@ -190,29 +164,23 @@ class HelperProcess:
         known = isinstance(error, InferenceExporterError)
         log.error("nothing is observed, since the configuration cannot serve: %s", error, exc_info=not known)
 
-    def _hand_over(self, child: _Child, tally: Tally, batch: Batch) -> None:
-        response = self._work(child, batch)
-        if response is None:
-            self._lost(child)
-        elif response.tally is not None:
-            tally.add(response.tally)
-
-    def _work(self, child: _Child, batch: Batch) -> Update | None:
+    def _work(self, link: Link, batch: Batch) -> Update | None:
         """The response to a batch; None if the helper died or hung over it."""
-        if not self._supervisor.is_ready and self._response(child) is None:
+        if not self._supervisor.is_ready and self._response(link) is None:
             return None
         work = Work([block.lengths.tobytes() for block in batch.blocks])
         try:
-            child.link.send(work, [block.view for block in batch.blocks])
+            link.send(work, [block.view for block in batch.blocks])
         except OSError:
             return None
-        return self._response(child)
+        return self._response(link)
 
-    def _response(self, child: _Child) -> Update | None:
+    def _response(self, link: Link) -> Update | None:
         """Take in what the helper says, up to its next response; the first one says that it has started."""
-        while (message := child.link.receive()) is not None:
-            if self._take_in(child, message):
-                return message  # type: ignore[no-any-return]
+        while (message := link.receive()) is not None:
+            if self._take_in(link, message):
+                response: Update = message
+                return response
         return None
 
     def _catch_up(self) -> None:
@@ -220,43 +188,43 @@ class HelperProcess:
         if not self._talking.acquire(blocking=False):
             return
         try:
-            child = self._child
-            while child is not None and child.link.pending():
-                message = child.link.receive()
+            link = self._link
+            while link is not None and link.pending():
+                message = link.receive()
                 if message is None:
-                    self._lost(child)
+                    self._lost(link)
                     return
-                self._take_in(child, message)
+                self._take_in(link, message)
         finally:
             self._talking.release()
 
-    def _take_in(self, child: _Child, message: Any) -> bool:
+    def _take_in(self, link: Link, message: Any) -> bool:
         """Whether it was a response to something that the helper was given, or says that it is ready."""
-        if isinstance(message, Refused):
-            self._give_up(message.error)
+        if isinstance(message, InferenceExporterError):
+            self._give_up(message)
         if not isinstance(message, Update):
             return False
         try:
-            child.incoming.apply(message.changes)
-            for line in message.lines:
-                logging.getLogger(line.logger).log(line.level, "%s", line.text)
+            self._incoming.apply(message.changes)
+            for name, level, text in message.log:
+                logging.getLogger(name).log(level, "%s", text)
             for event in message.events:
                 self._notify(event)
         except Exception:
             log.exception("a message of the helper process could not be taken in")
             self._errors.inc()
-        if message.answers and not self._supervisor.is_ready:
+        if message.responds and not self._supervisor.is_ready:
             self._supervisor.ready()
-            child.link.connection.settimeout(self._rules.hung_seconds)
-        return message.answers
+            link.connection.settimeout(self._supervisor.rules.hung_seconds)
+        return message.responds
 
-    def _lost(self, child: _Child) -> None:
+    def _lost(self, link: Link) -> None:
         """A helper died, hangs or found nothing that it could do; the next batch may start another one."""
-        if self._child is not child:
+        if self._link is not link:
             return
-        self._child = None
-        status = reap(child.process)
-        child.link.close()
+        self._link = None
+        status = self._supervisor.reap()
+        link.close()
         if self._useless:
             return
         self._errors.inc()

@@ -6,37 +6,31 @@ behind another request on one connection.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import html
 from collections.abc import Callable
 from importlib.resources import files
 from string import Template
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
-from exporter.sidecar.guard import PROBES, Guard
+from exporter.sidecar.messages import PROBES
 from exporter.version import __version__
 
-Readiness = Callable[[], tuple[bool, str]]
 
-
-def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | None = None) -> Starlette:
-    """The ASGI application of the admin listener.
-
-    Parameters
-    ----------
-    runtime
-        Whose metrics are shown, and whose configuration says what token is asked for.
-    readiness
-        Whether traffic can be served, and why (not); asked at each ``/-/ready``.
-    ingest
-        The ingest API, if it is on.
-    """
+def admin_app(
+    runtime: Runtime, *, readiness: Callable[[], tuple[bool, str]], ingest: IngestApp | None = None
+) -> Starlette:
+    """The ASGI application of the admin listener; ``readiness``: whether traffic can be served, and why."""
     template = Template((files("exporter.sidecar") / "pages" / "index.html").read_text(encoding="utf-8"))
 
     def index(_: Request) -> Response:
@@ -46,18 +40,35 @@ def admin_app(runtime: Runtime, *, readiness: Readiness, ingest: IngestApp | Non
         content_type, body = runtime.render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    def healthy(_: Request) -> Response:
-        return PlainTextResponse("healthy\n")
+    def probe(request: Request) -> Response:
+        able, why = (True, "healthy") if request.url.path == PROBES[0] else readiness()
+        return PlainTextResponse(f"{why}\n", 200 if able else 503)
 
-    def ready(_: Request) -> Response:
-        is_ready, why = readiness()
-        return PlainTextResponse(f"{why}\n", status_code=200 if is_ready else 503)
-
-    routes = [
-        Route("/", index),
-        Route("/metrics", metrics),
-        *(Route(path, answer) for path, answer in zip(PROBES, (healthy, ready), strict=True)),
-    ]
+    routes = [Route("/", index), Route("/metrics", metrics), *(Route(path, probe) for path in PROBES)]
     if ingest is not None:
         routes += ingest.routes
-    return Starlette(routes=routes, middleware=[Middleware(Guard, token=runtime.config.admin.token)])
+    token = runtime.config.admin.token
+    return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)] if token is not None else [])
+
+
+class Guard:
+    """An ASGI middleware: everything but the probes needs ``Authorization: Bearer TOKEN``.
+
+    What is posted is the ingest API's, which asks for the token itself, and counts.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._digest = hashlib.sha256(token.encode()).digest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        app = self._app
+        if scope["type"] == "http" and scope["method"] != "POST" and scope["path"] not in PROBES:
+            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+            # Digests have one length, so that the comparison's time says nothing of the token's.
+            digest = hashlib.sha256(given.strip().encode("latin-1")).digest()
+            if not (hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"):
+                text = "authorization: it must be Bearer and admin.token; send both\n"
+                app = PlainTextResponse(text, 401, {"www-authenticate": "Bearer"})
+        await app(scope, receive, send)

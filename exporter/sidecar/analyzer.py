@@ -6,86 +6,89 @@ It has everything but the data plane and the listeners: reading, metrics, detect
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
+from exporter.config.base import Section
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
 from exporter.http.http1.follower import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
+from exporter.processes.child import Heartbeat, serve, settle_in
 from exporter.processes.framing import Link
-from exporter.processes.heartbeat import Heartbeat
-from exporter.processes.messages import Refused
-from exporter.processes.spawn import settle_in
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
+from exporter.receivers.proxy.stats import ProxyStats
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.messages import Open, Opened, Reload, Reloaded, Report, Seen, Told, unpacked
-from exporter.sidecar.proxy_metrics import PlaneMetrics
-from exporter.sidecar.reload import needing_restart
+from exporter.sidecar.messages import Open, Opened, Reload, Reloaded, Report, Seen, unpacked
+from exporter.sidecar.proxy_metrics import ProxyMetrics
 from exporter.sidecar.server import ServerThread, private_listener
 
 log = logging.getLogger(__name__)
 
+_CAPTURE = ("embedder", "fields", "max_classes", "paths", "payload")
+TAKEN_OVER = frozenset({"alerts", "drift", *(f"capture.{name}" for name in _CAPTURE)})
+"""Keys, and sections with all that is in them, that a reload takes over. Any other needs a restart."""
+
 
 class Analyzer:
-    """Reads segments of the capture log; see the module.
+    """Reads segments of the capture log that come over ``link``, once called until nothing comes any more."""
 
-    Parameters
-    ----------
-    opening
-        The configuration in force, with a ``sidecar`` section, and where to read it again.
-
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        If a setting, or something that it names, cannot serve.
-    """
-
-    def __init__(self, opening: Open) -> None:
-        self.config = config = opening.config
+    def __init__(self, link: Link, opening: Open, heartbeat: Heartbeat) -> None:
+        logging.basicConfig(level=opening.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._link = link
+        self._heartbeat = heartbeat
         self._opening = opening
-        self.report: Report | None = None
-        self.runtime = Runtime(config, sidecar=True)
-        instruments = self.runtime.instruments
-        self.reload_success = opening.reload_success
-        instruments["inference_exporter_config_reload_success"].set_function(lambda: self.reload_success)
-        self._http = HttpMetrics(path_matcher(config.capture.paths), self.runtime.registry)
-        self.reader = CaptureLogReader(
+        self._config = config = opening.config
+        self._reload_success = opening.reload_success
+        self._report = Report(ProxyStats(), 0, draining=False)
+        self._runtime = Runtime(config, sidecar=True)
+        instruments = self._runtime.instruments
+        instruments["inference_exporter_config_reload_success"].set_function(lambda: self._reload_success)
+        self._http = HttpMetrics(path_matcher(config.capture.paths), self._runtime.registry)
+        self._reader = CaptureLogReader(
             lambda _, path: self._http.match(path) is not None,
             self._deliver,
             max_body_bytes=int(config.capture.max_body_bytes),
             max_kept_bytes=int(config.queue.max_bytes),
         )
-        self.ingest = Ingest(self.runtime) if config.ingest.enabled else None
-        app = admin_app(
-            self.runtime,
-            readiness=self.readiness,
-            ingest=self.ingest.app if self.ingest is not None else None,
-        )
-        self.admin = ServerThread(app, private_listener())
-        self._plane = PlaneMetrics(instruments, self.reader)
-        instruments.before_collect(lambda: self._plane.publish(self.report))
+        proxy_metrics = ProxyMetrics(instruments, self._reader)
+        instruments.before_collect(lambda: proxy_metrics.publish(self._report))
+        self._ingest = Ingest(self._runtime).app if config.ingest.enabled else None
+        app = admin_app(self._runtime, readiness=self._readiness, ingest=self._ingest)
+        self._admin = ServerThread(app, private_listener())
+        self._runtime.start()
+        self._admin.start()
 
-    def readiness(self) -> tuple[bool, str]:
-        """Whether traffic can be served, as the data plane last said."""
-        return (False, "starting") if self.report is None else self.report.readiness()
+    def __call__(self) -> None:
+        try:
+            self._link.send(Opened(self._admin.listener.getsockname()))
+            while (message := self._link.receive()) is not None:
+                self._take_in(message)
+        finally:
+            if self._ingest is not None:
+                self._ingest.flush()
+            self._runtime.stop()
+            self._admin.stop()
 
-    def start(self) -> None:
-        """Start the runtime and the admin application."""
-        self.runtime.start()
-        self.admin.start()
+    def _take_in(self, message: memoryview | Report | Reload) -> None:
+        if isinstance(message, memoryview):
+            standings = self._reader.read(unpacked(message))
+            if standings:
+                self._link.send(standings)
+        elif isinstance(message, Report):
+            self._report = message
+            self._link.send(Seen())
+        else:
+            with self._heartbeat.working():
+                self._reload()
+            self._link.send(Reloaded(self._config, self._reload_success))
 
-    def stop(self) -> None:
-        """Handle what waits, and stop."""
-        if self.ingest is not None:
-            self.ingest.app.flush()
-        self.runtime.stop()
-        self.admin.stop()
+    def _readiness(self) -> tuple[bool, str]:
+        return self._report.readiness()
 
-    def reload(self) -> None:
+    def _reload(self) -> None:
         """Read the configuration file again; a bad one leaves the old one running, and says so."""
         path = self._opening.path
         if path is None:
@@ -93,20 +96,19 @@ class Analyzer:
             return
         try:
             config = load_config(path, overrides=self._opening.overrides)
-            changed = needing_restart(self.config, config)
+            changed = needing_restart(self._config, config)
             if changed:
                 raise ConfigError(f"{', '.join(changed)}: changed, which needs a restart")
-            self.runtime.reconfigure(config)
+            self._runtime.reconfigure(config)
             self._http.match = path_matcher(config.capture.paths)
-            self.reader.forget_heads()
+            self._reader.forget_heads()
         except Exception as error:
             known = isinstance(error, InferenceExporterError)
-            log.error(
-                "%s was not taken over, the old configuration goes on: %s", path, error, exc_info=not known
-            )
-            self.reload_success = False
+            text = "%s was not taken over, the old configuration goes on: %s"
+            log.error(text, path, error, exc_info=not known)
+            self._reload_success = False
             return
-        self.config, self.reload_success = config, True
+        self._config, self._reload_success = config, True
         log.info("%s was read again", path)
 
     def _deliver(self, exchanges: list[Exchange], summaries: list[ExchangeSummary]) -> None:
@@ -114,46 +116,21 @@ class Analyzer:
         self._http.count(summaries)
         for exchange in exchanges:
             if exchange.predicts:
-                self.runtime.submit(exchange, "sidecar")
+                self._runtime.submit(exchange, "sidecar")
 
 
-def serve(link: Link) -> None:
-    """Be the analyzer of the data plane at the other end, until that has ended."""
-    opening = link.receive()
-    if not isinstance(opening, Open):
-        return
-    logging.basicConfig(level=opening.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    heartbeat = Heartbeat(link)
-    with suppress(BrokenPipeError, ConnectionResetError):  # the data plane is gone
-        try:
-            with heartbeat.working():
-                analyzer = Analyzer(opening)
-                analyzer.start()
-        except InferenceExporterError as error:
-            link.send(Refused(error))
-            return
-        link.send(Opened(analyzer.admin.listener.getsockname()))
-        try:
-            _read(link, analyzer, heartbeat)
-        finally:
-            analyzer.stop()
-
-
-def _read(link: Link, analyzer: Analyzer, heartbeat: Heartbeat) -> None:
-    while (message := link.receive()) is not None:
-        if isinstance(message, memoryview):
-            standings = analyzer.reader.read(unpacked(message))
-            if standings:
-                link.send(Told(standings))
-        elif isinstance(message, Report):
-            analyzer.report = message
-            link.send(Seen())
-        elif isinstance(message, Reload):
-            with heartbeat.working():
-                analyzer.reload()
-            link.send(Reloaded(analyzer.config, analyzer.reload_success))
+def needing_restart(old: object, new: object, key: str = "") -> list[str]:
+    """The keys that differ and are not taken over while running, as they are written in messages."""
+    if old == new or key in TAKEN_OVER:
+        return []
+    if not isinstance(old, Section) or type(old) is not type(new):
+        return [key]
+    found: list[str] = []
+    for name in type(old).model_fields:
+        found += needing_restart(getattr(old, name), getattr(new, name), f"{key}.{name}" if key else name)
+    return found
 
 
 def main(descriptor: int) -> None:
     """The analyzer's own process."""
-    serve(Link(settle_in(descriptor)))
+    serve(settle_in(descriptor), Analyzer)

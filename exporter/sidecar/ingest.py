@@ -20,16 +20,15 @@ class Ingest:
 
     def __init__(self, runtime: Runtime) -> None:
         config, instruments = runtime.config, runtime.instruments
-        self._runtime = runtime
-        self._model = config.model
-        self._labels = Labels(config.labels, config.model, instruments)
-        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(
-            config.model
-        )
+        model = config.model
         self._requests = instruments["inference_exporter_ingest_requests_total"]
+        self._runtime = runtime
+        self._model = model
+        self._labels = Labels(config.labels, model, instruments)
+        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(model)
         self.app = IngestApp(
             config.ingest,
-            model=config.model,
+            model=model,
             sink=self,
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
@@ -59,9 +58,6 @@ class Ingest:
     def embedding_length(self, model: str) -> int | None:  # noqa: ARG002 - there is one
         """The length that the detectors expect of embeddings; None where they do not agree on one."""
         drift = self._runtime.pipeline.find(Drift)
-        lengths = {
-            watch.detector.n_features
-            for watch in (drift.watches if drift is not None else ())
-            if watch.detector is not None
-        }
+        watches = drift.watches if drift is not None else ()
+        lengths = {watch.detector.n_features for watch in watches if watch.detector is not None}
         return lengths.pop() if len(lengths) == 1 else None

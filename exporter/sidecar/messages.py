@@ -1,7 +1,8 @@
 """What the data plane and the analyzer say to each other, besides what every process of ours may say.
 
-Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice;
-everything else is one of the values below.
+Segments of the capture log are bytes, in marshal's form, since pickle looks for what occurs twice. The
+analyzer says where connections stand as a list, and why it cannot serve as an error. Everything else is one
+of the values below.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from exporter.config import Config
-from exporter.receivers.proxy.capture_log import Entry, Standing
+from exporter.receivers.proxy.capture_log import Entry
 from exporter.receivers.proxy.stats import ProxyStats
+
+PROBES = ("/-/healthy", "/-/ready")
+
+AdminAddress = str | bytes | tuple[str, int]
+"""A Unix socket, in the file system or (as bytes that begin with a zero) not, or a port of this host."""
 
 
 @dataclass(frozen=True)
 class Open:
-    """To the analyzer, first of all: what to watch.
+    """To the analyzer, first of all: the configuration in force, and how much to log.
 
-    Parameters
-    ----------
-    config
-        The configuration in force.
-    path, overrides
-        The file that it came from, and the keys that win over the file's, for reading it again.
-    reload_success
-        Whether the last reading again succeeded.
-    log_level
-        How much to log.
+    ``path`` and ``overrides`` are the file that it came from and the keys that win over the file's, for
+    reading it again; ``reload_success`` says whether the last reading again succeeded.
     """
 
     config: Config
@@ -38,6 +36,13 @@ class Open:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     reload_success: bool = True
     log_level: int = 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """To the data plane: everything is there, and the admin application is served at ``admin``."""
+
+    admin: AdminAddress
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class Report:
     draining: bool
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether traffic can be served, and why (not): the upstream takes connections, and no stop is
-        under way."""
+        """Whether traffic can be served, and why (not)."""
         if self.draining:
             return False, "draining"
         if not self.stats.upstream_up:
@@ -62,24 +66,13 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Reload:
-    """To the analyzer: read the configuration file again."""
-
-
-AdminAddress = str | bytes | tuple[str, int]
-"""A Unix socket, in the file system or (as bytes that begin with a zero) not, or a port of this host."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """To the data plane: everything is there, and the admin application is served at ``admin``."""
-
-    admin: AdminAddress
-
-
-@dataclass(frozen=True)
 class Seen:
     """To the data plane: everything up to its last report has been read."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """To the analyzer: read the configuration file again."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +81,6 @@ class Reloaded:
 
     config: Config
     success: bool
-
-
-@dataclass(frozen=True)
-class Told:
-    """To the data plane: where connections stand."""
-
-    standings: list[Standing]
 
 
 def packed(segment: list[Entry]) -> bytes:

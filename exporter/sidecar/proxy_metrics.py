@@ -10,43 +10,30 @@ from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 
 
-class PlaneMetrics:
+class ProxyMetrics:
     """Publishes what the proxy and the reader of its capture log have counted.
 
-    Parameters
-    ----------
-    reader
-        Whose counts, like those of a report, only ever grow, but for the connections open now.
+    What they count only ever grows, but for the connections open now.
     """
 
     def __init__(self, instruments: Instruments, reader: CaptureLogReader) -> None:
+        self._instruments = instruments
         self._reader = reader
-        self._up = instruments["inference_exporter_upstream_up"]
-        self._open = instruments["inference_exporter_proxy_connections"]
-        self._opened = instruments["inference_exporter_proxy_connections_total"]
-        self._errors = instruments.errors["proxy"]
-        failures = instruments["inference_exporter_proxy_upstream_failures_total"]
-        self._failures = {reason: failures.labels(reason) for reason in UPSTREAM_FAILURES}
-        unobserved = instruments["inference_exporter_proxy_unobserved_total"]
-        self._unobserved = {reason: unobserved.labels(reason) for reason in UNOBSERVED_REASONS}
         self._totals = Totals()
 
-    def publish(self, report: Report | None) -> None:
+    def publish(self, report: Report) -> None:
         """Advance each counter by what was added since the last scrape."""
-        reader = self._reader
-        unobserved = dict(reader.unobserved)
-        errors = reader.failures
-        if report is not None:
-            stats = report.stats
-            self._up.set(1 if stats.upstream_up else 0)
-            self._open.set(stats.open)
-            self._totals.carry(self._opened, stats.opened)
-            failures = stats.upstream_failures
-            failures = {**failures, "closed_early": failures["closed_early"] + reader.cut_off}
-            for reason, counter in self._failures.items():
-                self._totals.carry(counter, failures[reason])
-            errors += stats.tap_failures
-            unobserved["failed"] += report.abandoned
-        self._totals.carry(self._errors, errors)
-        for reason, counter in self._unobserved.items():
-            self._totals.carry(counter, unobserved[reason])
+        instruments, carry = self._instruments, self._totals.carry
+        reader, stats = self._reader, report.stats
+        instruments["inference_exporter_upstream_up"].set(1 if stats.upstream_up else 0)
+        instruments["inference_exporter_proxy_connections"].set(stats.open)
+        carry(instruments["inference_exporter_proxy_connections_total"], stats.opened)
+        carry(instruments.errors["proxy"], reader.failures + stats.tap_failures)
+        failures = instruments["inference_exporter_proxy_upstream_failures_total"]
+        for reason in UPSTREAM_FAILURES:
+            seen_by_reader = reader.cut_off if reason == "closed_early" else 0
+            carry(failures.labels(reason), stats.upstream_failures[reason] + seen_by_reader)
+        unobserved = instruments["inference_exporter_proxy_unobserved_total"]
+        for reason in UNOBSERVED_REASONS:
+            abandoned = report.abandoned if reason == "failed" else 0
+            carry(unobserved.labels(reason), reader.unobserved[reason] + abandoned)

@@ -1,4 +1,4 @@
-"""An ASGI application served from a thread of its own."""
+"""Listening, and an ASGI application served from a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,42 +16,18 @@ _START_SECONDS = 10.0
 
 
 class ServerThread:
-    """Serves ``app`` with uvicorn on a background thread, until :meth:`stop`.
+    """Serves an ASGI application on a socket that listens, until :meth:`stop`, which closes it."""
 
-    Parameters
-    ----------
-    app
-        Any ASGI application.
-    listen
-        ``HOST:PORT`` (0 takes a free port) or ``unix:/path``; or a socket that listens, closed at the end.
-    key
-        The configuration key that gave ``listen``, for error messages.
-
-    Raises
-    ------
-    ConfigError
-        If the address cannot be listened on; nothing runs then.
-    """
-
-    def __init__(self, app: Any, listen: str | socket.socket, *, key: str = "admin.listen") -> None:
+    def __init__(self, app: Any, listener: socket.socket) -> None:
         import uvicorn
 
-        self.listener = listener = listening(listen, key) if isinstance(listen, str) else listen
+        self.listener = listener
         # h11, since the other one takes heads of any length.
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-        )
+        config = uvicorn.Config(app, http="h11", log_level="warning", access_log=False, lifespan="off")
+        config.timeout_graceful_shutdown = 2
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._server.run,
-            kwargs={"sockets": [listener]},
-            name="inference-exporter-admin",
-            daemon=True,
+            target=self._server.run, args=([listener],), name="inference-exporter-admin", daemon=True
         )
 
     @property
@@ -75,13 +51,7 @@ class ServerThread:
 
 
 def listening(listen: str, key: str) -> socket.socket:
-    """A socket that listens on ``HOST:PORT`` (0 takes a free port) or ``unix:/path``.
-
-    Raises
-    ------
-    ConfigError
-        If the address cannot be listened on; it names ``key``.
-    """
+    """A socket that listens on ``HOST:PORT`` (0 takes a free port) or ``unix:/path``; else a ConfigError."""
     try:
         return listening_socket(Address.parse(listen))
     except OSError as error:
@@ -91,9 +61,7 @@ def listening(listen: str, key: str) -> socket.socket:
 def address_of(listener: socket.socket) -> str:
     """Where a socket listens, as it is written in a configuration."""
     name = listener.getsockname()
-    if not isinstance(name, tuple):
-        return f"unix:{name}"
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return str(Address(*name[:2]) if isinstance(name, tuple) else Address(path=name))
 
 
 def cannot_listen(key: str, listen: str, error: OSError) -> ConfigError:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.config import Config, SidecarConfig
+from exporter.config import Config
 from exporter.errors import ConfigError
 from exporter.processes.supervisor import RULES, Rules
 from exporter.receivers.proxy.address import Address
@@ -29,21 +29,13 @@ class Sidecar:
     """A sidecar in front of one upstream.
 
     The data plane is the first process: nothing that happens at the analyzer, which reads, tests and answers
-    scrapes, can break or hold up a connection.
-
-    Parameters
-    ----------
-    config
-        With a ``sidecar`` section.
-    config_path, overrides
-        The file that is read again at :meth:`reload`, and the keys that win over the file's.
-    rules
-        When the analyzer is started again, and when it counts as hung.
+    scrapes, can break or hold up a connection. ``config_path`` and ``overrides`` are the file that is read
+    again at :meth:`reload`, and the keys that win over the file's; ``rules`` are for the analyzer.
 
     Raises
     ------
     ConfigError
-        If there is no such section.
+        If ``config`` has no ``sidecar`` section.
     """
 
     def __init__(
@@ -57,20 +49,21 @@ class Sidecar:
             raise ConfigError(
                 "sidecar: is required and was not given; add sidecar: {upstream: http://HOST:PORT}"
             )
-        self._section = config.sidecar
+        self._section = section = config.sidecar
         self._queue_seconds = config.queue.drain_seconds
         self._draining = False
-        capture_log = CaptureLog()
-        self._log = capture_log
-        self.proxy = Proxy(
-            Address.parse(config.sidecar.upstream),
-            Address.parse(config.sidecar.listen),
-            tap=capture_log,
-            limits=_limits(config.sidecar),
+        self._log = CaptureLog()
+        limits = ProxyLimits(
+            max_connections=section.max_connections,
+            connect_seconds=section.connect_timeout,
+            first_byte_seconds=section.first_byte_timeout,
+            idle_seconds=section.idle_timeout,
         )
+        upstream, listen = Address.parse(section.upstream), Address.parse(section.listen)
+        self.proxy = Proxy(upstream, listen, tap=self._log, limits=limits)
         log_level = logging.getLogger().getEffectiveLevel()
         opening = Open(config, config_path, overrides or {}, log_level=log_level)
-        self._analyzer = AnalyzerProcess(opening, capture_log, self._report, rules)
+        self._analyzer = AnalyzerProcess(opening, self._log, self._report, rules)
         self.admin = AdminListener(config.admin.listen, self._report, lambda: self._analyzer.admin)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -108,13 +101,7 @@ class Sidecar:
 
 
 def run(config: Config, config_path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
-    """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again.
-
-    Raises
-    ------
-    ConfigError, InvalidReference, DetectorFileError
-        As :class:`Sidecar`; before anything listens.
-    """
+    """Run a sidecar until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises as it does."""
     sidecar = Sidecar(config, config_path, overrides)
 
     async def main() -> None:
@@ -128,12 +115,3 @@ def run(config: Config, config_path: Path | None = None, overrides: Mapping[str,
     import uvloop
 
     uvloop.run(main())
-
-
-def _limits(config: SidecarConfig) -> ProxyLimits:
-    return ProxyLimits(
-        max_connections=config.max_connections,
-        connect_seconds=config.connect_timeout,
-        first_byte_seconds=config.first_byte_timeout,
-        idle_seconds=config.idle_timeout,
-    )

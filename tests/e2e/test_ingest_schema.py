@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from exporter.config import IngestConfig
 from exporter.receivers.ingest.app import IngestApp
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.server import ServerThread, listening
 from tests.receivers.ingest.test_app import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def test_the_ingest_api_is_what_its_document_says(tmp_path):
     """Every check: no 5xx, what the schema allows is taken, what it forbids is refused."""
     sink = Welcoming()
     app = IngestApp(IngestConfig(enabled=True), model="food", sink=sink)
-    server = ServerThread(Starlette(routes=app.routes), "127.0.0.1:0", key="admin.listen")
+    server = ServerThread(Starlette(routes=app.routes), listening("127.0.0.1:0", "admin.listen"))
     server.start()
     try:
         url = f"http://{server.address}/v1/openapi.json"

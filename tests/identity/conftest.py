@@ -37,4 +37,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rig(reference: Path, tmp_path: Path) -> Rig:
-    return Rig(reference, tmp_path)
+    """One that ends when all is handled, however long that takes within reason."""
+    return Rig(reference, tmp_path, drain_seconds=60)
+
+
+@pytest.fixture
+def impatient_rig(reference: Path, tmp_path: Path) -> Rig:
+    """One that ends although something hangs in it, or dies again and again."""
+    return Rig(reference, tmp_path, drain_seconds=1)

@@ -19,7 +19,7 @@ from tests.identity.service import Log, create_app, everything, served
 class Rig:
     """A service with the hook on, all of it: capture of every path, detector, checkpoint, live module."""
 
-    def __init__(self, reference: Path, folder: Path) -> None:
+    def __init__(self, reference: Path, folder: Path, drain_seconds: float) -> None:
         self.events: list[Any] = []
         self.before_event: Callable[[], None] = lambda: None
         self.exporter = InferenceExporter(
@@ -32,7 +32,7 @@ class Rig:
                     "checkpoint_interval": "1ms",
                 }
             ],
-            queue={"flush_interval_seconds": 0.005, "drain_seconds": 1},
+            queue={"flush_interval_seconds": 0.005, "drain_seconds": drain_seconds},
             on_event=self._event,
         )
         self.monitor = self.exporter.runtime.monitor

@@ -1,4 +1,4 @@
-"""A service with one of each kind of answer, a real server for it, and clients that keep every byte."""
+"""A service with one of each sort of answer, a real server for it, and clients that keep every byte."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def create_app(log: Log, file: Path) -> FastAPI:
 
     @app.head("/head")
     async def head() -> Response:
-        return Response(headers={"content-length": "123", "x-kind": "head"})
+        return Response(headers={"content-length": "123", "x-method": "head"})
 
     @app.get("/background")
     async def background(tasks: BackgroundTasks) -> JSONResponse:
@@ -125,7 +125,7 @@ def served(app: FastAPI) -> Iterator[int]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not server.started:
         assert thread.is_alive(), "the server ended"
         assert time.monotonic() < deadline, "the server did not start"
@@ -134,7 +134,7 @@ def served(app: FastAPI) -> Iterator[int]:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -210,8 +210,8 @@ def websocket(port: int) -> bytes:
 
 
 def everything(port: int, log: Log) -> dict[str, bytes]:
-    """What each kind of request brings, byte for byte."""
-    kinds: dict[str, Callable[[], bytes]] = {
+    """What each sort of request brings, byte for byte."""
+    requests: dict[str, Callable[[], bytes]] = {
         "json": lambda: ask(port, "POST /predict", b'{"x": 1}'),
         "not json": lambda: ask(port, "POST /predict", b"\xff\x00 not json"),
         "sync endpoint": lambda: ask(port, "POST /predict/thread"),
@@ -230,6 +230,6 @@ def everything(port: int, log: Log) -> dict[str, bytes]:
         "not found": lambda: ask(port, "GET /nowhere"),
         "wrong method": lambda: ask(port, "GET /predict"),
     }
-    answers = {name: request() for name, request in kinds.items()}
+    answers = {name: request() for name, request in requests.items()}
     answers["log"] = "\n".join(log).encode()
     return answers

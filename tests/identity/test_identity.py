@@ -149,27 +149,28 @@ def test_starting_and_stopping_fail(rig: Rig, bare: dict[str, bytes], file: Path
     rig.exporter.runtime.start = broken
     rig.exporter.runtime.stop = broken
     assert differences(bare, answers_of(rig, file)) == []
+    assert rig.monitor.worker.drain(60)
     assert rig.errors("extract") == 2
     assert rig.watch.state == "ready"
 
 
 @pytest.mark.parametrize("stage", ["read", "metrics", "detect", "notify", "checkpoint"])
 def test_a_stage_off_the_request_path_hangs(
-    stage: str, rig: Rig, bare: dict[str, bytes], file: Path, hang: Callable[..., Any]
+    stage: str, impatient_rig: Rig, bare: dict[str, bytes], file: Path, hang: Callable[..., Any]
 ):
     match stage:
         case "read":
-            rig.pipeline.extractor.read = hang
+            impatient_rig.pipeline.extractor.read = hang
         case "metrics":
-            rig.predictions.metrics.count_class = hang
+            impatient_rig.predictions.metrics.count_class = hang
         case "detect":
-            rig.watch._detector.update = hang
+            impatient_rig.watch._detector.update = hang
         case "notify":
-            rig.before_event = hang
+            impatient_rig.before_event = hang
         case "checkpoint":
-            rig.watch._detector.save = hang
-    assert differences(bare, answers_of(rig, file)) == []
-    balance = rig.monitor.ledger.balance()
+            impatient_rig.watch._detector.save = hang
+    assert differences(bare, answers_of(impatient_rig, file)) == []
+    balance = impatient_rig.monitor.ledger.balance()
     assert balance.balanced
     assert balance.observed > 15
     assert balance.queued == 0

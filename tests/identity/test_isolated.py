@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,15 +19,16 @@ pytestmark = pytest.mark.usefixtures("isolated")
 
 
 @pytest.fixture
-def meddler(rig: Rig) -> Iterator[threading.Event]:
+def meddler(impatient_rig: Rig) -> Iterator[threading.Event]:
     """Kills every helper that it finds, until it is told to stop."""
     over = threading.Event()
 
     def kill() -> None:
         while not over.is_set():
-            pid = rig.monitor.handler.pid
+            pid = impatient_rig.monitor.handler.pid
             if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it is gone meanwhile
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
 
     thread = threading.Thread(target=kill)
@@ -45,21 +47,23 @@ def test_with_a_helper_that_works(rig: Rig, bare: dict[str, bytes], file: Path):
     assert rig.monitor.ledger.balance().balanced
 
 
-def test_with_helpers_that_die(rig: Rig, bare: dict[str, bytes], file: Path, meddler: threading.Event):
-    assert differences(bare, answers_of(rig, file)) == []
+def test_with_helpers_that_die(
+    impatient_rig: Rig, bare: dict[str, bytes], file: Path, meddler: threading.Event
+):
+    assert differences(bare, answers_of(impatient_rig, file)) == []
     meddler.set()
-    balance = rig.monitor.ledger.balance()
+    balance = impatient_rig.monitor.ledger.balance()
     assert balance.balanced
     assert balance.queued == 0
     assert balance.dropped["failed"] + balance.dropped.get("stopped", 0) > 0
-    assert rig.errors("detect") > 0
+    assert impatient_rig.errors("detect") > 0
 
 
-def test_with_a_helper_that_hangs(rig: Rig, bare: dict[str, bytes], file: Path):
-    rig.exporter.start()
-    os.kill(rig.monitor.handler.pid, signal.SIGSTOP)
-    assert differences(bare, answers_of(rig, file)) == []
-    balance = rig.monitor.ledger.balance()
+def test_with_a_helper_that_hangs(impatient_rig: Rig, bare: dict[str, bytes], file: Path):
+    impatient_rig.exporter.start()
+    os.kill(impatient_rig.monitor.handler.pid, signal.SIGSTOP)
+    assert differences(bare, answers_of(impatient_rig, file)) == []
+    balance = impatient_rig.monitor.ledger.balance()
     assert balance.balanced
     assert balance.queued == 0
     assert balance.dropped["stopped"] == balance.observed > 15

@@ -1,7 +1,8 @@
-"""Messages arrive whole and in order, however the bytes are cut and whatever their size."""
+"""Messages arrive complete and in order, however the bytes are cut and whatever their size."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.processes.framing import Link, Messages, framed
+from exporter.processes.framing import Link, framed, receive
 
 BUFFER = 256 * 1024
 SIZES = st.one_of(st.integers(0, 40), st.integers(BUFFER - 40, BUFFER + 40), st.just(3 * BUFFER + 7))
@@ -74,8 +75,8 @@ def test_bytes_are_not_copied_and_last_until_the_next_call(ends: tuple[Link, Lin
 @pytest.mark.parametrize("rest", [0, 1, 3, 12])
 def test_a_message_that_breaks_off_is_the_end(ends: tuple[Link, Link], rest: int) -> None:
     one, other = ends
-    whole = b"".join(framed("something"))
-    one.connection.sendall(whole[: len(whole) - rest] if rest else b"")
+    message = b"".join(framed("something"))
+    one.connection.sendall(message[: len(message) - rest] if rest else b"")
     one.close()
     assert other.receive() is None
 
@@ -87,11 +88,31 @@ def test_a_read_that_breaks_off_is_the_end(ends: tuple[Link, Link]) -> None:
     assert other.read(4) is None
 
 
-@given(st.lists(st.integers(0, 200), max_size=6), st.lists(st.integers(0, 2000), max_size=8))
-def test_pieces_become_messages(sizes: list[int], places: list[int]) -> None:
+@given(
+    st.lists(st.integers(0, 200), max_size=6),
+    st.lists(st.integers(0, 2000), max_size=8),
+    st.integers(0, 12),
+)
+def test_pieces_become_messages(sizes: list[int], places: list[int], missing: int) -> None:
     said = [filled(size, number) if number % 2 else [size, number] for number, size in enumerate(sizes)]
     data = b"".join(piece for message in said for piece in framed(message))
+    broken_off = b"".join(framed("something"))[: -missing or None]
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    messages = Messages()
-    found = [message for start, end in pairwise(bounds) for message in messages.feed(data[start:end])]
-    assert found == said
+
+    async def found() -> list[object]:
+        reader = asyncio.StreamReader()
+        coming = asyncio.create_task(received(reader))
+        for start, end in pairwise(bounds):
+            reader.feed_data(data[start:end])
+            await asyncio.sleep(0)
+        reader.feed_data(broken_off)
+        reader.feed_eof()
+        return await coming
+
+    async def received(reader: asyncio.StreamReader) -> list[object]:
+        messages = []
+        while (message := await receive(reader)) is not None:
+            messages.append(message)
+        return messages
+
+    assert asyncio.run(found()) == [*said, *([] if missing else ["something"])]

@@ -9,10 +9,8 @@ from exporter.processes.supervisor import Rules, Supervisor
 RULES = Rules(
     first_pause_seconds=0.5,
     longest_pause_seconds=8.0,
-    well_seconds=60.0,
     start_seconds=20.0,
     hung_seconds=5.0,
-    failed_starts=3,
 )
 
 

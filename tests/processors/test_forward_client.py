@@ -19,7 +19,7 @@ from exporter.observation import Observation
 from exporter.processors.forward.client import CollectorClient
 from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.server import ServerThread, listening
 from tests.receivers.ingest.test_app import TOKEN, Sink
 
 
@@ -39,7 +39,7 @@ def collector(tmp_path):
             sink=sink,
             **options,
         )
-        server = ServerThread(Starlette(routes=app.routes), listen, key="admin.listen")
+        server = ServerThread(Starlette(routes=app.routes), listening(listen, "admin.listen"))
         server.start()
         servers.append(server)
         return server

@@ -53,8 +53,8 @@ class Running:
 
     @property
     def analyzer(self) -> int | None:
-        process = self.sidecar._analyzer._process
-        return None if process is None or self.sidecar._analyzer.admin is None else process.pid
+        analyzer = self.sidecar._analyzer
+        return None if analyzer.admin is None else analyzer._supervisor.pid
 
     def reload(self, text: str | None = None) -> None:
         if text is not None:
@@ -76,9 +76,12 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        wait_for(lambda: self.analyzer not in (None, than), 40, "another analyzer")
-        assert self.analyzer is not None
-        return self.analyzer
+
+        def other() -> int:
+            pid = self.analyzer
+            return pid if pid is not None and pid != than else 0
+
+        return wait_for(other, what="another analyzer")
 
 
 @contextmanager
@@ -119,7 +122,7 @@ def running(
     finally:
         with contextlib.suppress(RuntimeError):  # it ended by itself
             started[0]._loop.call_soon_threadsafe(stopping[0].set)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
         server.shutdown()
         server.server_close()

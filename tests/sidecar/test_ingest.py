@@ -17,7 +17,7 @@ from exporter.observation import Observation
 from exporter.runtime import Runtime
 from exporter.sidecar.admin import admin_app
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.server import ServerThread, listening
 from tests.embedders.test_embedder import onnx_file
 from tests.embedders.test_images import png
 from tests.servers import get, request, wait_for
@@ -30,7 +30,7 @@ class Collecting:
         self.runtime = Runtime(config, sidecar=True)
         self.ingest = Ingest(self.runtime)
         app = admin_app(self.runtime, readiness=lambda: (True, "ready"), ingest=self.ingest.app)
-        self.server = ServerThread(app, config.admin.listen, key="admin.listen")
+        self.server = ServerThread(app, listening(config.admin.listen, "admin.listen"))
         self.runtime.start()
         self.server.start()
 
@@ -163,7 +163,7 @@ def test_the_listener_answers_while_a_body_is_worked_on(collecting: Collecting) 
 
     def accepts(model: str) -> bool:
         begun.set()
-        return go_on.wait(20)
+        return go_on.wait(60)
 
     collecting.ingest.accepts = accepts  # type: ignore[method-assign]
     statuses: list[int] = []
@@ -172,7 +172,7 @@ def test_the_listener_answers_while_a_body_is_worked_on(collecting: Collecting) 
     )
     sender.start()
     try:
-        assert begun.wait(10)
+        assert begun.wait(60)
         assert get(collecting.port, "/-/healthy") == (200, "healthy\n")
         assert get(collecting.port, "/metrics")[0] == 200
         assert statuses == []
@@ -250,7 +250,10 @@ def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
         model="m", admin={"token": "the-collectors"}, collector=url, queue={"drain_seconds": 0.3}
     )
     there = InferenceExporter(
-        model="m", admin={"token": "another-one"}, collector={"url": url, "token": "the-collectors"}
+        model="m",
+        admin={"token": "another-one"},
+        collector={"url": url, "token": "the-collectors"},
+        queue={"drain_seconds": 30.0},
     )
     for hook in (here, there):
         hook.start()
@@ -276,7 +279,10 @@ def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> N
     try:
         for collector, sent in (({"url": url, "token": theirs}, 1), (url, 0)):
             hook = InferenceExporter(
-                model="m", collector=collector, admin={"token": ours}, queue={"drain_seconds": 1.0}
+                model="m",
+                collector=collector,
+                admin={"token": ours},
+                queue={"drain_seconds": 30.0 if sent else 0.3},
             )
             hook.start()
             hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")

@@ -9,7 +9,7 @@ from exporter.receivers.proxy.capture_log import CLIENT, UPSTREAM
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 from exporter.receivers.proxy.stats import UPSTREAM_FAILURES, ProxyStats
 from exporter.sidecar.messages import Report
-from exporter.sidecar.proxy_metrics import PlaneMetrics
+from exporter.sidecar.proxy_metrics import ProxyMetrics
 
 GET = b"GET /predict HTTP/1.1\r\n\r\n"
 CUT_OFF = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
@@ -27,7 +27,7 @@ def by_reason(registry: CollectorRegistry, name: str) -> dict[str, float]:
 def test_responses_that_the_upstream_cut_off_are_failures_of_the_upstream() -> None:
     registry = CollectorRegistry()
     reader = CaptureLogReader(lambda _method, _path: True, lambda _exchanges, _summaries: None)
-    metrics = PlaneMetrics(Instruments(registry, sidecar=True), reader)
+    metrics = ProxyMetrics(Instruments(registry, sidecar=True), reader)
     stats = ProxyStats()
     for number in range(3):
         reader.read(

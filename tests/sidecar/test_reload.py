@@ -12,8 +12,8 @@ from exporter.config import Config
 from exporter.config.base import Section
 from exporter.config.loading import load_config
 from exporter.runtime import Runtime
+from exporter.sidecar.analyzer import TAKEN_OVER, needing_restart
 from exporter.sidecar.ingest import Ingest
-from exporter.sidecar.reload import TAKEN_OVER, needing_restart
 from tests.receivers.ingest.test_app import Client
 from tests.servers import wait_for
 from tests.sidecar.inprocess import running

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,11 +21,13 @@ from tests.servers import cli, free_port, get, process, request, wait_for
 
 class Service(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    arrived, go_on = threading.Event(), threading.Event()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.path == "/slow":
-            time.sleep(1.0)
+            self.arrived.set()
+            assert self.go_on.wait(60)
         answer = json.dumps({"prediction": json.loads(body)["say"], "probability": 0.75}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(answer)))
@@ -180,12 +181,13 @@ def test_stop_lets_an_answer_under_way_finish(sidecar: Running) -> None:
     answers: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: answers.append(sidecar.say("late", "/slow")))
     asking.start()
-    time.sleep(0.3)
+    assert Service.arrived.wait(60)
     sidecar.child.send_signal(signal.SIGTERM)
     wait_for(lambda: get(sidecar.admin, "/-/ready") == (503, "draining\n"), what="not being ready")
+    Service.go_on.set()
     asking.join()
     assert answers == [(200, '{"prediction": "late", "probability": 0.75}')]
-    assert sidecar.child.wait(10) == 0
+    assert sidecar.child.wait(60) == 0
 
 
 def test_traffic_passes_when_the_analyzer_dies_and_another_one_takes_over(sidecar: Running) -> None:
@@ -260,7 +262,7 @@ def test_where_processes_are_forbidden_the_analyzer_is_a_thread(upstream: int, t
         child.send_signal(signal.SIGHUP)
         wait_for(lambda: "was read again" in running.log.read_text(), what="the reload")
         child.send_signal(signal.SIGTERM)
-        assert child.wait(20) == 0
+        assert child.wait(60) == 0
     said = running.log.read_text()
     assert "the analyzer runs in a thread of this one" in said
     assert "Traceback" not in said
@@ -293,7 +295,7 @@ def test_port_in_use_is_one_line_and_exit_code_2(which: str) -> None:
                 "--listen", f"127.0.0.1:{ports['listen']}", "--admin", f"127.0.0.1:{ports['admin']}",
             ),
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
             env={**os.environ, "PYTHONWARNINGS": ""},
         )  # fmt: skip

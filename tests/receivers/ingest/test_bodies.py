@@ -15,7 +15,7 @@ from exporter.config import IngestConfig
 from exporter.errors import IngestError
 from exporter.receivers.ingest.app import IngestApp
 from exporter.receivers.ingest.bodies import Bodies
-from exporter.sidecar.server import ServerThread
+from exporter.sidecar.server import ServerThread, listening
 from tests.receivers.ingest.test_app import JSON, TOKEN, Client, Sink
 
 BODY = {"value": 1}
@@ -112,7 +112,7 @@ async def test_a_body_that_does_not_come_is_given_up_and_let_go():
 
 def test_who_does_not_send_the_rest_of_a_body_is_told_and_hung_up_on():
     app = IngestApp(IngestConfig(enabled=True), model="m", sink=Sink(), body_seconds=0.2)
-    server = ServerThread(Starlette(routes=app.routes), "127.0.0.1:0", key="admin.listen")
+    server = ServerThread(Starlette(routes=app.routes), listening("127.0.0.1:0", "admin.listen"))
     server.start()
     try:
         port = int(server.address.rpartition(":")[2])
