@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import ExchangeSummary
+from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import PathMatcher
 from exporter.metrics.contract import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 

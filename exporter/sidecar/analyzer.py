@@ -11,7 +11,7 @@ from contextlib import suppress
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import ExchangeSummary
+from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
 from exporter.processes.framing import Link

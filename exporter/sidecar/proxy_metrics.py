@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.http.http1.follower import UNOBSERVED_REASONS
+from exporter.http.http1.states import UNOBSERVED_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader

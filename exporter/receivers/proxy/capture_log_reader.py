@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import UNOBSERVED_REASONS, ExchangeSummary, Http1Follower, Observer, Reason
+from exporter.http.http1.follower import Http1Follower
 from exporter.http.http1.heads import Select
+from exporter.http.http1.states import UNOBSERVED_REASONS, Reason
+from exporter.http.http1.transactions import ExchangeSummary, Observer
 from exporter.receivers.proxy.capture_log import (
     CLIENT,
     CLOSED,
@@ -47,7 +49,7 @@ class CaptureLogReader:
     max_body_bytes
         Of one kept body.
     max_kept_bytes
-        Of all that is under way; see :class:`~exporter.http.http1.account.Account`.
+        Of all that is under way; see :class:`~exporter.http.http1.states.Account`.
 
     Attributes
     ----------
@@ -125,7 +127,7 @@ class CaptureLogReader:
 
     def forget_heads(self) -> None:
         """Ask ``select`` anew, also of requests like those seen before."""
-        self._shared.heads.forget()
+        self._shared.requests.clear()
         for seen in self._seen.values():
             seen.follower.forget_heads()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.http.http1.follower import TAIL_BYTES
+from exporter.http.http1.bodies import TAIL_BYTES
 from exporter.receivers.proxy.capture_log import CLIENT, CLOSED, RESTART, UPSTREAM, CaptureLog, Entry
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 from exporter.sidecar.messages import packed
