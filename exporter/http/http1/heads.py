@@ -106,19 +106,16 @@ class Heads(Generic[AnyHead]):
     def read(self, text: bytes) -> AnyHead | None:
         """Read a head, from its first byte to the empty line; None if it is not HTTP/1."""
         head = self.known.get(text)
+        if head is not None:
+            return head
+        head, mark = self._parse(text), hash(text)
         if head is None:
-            head = self._parse(text)
-            if head is not None:
-                self._remember(text, head)
-        return head
-
-    def _remember(self, text: bytes, head: AnyHead) -> None:
-        mark = hash(text)
+            return None
         if mark not in self._came:
             if len(self._came) >= _MARKS_PER_HEAD * self._max_items:
                 self._came.clear()
             self._came.add(mark)
-            return
+            return head
         account, cost = self._account, head.cost + len(text)
         # What only saves time may take a quarter of the room.
         if cost <= self._max_bytes // 16 and account.n_bytes + cost <= account.max_bytes // 4:
@@ -128,6 +125,7 @@ class Heads(Generic[AnyHead]):
             self.hold(head)
             self.known[text] = head
             self._n_bytes += cost
+        return head
 
     def hold(self, head: AnyHead) -> None:
         """Hold a head that is remembered, and that others hold too."""

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from exporter.http.exchange import Exchange
 from exporter.http.http1.follower import Http1Follower
 from exporter.http.http1.heads import Select
 from exporter.http.http1.states import UNOBSERVED_REASONS, Reason
 from exporter.http.http1.transactions import ExchangeSummary, Observer
-from exporter.receivers.proxy.capture_log import (
-    CLIENT,
-    CLOSED,
-    RESTART,
-    STATE,
-    UPSTREAM,
-    Entry,
-    Standing,
-)
+from exporter.receivers.proxy.capture_log import CLIENT, CLOSED, RESTART, STATE, UPSTREAM, Entry, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +19,13 @@ Deliver = Callable[[list[Exchange], list[ExchangeSummary]], None]
 """Takes completed exchanges, wanted and not; must not wait."""
 
 
+@dataclass(slots=True, eq=False)
 class _Seen:
     """A connection as far as it has been read."""
 
-    __slots__ = ("entries", "follower", "given_up")
-
-    def __init__(self, observer: Observer) -> None:
-        self.follower = Http1Follower(observer)
-        self.entries = 0
-        self.given_up = False
+    follower: Http1Follower
+    entries: int = 0
+    given_up: bool = False
 
 
 class CaptureLogReader:
@@ -72,11 +63,8 @@ class CaptureLogReader:
         self._seen: dict[int, _Seen] = {}
 
     def read(self, segment: Sequence[Entry]) -> list[Standing]:
-        """Read a segment and deliver what it completes.
-
-        Gives the states that were asked for, and that of each connection of which nothing more has to be
-        noted.
-        """
+        """Read a segment and deliver what it completes; gives the states that were asked for, and that of
+        each connection of which nothing more has to be noted."""
         standings: list[Standing] = []
         connections = self._seen
         for number, what, data, at in segment:
@@ -87,7 +75,8 @@ class CaptureLogReader:
                 if what == RESTART and isinstance(data, int):
                     self._restart(data)
                     continue
-                seen = connections[number] = _Seen(self._shared)
+                seen = connections[number] = _Seen(Http1Follower(self._shared))
+            reason: Reason | None
             try:
                 if what == CLIENT and isinstance(data, bytes):
                     seen.follower.from_client(data, at)
@@ -97,17 +86,17 @@ class CaptureLogReader:
                     standings.append((number, seen.entries, seen.follower.state))
                     continue
                 else:
-                    self._read_rare(seen, (number, what, data, at))
-                seen.entries += 1
+                    self._read_rare(seen.follower, (number, what, data, at))
                 reason = seen.follower.reason
-                if reason is not None and not seen.given_up:
-                    self._give_up(seen, reason)
-                    standings.append((number, seen.entries, seen.follower.state))
             except Exception:
                 self.failures += 1
                 logger.exception("reading a connection failed; it goes on unobserved")
-                seen.entries += 1
-                self._give_up(seen, "failed")
+                reason = "failed"
+            seen.entries += 1
+            if reason is not None and not seen.given_up:
+                seen.given_up = True
+                self.unobserved[reason] += 1
+                seen.follower.give_up(reason)
                 standings.append((number, seen.entries, seen.follower.state))
         shared = self._shared
         if shared.exchanges or shared.summaries:
@@ -131,18 +120,18 @@ class CaptureLogReader:
         for seen in self._seen.values():
             seen.follower.forget_heads()
 
-    def _read_rare(self, seen: _Seen, entry: Entry) -> None:
+    def _read_rare(self, follower: Http1Follower, entry: Entry) -> None:
         """Read an entry other than a chunk of bytes."""
         number, what, data, at = entry
         if what == CLOSED:
             del self._seen[number]
-            seen.follower.closed(at, client_left=bool(data))
+            follower.closed(at, client_left=bool(data))
         elif isinstance(data, tuple):
             n_bytes, tail = data
             if what == CLIENT:
-                seen.follower.client_gap(n_bytes, tail)
+                follower.client_gap(n_bytes, tail)
             else:
-                seen.follower.upstream_gap(n_bytes, at, tail)
+                follower.upstream_gap(n_bytes, at, tail)
 
     def _restart(self, overrun: int) -> None:
         """What was seen of connections so far goes no further, nor what was not seen of ``overrun`` ones."""
@@ -150,9 +139,3 @@ class CaptureLogReader:
         for seen in self._seen.values():
             seen.follower.give_up("overrun")
         self._seen.clear()
-
-    def _give_up(self, seen: _Seen, reason: Reason) -> None:
-        if not seen.given_up:
-            seen.given_up = True
-            self.unobserved[reason] += 1
-            seen.follower.give_up(reason)

@@ -28,36 +28,20 @@ _DRAIN_STEP_SECONDS = 0.01
 
 
 class Proxy:
-    """Forwards connections from ``listen`` to ``upstream``.
+    """Forwards connections from ``listen`` (port 0 takes a free one, see :attr:`address`) to ``upstream``.
 
-    Parameters
-    ----------
-    upstream
-        Where to connect to, for each client connection anew.
-    listen
-        Where clients connect; port 0 takes a free one, see :attr:`address`.
-    tap
-        Sees a copy of the bytes, after they were forwarded; None for no observer.
-    limits, stats
-        Bounds, and the counts that are written to.
-
-    All methods belong to the event loop that :meth:`start` ran on.
+    ``tap``, if there is one, sees a copy of the bytes after they were forwarded; ``stats`` counts. All
+    methods belong to the event loop that :meth:`start` ran on.
     """
 
     def __init__(
-        self,
-        upstream: Address,
-        listen: Address,
-        *,
-        tap: Tap | None = None,
-        limits: ProxyLimits | None = None,
-        stats: ProxyStats | None = None,
+        self, upstream: Address, listen: Address, *, tap: Tap | None = None, limits: ProxyLimits | None = None
     ) -> None:
         self.upstream = upstream
         self.listen = listen
         self.tap = tap
         self.limits = limits or ProxyLimits()
-        self.stats = stats or ProxyStats()
+        self.stats = ProxyStats()
         self.loop: asyncio.AbstractEventLoop
         self._max_connections = self.limits.max_connections
         self._pairs: set[Pair] = set()
@@ -75,12 +59,9 @@ class Proxy:
         return Address(host=name[0], port=name[1])
 
     async def start(self) -> None:
-        """Listen and serve. An upstream that is not there is no error: clients get a 502 meanwhile.
+        """Listen and serve; OSError if the address to listen on is in use, not ours or not allowed.
 
-        Raises
-        ------
-        OSError
-            The address to listen on is in use, not ours or not allowed.
+        An upstream that is not there is no error: clients get a 502 meanwhile.
         """
         self.loop = asyncio.get_running_loop()
         self._socket = listening_socket(self.listen)
@@ -93,9 +74,8 @@ class Proxy:
     async def drain(self, grace_seconds: float) -> None:
         """Stop listening, let what is under way finish for up to ``grace_seconds``, then break off.
 
-        A connection between two exchanges is closed at once. One with a response under way takes no
-        further request. What the observer cannot follow (WebSocket, HTTP/2, TLS) may go on for the whole
-        grace.
+        A connection between two exchanges is closed at once, one with a response under way takes no further
+        request, and what the observer cannot follow (WebSocket, HTTP/2, TLS) may go on all the time.
         """
         self._draining = True
         if self._accepting:
@@ -204,7 +184,9 @@ class Proxy:
                     connect(self.loop, self.upstream, lambda: pair.upstream), self.limits.connect_seconds
                 )
             except ConnectionResetError:
-                pair.upstream_reset()
+                # It took the connection and broke it off at once.
+                self.stats.upstream_failures["reset"] += 1
+                pair.break_off()
                 return
             except (OSError, asyncio.TimeoutError) as error:
                 reason = failure_reason(error)

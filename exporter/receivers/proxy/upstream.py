@@ -1,4 +1,4 @@
-"""Connecting to the upstream, and why it did not work."""
+"""Connecting to the upstream, why it did not work, and what the client is told then."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ REASONS = {
     "open_files": "could not be asked: no open files are left to this proxy",
 }
 """What a 502 says of the upstream."""
+
+_STATUS_LINES = {502: b"502 Bad Gateway", 504: b"504 Gateway Timeout"}
 
 
 async def connect(
@@ -63,3 +65,15 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def response_of_ours(status: int, reason: str) -> bytes:
+    """The response with ``status`` 502 or 504; ``reason`` is a short ASCII text without line ends."""
+    body = f"inference-exporter: the upstream {reason}\n".encode()
+    head = b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    return head % (_STATUS_LINES[status], len(body)) + body
+
+
+def speaks_http1(data: bytes) -> bool:
+    """Whether a response in HTTP/1 would be understood by a client that began with ``data``."""
+    return data[:1].isalpha() and not data.startswith(b"PRI * HTTP/2")
