@@ -15,7 +15,8 @@ _PIECE_BYTES = 128  # what a piece that waits costs besides its bytes
 
 
 class _Messages:
-    """One direction: a head that is incomplete, and a body under way, which is copied to ``_copy``."""
+    """Reads one direction, cut anywhere: a head that is incomplete, and a body under way, which is copied to
+    ``_copy``."""
 
     __slots__ = ("_body", "_copy", "_start", "_transactions")
 
@@ -35,6 +36,35 @@ class _Messages:
         self._body = None
         self._start = bytearray()
 
+    def read(self, data: bytes, at: float) -> None:
+        """Bytes, seen at ``at``."""
+        position, end = 0, len(data)
+        while position < end:
+            body = self._body
+            if body is None:
+                position = self._read_head(data, position, at)
+                continue
+            position = body.feed(data, position, self._add)
+            if body.done:
+                self._complete(at)
+
+    def skip(self, n_bytes: int, tail: bytes, at: float) -> None:
+        """Bytes, seen at ``at``, that were not kept, but for the last few."""
+        body = self._body
+        if body is None or not body.skip(n_bytes, tail):
+            raise NotFollowedError("overrun")
+        self._transactions.add_gap(self._copy, n_bytes)
+        if body.done:
+            self._complete(at)
+
+    def _read_head(self, data: bytes, position: int, at: float) -> int:
+        """Read what comes between two bodies; return where what is to be read next begins in ``data``."""
+        raise NotImplementedError
+
+    def _complete(self, at: float) -> None:
+        """The message under way is complete."""
+        raise NotImplementedError
+
     def _find_head(self, data: bytes, position: int) -> tuple[bytes | None, int]:
         """The head that begins or goes on in ``data`` at ``position``, None if it does not end there, and
         the place behind it."""
@@ -51,34 +81,24 @@ class _Messages:
         self._start = bytearray()
         return bytes(start[:stop]), position + stop - before
 
-    def _begin_body(self, copy: Body, length: int, data: bytes, start: int) -> int:
-        """Begin a body; return where its rest, read by ``_body``, or the next message begins in ``data``."""
-        if 0 <= length <= len(data) - start:
-            # The common case, a body that came with its head, needs no reader.
-            if length:
-                self._transactions.add(copy, data[start : start + length])
-            return start + length
-        self._copy, self._body = copy, body_reader(length)
-        return start
+    def _read_body(self, copy: Body, length: int, data: bytes, start: int, at: float) -> int:
+        """Begin a body, and complete it if it came with its head; return as :meth:`_read_head` does."""
+        self._copy = copy
+        if not 0 <= length <= len(data) - start:
+            self._body = body_reader(length)
+            return start
+        if length:
+            self._add(data[start : start + length])
+        self._complete(at)
+        return start + length
 
     def _add(self, data: bytes) -> None:
         self._transactions.add(self._copy, data)
 
-    def _skip(self, n_bytes: int, tail: bytes) -> bool:
-        """Whether a body is complete with bytes that were not kept, but for the last few."""
-        body = self._body
-        if body is None or not body.skip(n_bytes, tail):
-            raise NotFollowedError("overrun")
-        self._transactions.add_gap(self._copy, n_bytes)
-        return body.done
-
 
 class Requests(_Messages):
-    """Reads what the client sent, cut anywhere, and begins a transaction with each request.
-
-    ``current`` is the one whose request's body is being read; ``must_close`` says that no other request
-    comes after the last one.
-    """
+    """Reads what the client sent, and begins a transaction with each request: ``current`` is the one whose
+    request is being read. ``must_close`` says that no other request comes after the last one."""
 
     __slots__ = ("_ahead", "_ahead_bytes", "_heads", "_started", "current", "must_close")
 
@@ -100,45 +120,13 @@ class Requests(_Messages):
     def held(self) -> int:
         return super().held + self._ahead_bytes
 
-    def read(self, data: bytes, at: float) -> None:
-        """Bytes, seen at ``at``."""
-        position, end = 0, len(data)
-        while position < end:
-            transaction, body = self.current, self._body
-            if transaction is not None and body is not None:
-                position = body.feed(data, position, self._add)
-                if body.done:
-                    self._requested(transaction)
-                continue
-            if self.must_close:
-                return
-            if self._ahead is not None:
-                self._keep_ahead(self._ahead, data[position:], at)
-                return
-            if not self._start:
-                while position < end and data[position] in b"\r\n":  # RFC 9112, section 2.2
-                    position += 1
-                if position == end:
-                    return
-                self._started = at
-            text, position = self._find_head(data, position)
-            if text is None:
-                if is_hopeless(self._start, MAX_HEAD_BYTES):
-                    raise NotFollowedError(reason_for(self._start))
-                return
-            position = self._begin(text, data, position)
-
-    def go_on(self, transaction: Transaction, missing: int) -> None:
+    def go_on(self, transaction: Transaction, missing: int, at: float) -> None:
         """Go on in the body of a request of which ``missing`` bytes are to come."""
+        self.current, self._copy = transaction, transaction.request
         if missing:
-            self.current, self._copy, self._body = transaction, transaction.request, LengthBody(missing)
+            self._body = LengthBody(missing)
         else:
-            self._requested(transaction)
-
-    def skip(self, n_bytes: int, tail: bytes) -> None:
-        """Bytes that were not kept, but for the last few."""
-        if self._skip(n_bytes, tail) and self.current is not None:
-            self._requested(self.current)
+            self._complete(at)
 
     def declined(self) -> None:
         """The connection did not switch to another protocol: what came after the request is HTTP."""
@@ -156,35 +144,46 @@ class Requests(_Messages):
         self.current = self._ahead = None
         self._ahead_bytes = 0
 
-    def _begin(self, text: bytes, data: bytes, start: int) -> int:
-        """Begin a transaction with a head; return where what is to be read next begins in ``data``."""
+    def _read_head(self, data: bytes, position: int, at: float) -> int:
+        end = len(data)
+        if self.must_close:
+            return end
+        if self._ahead is not None:
+            # What these bytes mean depends on the response to a request to switch protocols.
+            self._ahead.append((data[position:], at))
+            self._ahead_bytes += end - position + _PIECE_BYTES
+            if self._ahead_bytes > _MAX_AHEAD_BYTES:
+                raise NotFollowedError("overrun")
+            return end
+        if not self._start:
+            while position < end and data[position] in b"\r\n":  # RFC 9112, section 2.2
+                position += 1
+            if position == end:
+                return end
+            self._started = at
+        text, position = self._find_head(data, position)
+        if text is None:
+            if is_hopeless(self._start, MAX_HEAD_BYTES):
+                raise NotFollowedError(reason_for(self._start))
+            return end
         head = self._heads.read(text)
         if head is None:
             raise NotFollowedError(reason_for(text))
         transaction = self.current = self._transactions.begin(head, self._started)
-        start = self._begin_body(transaction.request, head.length, data, start)
-        if self._body is None:
-            self._requested(transaction)
-        return start
+        return self._read_body(transaction.request, head.length, data, position, at)
 
-    def _requested(self, transaction: Transaction) -> None:
-        self.current = self._body = None
-        head = transaction.head
-        self.must_close = head.last and not head.may_switch
-        if head.may_switch and transaction.ended is None:
-            self._ahead = []
-        self._transactions.requested(transaction)
-
-    def _keep_ahead(self, ahead: list[tuple[bytes, float]], data: bytes, at: float) -> None:
-        """Keep bytes whose meaning depends on the response to a request to switch protocols."""
-        ahead.append((data, at))
-        self._ahead_bytes += len(data) + _PIECE_BYTES
-        if self._ahead_bytes > _MAX_AHEAD_BYTES:
-            raise NotFollowedError("overrun")
+    def _complete(self, _at: float) -> None:
+        transaction, self.current, self._body = self.current, None, None
+        if transaction is not None:
+            head = transaction.head
+            self.must_close = head.last and not head.may_switch
+            if head.may_switch and transaction.ended is None:
+                self._ahead = []
+            self._transactions.requested(transaction)
 
 
 class Responses(_Messages):
-    """Reads what the upstream sent, cut anywhere, and completes transactions with it."""
+    """Reads what the upstream sent, and completes transactions with it."""
 
     __slots__ = ("_heads", "_requests")
 
@@ -193,26 +192,6 @@ class Responses(_Messages):
         self._heads = observer.responses
         self._requests = requests
 
-    def read(self, data: bytes, at: float) -> None:
-        """Bytes, seen at ``at``."""
-        position, end = 0, len(data)
-        while position < end:
-            body = self._body
-            if body is not None:
-                position = body.feed(data, position, self._add)
-                if body.done:
-                    self._responded(at)
-                continue
-            text, position = self._find_head(data, position)
-            if text is not None:
-                position = self._begin(text, data, position, at)
-            elif (
-                len(self._start) > MAX_HEAD_BYTES
-                or not self._transactions.waiting
-                or not b"HTTP/".startswith(self._start[:5])
-            ):
-                raise NotFollowedError("malformed")
-
     def go_on(self, transaction: Transaction, missing: int) -> None:
         """Go on in the body of a response of which ``missing`` > 0 bytes are to come."""
         self._copy, self._body = transaction.response, LengthBody(missing)
@@ -220,33 +199,31 @@ class Responses(_Messages):
     def end(self, at: float) -> None:
         """The upstream ended at ``at``: a body that goes on until then is complete."""
         if isinstance(self._body, UntilCloseBody):
-            self._responded(at)
+            self._complete(at)
         self.forget()
 
-    def skip(self, n_bytes: int, tail: bytes, at: float) -> None:
-        """Bytes, seen at ``at``, that were not kept, but for the last few."""
-        if self._skip(n_bytes, tail):
-            self._responded(at)
-
-    def _begin(self, text: bytes, data: bytes, start: int, at: float) -> int:
-        """Begin a response with a head; return where what is to be read next begins in ``data``."""
-        head, transactions = self._heads.read(text), self._transactions
-        if head is None or not transactions.waiting:
+    def _read_head(self, data: bytes, position: int, at: float) -> int:
+        text, position = self._find_head(data, position)
+        waiting = self._transactions.waiting
+        if text is None:
+            start = self._start
+            if len(start) > MAX_HEAD_BYTES or not waiting or not b"HTTP/".startswith(start[:5]):
+                raise NotFollowedError("malformed")
+            return position
+        head = self._heads.read(text)
+        if head is None or not waiting:
             raise NotFollowedError("malformed")
-        method, status = transactions.waiting[0].head.method, head.status
+        method, status = waiting[0].head.method, head.status
         if status < 200 and status != 101:
-            return start
-        transaction = transactions.respond(head)
+            return position
+        transaction = self._transactions.respond(head)
         if status == 101 or (method == "CONNECT" and status < 300):
-            transactions.responded(at, switched=True)
+            self._transactions.responded(at, switched=True)
             raise NotFollowedError("upgrade")
         length = 0 if method == "HEAD" or status in (204, 304) else head.length
-        start = self._begin_body(transaction.response, length, data, start)
-        if self._body is None:
-            self._responded(at)
-        return start
+        return self._read_body(transaction.response, length, data, position, at)
 
-    def _responded(self, at: float) -> None:
+    def _complete(self, at: float) -> None:
         self._body = None
         if self._transactions.responded(at).head.may_switch:
             self._requests.declined()
@@ -304,7 +281,7 @@ class Connection:
         if body:
             transactions.add(transaction.request, body)
         transaction.request.size = head.length - rest
-        self.requests.go_on(transaction, rest)
+        self.requests.go_on(transaction, rest, started)
         if response is not None:
             transactions.respond(response[0])
             if response[1]:

@@ -63,7 +63,9 @@ class Http1Follower:
         if self._between:
             head = self._usual
             if head is None or not data.startswith(self._usual_bytes):
-                head = self._request_head(data)
+                head = self._find(self._observer.requests, data, self._usual)
+                if head is not None and head.text:
+                    self._usual, self._usual_bytes = head, head.text
             if (
                 head is not None
                 and (missing := head.full_size - len(data)) >= 0
@@ -105,7 +107,9 @@ class Http1Follower:
             elif not missing:
                 response = self._usual_response
                 if response is None or not data.startswith(self._usual_response_bytes):
-                    response = self._response_head(data)
+                    response = self._find(self._observer.responses, data, self._usual_response)
+                    if response is not None and response.text:
+                        self._usual_response, self._usual_response_bytes = response, response.text
                 if (
                     response is not None
                     and (rest := response.full_size - len(data)) >= 0
@@ -129,7 +133,7 @@ class Http1Follower:
         """Bytes of the client that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``: inside a
         chunked body they make it possible to go on."""
         connection = self._follow()
-        connection.read(connection.requests.skip, n_bytes, tail)
+        connection.read(connection.requests.skip, n_bytes, tail, 0.0)
         self._between = connection.state == "IDLE"
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
@@ -156,21 +160,9 @@ class Http1Follower:
         self._usual = self._usual_response = None
         self._usual_bytes = self._usual_response_bytes = b""
 
-    def _request_head(self, data: bytes) -> RequestHead | None:
-        """The head that ``data`` begins with; None if it does not, or cannot be read or held."""
-        head = self._find(self._observer.requests, data, self._usual)
-        if head is not None and head.text:
-            self._usual, self._usual_bytes = head, head.text
-        return head
-
-    def _response_head(self, data: bytes) -> ResponseHead | None:
-        """Likewise of a response."""
-        head = self._find(self._observer.responses, data, self._usual_response)
-        if head is not None and head.text:
-            self._usual_response, self._usual_response_bytes = head, head.text
-        return head
-
     def _find(self, heads: Heads[AnyHead], data: bytes, usual: AnyHead | None) -> AnyHead | None:
+        """The head that ``data`` begins with; None if it does not, or cannot be read or held. One that is
+        remembered is held in place of the ``usual`` one."""
         size = data.find(HEAD_END) + len(HEAD_END)
         head = heads.read(data[:size]) if size >= len(HEAD_END) else None
         if head is None:

@@ -70,21 +70,11 @@ class CompleteExchange(Exchange):
 class Observer:
     """What the followers of one thread share: parsed heads, results, and the account of their memory.
 
-    Parameters
-    ----------
-    select
-        (method, path) to whether headers and bodies are wanted.
-    max_body_bytes
-        Of one body; a longer one is counted and not kept.
-    max_kept_bytes
-        Of all that is under way, and of the heads that are remembered; see :class:`Account`.
-
-    Attributes
-    ----------
-    exchanges, summaries
-        Of what is over, wanted and not, in order of completion; the owner takes them away.
-    cut_off
-        Responses whose upstream ended the connection before them.
+    ``select`` says of what headers and bodies are wanted. A body longer than ``max_body_bytes`` is counted
+    and not kept; of all that is under way, and of the heads that are remembered, at most ``max_kept_bytes``
+    are, see :class:`~exporter.http.http1.states.Account`. ``exchanges`` and ``summaries`` are of what is
+    over, wanted and not, in order of completion; the owner takes them away. ``cut_off`` counts responses
+    whose upstream ended the connection before them.
     """
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:

@@ -29,23 +29,11 @@ class _Seen:
 
 
 class CaptureLogReader:
-    """Turns segments into exchanges. Used from one thread.
+    """Turns segments into exchanges, and delivers those that each segment completes. Used from one thread.
 
-    Parameters
-    ----------
-    select
-        (method, path) to whether an exchange's headers and bodies are wanted.
-    deliver
-        Gets the completed exchanges of each segment.
-    max_body_bytes
-        Of one kept body.
-    max_kept_bytes
-        Of all that is under way; see :class:`~exporter.http.http1.states.Account`.
-
-    Attributes
-    ----------
-    unobserved
-        Connections that are not followed to their end, by reason.
+    ``select``, ``max_body_bytes`` and ``max_kept_bytes`` are as of
+    :class:`~exporter.http.http1.transactions.Observer`. ``unobserved`` counts the connections that are not
+    followed to their end, by reason.
     """
 
     def __init__(
@@ -85,8 +73,13 @@ class CaptureLogReader:
                 elif what == STATE:
                     standings.append((number, seen.entries, seen.follower.state))
                     continue
-                else:
-                    self._read_rare(seen.follower, (number, what, data, at))
+                elif what == CLOSED:
+                    del connections[number]
+                    seen.follower.closed(at, client_left=bool(data))
+                elif what == CLIENT and isinstance(data, tuple):
+                    seen.follower.client_gap(*data)
+                elif isinstance(data, tuple):
+                    seen.follower.upstream_gap(data[0], at, data[1])
                 reason = seen.follower.reason
             except Exception:
                 self.failures += 1
@@ -119,19 +112,6 @@ class CaptureLogReader:
         self._shared.requests.clear()
         for seen in self._seen.values():
             seen.follower.forget_heads()
-
-    def _read_rare(self, follower: Http1Follower, entry: Entry) -> None:
-        """Read an entry other than a chunk of bytes."""
-        number, what, data, at = entry
-        if what == CLOSED:
-            del self._seen[number]
-            follower.closed(at, client_left=bool(data))
-        elif isinstance(data, tuple):
-            n_bytes, tail = data
-            if what == CLIENT:
-                follower.client_gap(n_bytes, tail)
-            else:
-                follower.upstream_gap(n_bytes, at, tail)
 
     def _restart(self, overrun: int) -> None:
         """What was seen of connections so far goes no further, nor what was not seen of ``overrun`` ones."""

@@ -40,8 +40,7 @@ class Pair:
     tap: ConnectionTap | None
     client: End = field(init=False)
     upstream: End = field(init=False)
-    held: list[bytes] = field(default_factory=list, init=False)
-    held_bytes: int = field(default=0, init=False)
+    held: bytearray = field(default_factory=bytearray, init=False)
     connecting: asyncio.Task[None] | None = field(default=None, init=False)
     first_bytes: asyncio.Future[None] | None = field(default=None, init=False)
     finishing: bool = field(default=False, init=False)
@@ -67,9 +66,8 @@ class Pair:
 
     def hold(self, data: bytes) -> None:
         """Keep bytes of the client until the upstream is connected."""
-        self.held.append(data)
-        self.held_bytes += len(data)
-        if self.held_bytes >= HOLD_BYTES:
+        self.held += data
+        if len(self.held) >= HOLD_BYTES:
             self.client.pause(CONNECTING)
         if self.first_bytes is not None and not self.first_bytes.done():
             self.first_bytes.set_result(None)
@@ -83,10 +81,10 @@ class Pair:
         if self.finishing or client is None or self.client.gone:
             end.reset()
             return
-        held, self.held = self.held, []
+        held, self.held = bytes(self.held), bytearray()
         self.client.write = self._first
         if held:
-            self._first(b"".join(held))
+            self._first(held)
         self.upstream.write = client.write
         if self.client.ended:
             transport.write_eof()
@@ -138,8 +136,8 @@ class Pair:
         if client.gone or client.transport is None:
             return
         if self.held:
-            self.http1 = speaks_http1(self.held[0])
-        client.write, self.held = _ignore, []
+            self.http1 = speaks_http1(self.held)
+        client.write, self.held = _ignore, bytearray()
         if not self.http1:
             self.break_off()
             return

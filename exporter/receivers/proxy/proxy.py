@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.receivers.proxy.address import Address
@@ -47,7 +48,6 @@ class Proxy:
         self._pairs: set[Pair] = set()
         self._socket: socket.socket | None = None
         self._accepting = False
-        self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -77,7 +77,6 @@ class Proxy:
         A connection between two exchanges is closed at once, one with a response under way takes no further
         request, and what the observer cannot follow (WebSocket, HTTP/2, TLS) may go on all the time.
         """
-        self._draining = True
         if self._accepting:
             self._accept()
         self._pause_accepting()
@@ -104,9 +103,7 @@ class Proxy:
     async def probe(self) -> bool:
         """Whether the upstream takes a connection now; the result is kept in ``stats``."""
         try:
-            transport = await asyncio.wait_for(
-                connect(self.loop, self.upstream, asyncio.Protocol), self.limits.connect_seconds
-            )
+            transport = await self._connect(asyncio.Protocol)
         except (OSError, asyncio.TimeoutError) as error:
             self.stats.upstream_up = False
             self.stats.upstream_error = f"{self.upstream}: {failure_reason(error)} ({error})"
@@ -121,13 +118,13 @@ class Proxy:
         if pair in self._pairs:
             self._pairs.discard(pair)
             self.stats.open = len(self._pairs)
-            if not self._accepting and not self._draining and len(self._pairs) < self._max_connections:
+            if not self._accepting and len(self._pairs) < self._max_connections:
                 self._resume_accepting()
 
     # Accepting. Our own loop, since asyncio's server cannot leave connections in the kernel's queue.
 
     def _resume_accepting(self) -> None:
-        if self._socket is not None and not self._accepting and not self._draining:
+        if self._socket is not None and not self._accepting:
             self._accepting = True
             self.loop.add_reader(self._socket, self._accept)
 
@@ -180,9 +177,7 @@ class Proxy:
     async def _connect_upstream(self, pair: Pair) -> None:
         while True:
             try:
-                await asyncio.wait_for(
-                    connect(self.loop, self.upstream, lambda: pair.upstream), self.limits.connect_seconds
-                )
+                await self._connect(lambda: pair.upstream)
             except ConnectionResetError:
                 # It took the connection and broke it off at once.
                 self.stats.upstream_failures["reset"] += 1
@@ -203,6 +198,10 @@ class Proxy:
             else:
                 pair.respond(502, REASONS[reason])
             return
+
+    async def _connect(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.BaseTransport:
+        connecting = connect(self.loop, self.upstream, factory)
+        return await asyncio.wait_for(connecting, self.limits.connect_seconds)
 
     # Time.
 

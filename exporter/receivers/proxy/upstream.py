@@ -25,13 +25,8 @@ _STATUS_LINES = {502: b"502 Bad Gateway", 504: b"504 Gateway Timeout"}
 async def connect(
     loop: asyncio.AbstractEventLoop, address: Address, factory: Callable[[], asyncio.BaseProtocol]
 ) -> asyncio.BaseTransport:
-    """Connect to an address; a name is resolved now, and its addresses are tried in turn.
-
-    Raises
-    ------
-    OSError
-        The last address's error, or the resolver's.
-    """
+    """Connect to an address; a name is resolved now, and its addresses are tried in turn. An OSError is the
+    last address's, or the resolver's."""
     if address.path:
         return (await loop.create_unix_connection(factory, address.path))[0]
     hosts = [address.host]
@@ -74,6 +69,6 @@ def response_of_ours(status: int, reason: str) -> bytes:
     return head % (_STATUS_LINES[status], len(body)) + body
 
 
-def speaks_http1(data: bytes) -> bool:
+def speaks_http1(data: bytes | bytearray) -> bool:
     """Whether a response in HTTP/1 would be understood by a client that began with ``data``."""
     return data[:1].isalpha() and not data.startswith(b"PRI * HTTP/2")

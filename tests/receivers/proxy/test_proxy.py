@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,26 +293,24 @@ def test_a_502_for_lack_of_files_does_not_blame_the_upstream(
         assert (failures["open_files"], failures["unreachable"]) == (1, 0)
 
 
-def test_what_is_held_while_connecting_is_counted_piece_by_piece() -> None:
-    asked: list[int] = []
-
-    class Piece(bytes):
-        def __len__(self) -> int:
-            asked.append(1)
-            return 1
-
-    async def hold() -> int:
+def test_what_is_held_while_connecting_takes_no_more_than_its_bytes() -> None:
+    async def hold() -> tuple[int, int]:
         proxy = Proxy(nobody(), Address())
         proxy.loop = asyncio.get_running_loop()
         pair = Pair(proxy, None)
         pieces = 0
-        while not pair.client.pauses:
-            pair.hold(Piece(b"x"))
-            pieces += 1
-        return pieces
+        tracemalloc.start()
+        try:
+            while not pair.client.pauses:
+                pair.hold(b"%d" % (pieces % 10))
+                pieces += 1
+            return pieces, tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
 
-    assert asyncio.run(hold()) == HOLD_BYTES
-    assert len(asked) == HOLD_BYTES  # and not all of them anew with each
+    pieces, n_bytes = asyncio.run(hold())
+    assert pieces == HOLD_BYTES
+    assert n_bytes < 2 * HOLD_BYTES
 
 
 def test_an_idle_connection_is_closed_in_order() -> None:
