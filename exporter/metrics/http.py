@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -58,7 +59,7 @@ class HttpMetrics(Collector):
     def __init__(self, match: PathMatcher, registry: CollectorRegistry) -> None:
         self._match = match
         self._lock = threading.Lock()
-        self._routes: dict[tuple[str, str], _Route] = {}
+        self._routes: defaultdict[tuple[str, str], _Route] = defaultdict(_Route)
         self._seen: dict[tuple[str, str], _Route] = {}
         registry.register(self)
 
@@ -97,10 +98,7 @@ class HttpMetrics(Collector):
     def _route(self, path: str, method: str) -> _Route:
         """Where an exchange is counted, remembered for the next one like it."""
         handler = self._match(path) or _NO_HANDLER
-        known = method if method in _METHODS else _OTHER_METHOD
-        route = self._routes.get((handler, known))
-        if route is None:
-            route = self._routes[handler, known] = _Route()
+        route = self._routes[handler, method if method in _METHODS else _OTHER_METHOD]
         if len(path) + len(method) <= _MAX_SEEN_LENGTH:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()

@@ -6,7 +6,7 @@ from exporter.http.http1.states import UNOBSERVED_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
-from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
+from exporter.receivers.proxy.upstream import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 
 
@@ -42,7 +42,7 @@ class PlaneMetrics:
             self._open.set(stats.open)
             self._totals.carry(self._opened, stats.opened)
             failures = stats.upstream_failures
-            failures = {**failures, "closed_early": failures["closed_early"] + reader.cut_off}
+            failures = {**failures, "closed_early": failures["closed_early"] + reader.observer.cut_off}
             for reason, counter in self._failures.items():
                 self._totals.carry(counter, failures[reason])
             errors += stats.tap_failures

@@ -20,7 +20,9 @@ def parse(text: bytes) -> ResponseHead:
 
 def remembering(max_items: int, max_bytes: int, room: int = 1 << 30) -> tuple[Heads[ResponseHead], Account]:
     account = Account(room, 1000)
-    return Heads(parse, account, max_items, max_bytes), account
+    heads: Heads[ResponseHead] = Heads(parse, account)
+    heads.max_items, heads.max_bytes = max_items, max_bytes
+    return heads, account
 
 
 @given(

@@ -232,12 +232,11 @@ class Responses(_Messages):
 class Connection:
     """Follows one connection, whatever its bytes are. No method raises."""
 
-    __slots__ = ("_account", "_held", "_observer", "_transactions", "reason", "requests", "responses")
+    __slots__ = ("_held", "_observer", "_transactions", "reason", "requests", "responses")
 
     def __init__(self, observer: Observer) -> None:
         self.reason: Reason | None = None
         self._observer = observer
-        self._account = observer.account
         self._held = 0
         self._transactions = Transactions(observer)
         self.requests = Requests(observer, self._transactions)
@@ -254,18 +253,19 @@ class Connection:
             return "DONE"
         return "MUST_CLOSE" if self.requests.must_close else "IDLE"
 
-    def read(self, read: Callable[..., None], *what: Any) -> None:
+    def read(self, read: Callable[..., None], *what: Any) -> bool:
         """Read something with a method of ``requests`` or ``responses``, unless the connection is given up,
-        and settle what is held of incomplete parts."""
+        and settle what is held of incomplete parts. Whether nothing is under way then."""
         if self.reason is None:
             try:
                 read(*what)
                 held = self.requests.held + self.responses.held
                 if held != self._held:
-                    self._account.take(held - self._held)
+                    self._observer.account.take(held - self._held)
                     self._held = held
             except NotFollowedError as error:
                 self.give_up(error.reason)
+        return self.state == "IDLE"
 
     def go_on(
         self,
@@ -314,5 +314,5 @@ class Connection:
         self._transactions.forget()
         self.requests.forget()
         self.responses.forget()
-        self._account.n_bytes -= self._held
+        self._observer.account.n_bytes -= self._held
         self._held = 0

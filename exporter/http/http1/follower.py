@@ -90,8 +90,7 @@ class Http1Follower:
             self._client_left = True
             return
         connection = self._follow()
-        connection.read(connection.requests.read, data, at)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.requests.read, data, at)
 
     def from_upstream(self, data: bytes, at: float) -> None:
         """Bytes of the upstream, seen at ``at``; ``b""`` for its end."""
@@ -124,8 +123,7 @@ class Http1Follower:
                     return
         if data:
             connection = self._follow()
-            connection.read(connection.responses.read, data, at)
-            self._between = connection.state == "IDLE"
+            self._between = connection.read(connection.responses.read, data, at)
         elif not self._between:
             self._follow().upstream_ended(at, client_left=self._client_left)
 
@@ -133,14 +131,12 @@ class Http1Follower:
         """Bytes of the client that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``: inside a
         chunked body they make it possible to go on."""
         connection = self._follow()
-        connection.read(connection.requests.skip, n_bytes, tail, 0.0)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.requests.skip, n_bytes, tail, 0.0)
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
         """Bytes of the upstream, seen at ``at``, that were not kept, likewise."""
         connection = self._follow()
-        connection.read(connection.responses.skip, n_bytes, tail, at)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.responses.skip, n_bytes, tail, at)
 
     def give_up(self, reason: Reason) -> None:
         """Follow no longer, if it still was followed."""

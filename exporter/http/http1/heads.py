@@ -19,8 +19,6 @@ from exporter.http.http1.states import Account
 MAX_HEAD_BYTES = 64 * 1024
 """A longer head is taken for something that is not HTTP/1."""
 HEAD_END = b"\r\n\r\n"
-_MAX_KNOWN_HEADS = 512
-_MAX_KNOWN_BYTES = 2 * 1024 * 1024
 _MARKS_PER_HEAD = 8
 # What a head takes once it is parsed: many short fields take thirty times their bytes.
 _HEAD_BYTES, _FIELD_BYTES = 512, 176
@@ -88,18 +86,13 @@ class Heads(Generic[AnyHead]):
     place of many. When it is full, all is forgotten; what is in use returns.
     """
 
-    def __init__(
-        self,
-        parse: Callable[[bytes], AnyHead | None],
-        account: Account,
-        max_items: int = _MAX_KNOWN_HEADS,
-        max_bytes: int = _MAX_KNOWN_BYTES,
-    ) -> None:
+    max_items = 512
+    max_bytes = 2 * 1024 * 1024
+
+    def __init__(self, parse: Callable[[bytes], AnyHead | None], account: Account) -> None:
         self.known: dict[bytes, AnyHead] = {}
         self._parse = parse
         self._account = account
-        self._max_items = max_items
-        self._max_bytes = max_bytes
         self._n_bytes = 0
         self._came: set[int] = set()
 
@@ -112,14 +105,14 @@ class Heads(Generic[AnyHead]):
         if head is None:
             return None
         if mark not in self._came:
-            if len(self._came) >= _MARKS_PER_HEAD * self._max_items:
+            if len(self._came) >= _MARKS_PER_HEAD * self.max_items:
                 self._came.clear()
             self._came.add(mark)
             return head
         account, cost = self._account, head.cost + len(text)
         # What only saves time may take a quarter of the room.
-        if cost <= self._max_bytes // 16 and account.n_bytes + cost <= account.max_bytes // 4:
-            if len(self.known) >= self._max_items or self._n_bytes + cost > self._max_bytes:
+        if cost <= self.max_bytes // 16 and account.n_bytes + cost <= account.max_bytes // 4:
+            if len(self.known) >= self.max_items or self._n_bytes + cost > self.max_bytes:
                 self.clear()
             head.text, head.cost = text, cost
             self.hold(head)
@@ -148,17 +141,15 @@ class Heads(Generic[AnyHead]):
         self._n_bytes = 0
 
 
+@dataclass(slots=True, eq=False)
 class _Collector:
     """What llhttp calls back with."""
 
-    __slots__ = ("complete", "fields", "keep_alive", "parser", "target")
-
-    def __init__(self) -> None:
-        self.parser: httptools.HttpRequestParser | None = None
-        self.target = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.complete = False
-        self.keep_alive = False
+    parser: httptools.HttpRequestParser | None = None
+    target: bytes = b""
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    complete: bool = False
+    keep_alive: bool = False
 
     def on_url(self, url: bytes) -> None:
         self.target += url

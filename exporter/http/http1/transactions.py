@@ -196,7 +196,7 @@ class Transactions:
     def break_off(self, at: float, requesting: Transaction | None, *, client_left: bool) -> None:
         """No response comes any more, as of ``at``, in the midst of the request ``requesting``."""
         if requesting is not None and requesting.ended is not None:
-            self._emit(requesting)  # what was answered early is complete
+            self._emit(requesting)  # what had its response early is complete
         status = CLIENT_LEFT if client_left else UPSTREAM_FAILED
         while self.waiting:
             transaction = self.waiting.popleft()

@@ -116,15 +116,15 @@ class LoggedConnection:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
 
         Beyond that the bytes go, and their number and the last of them stay: inside a long body it is all
-        that the reader needs. Where the direction turns a message begins, whose head it does need.
+        that the reader needs. Where the direction changes a message begins, whose head it does need.
         """
         capture_log = self._log
         if self._epoch != capture_log.epoch:
             self._epoch, self._kept, self._direction = capture_log.epoch, 0, -1
-        turned, self._direction = what != self._direction, what
+        changed, self._direction = what != self._direction, what
         waiting = capture_log.waiting()
         if waiting + len(data) <= capture_log.max_bytes and (
-            turned or self._kept + len(data) <= capture_log.max_connection_bytes
+            changed or self._kept + len(data) <= capture_log.max_connection_bytes
         ):
             self._kept += len(data) + ENTRY_BYTES
             self._noted += 1

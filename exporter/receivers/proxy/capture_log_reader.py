@@ -47,7 +47,7 @@ class CaptureLogReader:
         self.unobserved: dict[str, int] = dict.fromkeys(UNOBSERVED_REASONS, 0)
         self.failures = 0
         self._deliver = deliver
-        self._shared = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
+        self.observer = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
         self._seen: dict[int, _Seen] = {}
 
     def read(self, segment: Sequence[Entry]) -> list[Standing]:
@@ -61,9 +61,13 @@ class CaptureLogReader:
                 if what == CLOSED:
                     continue
                 if what == RESTART and isinstance(data, int):
-                    self._restart(data)
+                    # What was seen of connections so far goes no further, nor what was not seen of others.
+                    self.unobserved["overrun"] += data
+                    for seen in connections.values():
+                        seen.follower.give_up("overrun")
+                    connections.clear()
                     continue
-                seen = connections[number] = _Seen(Http1Follower(self._shared))
+                seen = connections[number] = _Seen(Http1Follower(self.observer))
             reason: Reason | None
             try:
                 if what == CLIENT and isinstance(data, bytes):
@@ -91,10 +95,10 @@ class CaptureLogReader:
                 self.unobserved[reason] += 1
                 seen.follower.give_up(reason)
                 standings.append((number, seen.entries, seen.follower.state))
-        shared = self._shared
-        if shared.exchanges or shared.summaries:
-            exchanges, shared.exchanges = shared.exchanges, []
-            summaries, shared.summaries = shared.summaries, []
+        observer = self.observer
+        if observer.exchanges or observer.summaries:
+            exchanges, observer.exchanges = observer.exchanges, []
+            summaries, observer.summaries = observer.summaries, []
             try:
                 self._deliver(exchanges, summaries)
             except Exception:
@@ -102,20 +106,8 @@ class CaptureLogReader:
                 logger.exception("%d exchanges could not be delivered", len(exchanges) + len(summaries))
         return standings
 
-    @property
-    def cut_off(self) -> int:
-        """Responses whose upstream ended the connection before them."""
-        return self._shared.cut_off
-
     def forget_heads(self) -> None:
         """Ask ``select`` anew, also of requests like those seen before."""
-        self._shared.requests.clear()
+        self.observer.requests.clear()
         for seen in self._seen.values():
             seen.follower.forget_heads()
-
-    def _restart(self, overrun: int) -> None:
-        """What was seen of connections so far goes no further, nor what was not seen of ``overrun`` ones."""
-        self.unobserved["overrun"] += overrun
-        for seen in self._seen.values():
-            seen.follower.give_up("overrun")
-        self._seen.clear()

@@ -143,32 +143,25 @@ class Pair:
             return
         data = response_of_ours(status, reason)
         if status == 502:
-            self.proxy.stats.answered_502 += 1
+            self.proxy.stats.responded_502 += 1
         else:
-            self.proxy.stats.answered_504 += 1
+            self.proxy.stats.responded_504 += 1
         self._show(self.upstream, data)
         client.transport.write(data)
         self._linger()
 
     def break_off(self) -> None:
         """Reset both ends at once."""
-        self.finishing = True
-        self._stop_connecting()
+        self._finish()
         self.client.reset()
         self.upstream.reset()
-        if self.client.transport is None:
-            self._over()
 
     def finish(self) -> None:
         """Close between two exchanges: the client sees an orderly end."""
-        self.finishing = True
-        self._stop_connecting()
+        self._finish()
         self.client.write = self.upstream.write = _ignore
         self.upstream.close()
-        if self.client.transport is None:
-            self._over()
-        else:
-            self._linger()
+        self._linger()
 
     def tick(self, now: float) -> None:
         """Count bytes and look at the clock."""
@@ -249,9 +242,12 @@ class Pair:
         except Exception:
             self.tap_failed()
 
-    def _stop_connecting(self) -> None:
+    def _finish(self) -> None:
+        self.finishing = True
         if self.connecting is not None:
             self.connecting.cancel()
+        if self.client.transport is None:
+            self._over()
 
     def _reset_when_sent(self, end: End, deadline: float = 0.0, last: int = -1) -> None:
         """Reset ``end`` after the bytes that came before the reset have been delivered."""

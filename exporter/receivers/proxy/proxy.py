@@ -115,11 +115,10 @@ class Proxy:
 
     def forget(self, pair: Pair) -> None:
         """Called by a pair when both its connections are gone."""
-        if pair in self._pairs:
-            self._pairs.discard(pair)
-            self.stats.open = len(self._pairs)
-            if not self._accepting and len(self._pairs) < self._max_connections:
-                self._resume_accepting()
+        self._pairs.discard(pair)
+        self.stats.open = len(self._pairs)
+        if len(self._pairs) < self._max_connections:
+            self._resume_accepting()
 
     # Accepting. Our own loop, since asyncio's server cannot leave connections in the kernel's queue.
 

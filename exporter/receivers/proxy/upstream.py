@@ -19,6 +19,11 @@ REASONS = {
 }
 """What a 502 says of the upstream."""
 
+UPSTREAM_FAILURES = (*REASONS, "connect_timeout", "silent", "reset", "closed_early")
+"""Why an upstream did not respond: nobody listens, no route or another socket error, its name has no
+address, no file left to us for a connection, no connection within the time allowed, no first byte within
+the time allowed, a connection that it broke off, or one that it ended before the end of a response."""
+
 _STATUS_LINES = {502: b"502 Bad Gateway", 504: b"504 Gateway Timeout"}
 
 
@@ -42,7 +47,7 @@ async def connect(
 
 
 def failure_reason(error: Exception) -> str:
-    """Which of :data:`~exporter.receivers.proxy.stats.UPSTREAM_FAILURES` an error of :func:`connect` is."""
+    """Which of :data:`UPSTREAM_FAILURES` an error of :func:`connect` is."""
     if isinstance(error, asyncio.TimeoutError):
         return "connect_timeout"
     if isinstance(error, socket.gaierror):

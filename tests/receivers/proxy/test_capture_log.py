@@ -79,11 +79,11 @@ async def test_behind_a_slow_reader_one_connection_is_bounded_and_its_bytes_are_
     modest.from_client(GET)
     capture_log.flush()
     assert kept(writer) <= 10_000 + len(GET)
-    passed = [
+    gaps = [
         data if isinstance(data, tuple) else (len(data), b"") for n, _, data, _ in writer.entries if n == 0
     ]
-    assert sum(n_bytes for n_bytes, _ in passed) == 100_000
-    assert passed[-1][1] == b"x" * TAIL_BYTES
+    assert sum(n_bytes for n_bytes, _ in gaps) == 100_000
+    assert gaps[-1][1] == b"x" * TAIL_BYTES
     assert (1, CLIENT, GET, 1.0) in writer.entries
     assert len(writer.entries) < 15  # gaps that follow each other are one
 

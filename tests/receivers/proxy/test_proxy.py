@@ -74,7 +74,7 @@ def test_a_refused_upstream_is_a_502() -> None:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b"Content-Length: %d" % len(body) in head
         stats = running.proxy.stats
-        assert (stats.answered_502, stats.answered_504, stats.upstream_failures["refused"]) == (1, 0, 1)
+        assert (stats.responded_502, stats.responded_504, stats.upstream_failures["refused"]) == (1, 0, 1)
     assert [e.status for e in observed] == [502]
 
 
@@ -110,7 +110,7 @@ def test_who_does_not_speak_http1_is_reset_instead(hello: bytes) -> None:
         client.sendall(hello)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        assert running.proxy.stats.answered_502 == 0
+        assert running.proxy.stats.responded_502 == 0
 
 
 def test_a_name_that_does_not_resolve_is_a_502() -> None:
@@ -155,7 +155,7 @@ def test_an_upstream_that_stays_silent_is_a_504_and_is_left() -> None:
         assert receive(upstream, len(GET)) == GET
         with pytest.raises(ConnectionResetError):
             upstream.recv(1)
-        assert (running.proxy.stats.answered_504, running.proxy.stats.upstream_failures["silent"]) == (1, 1)
+        assert (running.proxy.stats.responded_504, running.proxy.stats.upstream_failures["silent"]) == (1, 1)
 
 
 def test_no_504_without_a_request_nor_after_the_first_byte_of_an_answer() -> None:
@@ -177,7 +177,7 @@ def test_no_504_without_a_request_nor_after_the_first_byte_of_an_answer() -> Non
         time.sleep(0.3)  # a second request: as without a proxy, the client decides how long it waits
         upstream.sendall(OK)
         assert receive(client, len(OK)) == OK
-        assert running.proxy.stats.answered_504 == 0
+        assert running.proxy.stats.responded_504 == 0
 
 
 def test_no_504_while_a_slow_upload_moves() -> None:
@@ -194,7 +194,7 @@ def test_no_504_while_a_slow_upload_moves() -> None:
         receive(upstream, len(GET))
         upstream.sendall(OK)
         assert receive(client, len(OK)) == OK
-        assert running.proxy.stats.answered_504 == 0
+        assert running.proxy.stats.responded_504 == 0
 
 
 # Limits.
@@ -234,7 +234,7 @@ async def main():
     print("PORT", proxy.address.port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     stats = proxy.stats
-    print("STATS", stats.opened, stats.answered_502, stats.accept_paused > 0, flush=True)
+    print("STATS", stats.opened, stats.responded_502, stats.accept_paused > 0, flush=True)
     await proxy.drain(0.0)
 
 asyncio.run(main())
@@ -699,7 +699,7 @@ def test_a_response_that_is_cut_off_is_no_success_and_counted_by_who_did_it() ->
         eventually(lambda: len(summaries) == 3)
         assert [summary[2] for summary in summaries] == [502, 502, 499]
         assert observed == []
-        assert (tap.reader.cut_off, running.proxy.stats.upstream_failures["reset"]) == (1, 1)
+        assert (tap.reader.observer.cut_off, running.proxy.stats.upstream_failures["reset"]) == (1, 1)
 
 
 def test_a_restarted_upstream_is_used_again() -> None:
