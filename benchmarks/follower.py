@@ -19,7 +19,8 @@ from itertools import cycle
 from prometheus_client import CollectorRegistry
 
 from benchmarks.proxy import ANSWER, BODY, CAPTURED, CONNECTIONS, OTHER
-from exporter.http.http1.follower import Http1Follower, Observer
+from exporter.http.http1.follower import Http1Follower
+from exporter.http.http1.transactions import Observer
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_LENGTH = 1024
@@ -30,7 +31,6 @@ def path_matcher(patterns: Iterable[str]) -> PathMatcher:
             exact[pattern] = pattern
     if not prefixes and not expressions:
         return exact.get
-    seen: dict[str, str | None] = {}
 
     def find(path: str) -> str | None:
         if path in exact:
@@ -40,14 +40,5 @@ def path_matcher(patterns: Iterable[str]) -> PathMatcher:
                 return pattern
         return next((pattern for expression, pattern in expressions if expression.fullmatch(path)), None)
 
-    def match(path: str) -> str | None:
-        if path in seen:
-            return seen[path]
-        pattern = find(path)
-        if len(path) <= _MAX_REMEMBERED_LENGTH:
-            if len(seen) >= _MAX_REMEMBERED:
-                seen.clear()
-            seen[path] = pattern
-        return pattern
-
-    return match
+    remembered = lru_cache(_MAX_REMEMBERED)(find)
+    return lambda path: remembered(path) if len(path) <= _MAX_REMEMBERED_LENGTH else find(path)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import add
 
@@ -19,7 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import ExchangeSummary
+from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import PathMatcher
 from exporter.metrics.contract import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
 
@@ -33,17 +35,15 @@ _MAX_SEEN = 1024
 _MAX_SEEN_LENGTH = 1024
 
 
+@dataclass(slots=True)
 class _Route:
     """What is counted of one handler and method."""
 
-    __slots__ = ("durations", "request_bytes", "response_bytes", "seconds", "statuses")
-
-    def __init__(self) -> None:
-        self.durations = [0] * (len(_BOUNDS) + 1)
-        self.seconds = 0.0
-        self.statuses = [0] * 10
-        self.request_bytes = 0
-        self.response_bytes = 0
+    durations: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    seconds: float = 0.0
+    statuses: list[int] = field(default_factory=lambda: [0] * 10)  # by their hundreds
+    request_bytes: int = 0
+    response_bytes: int = 0
 
     def buckets(self, bounds: tuple[float, ...]) -> list[tuple[str, float]]:
         """The durations as a histogram with some of the bounds."""
@@ -53,23 +53,13 @@ class _Route:
 
 
 class HttpMetrics(Collector):
-    """Counts exchanges, in batches.
-
-    The handler is the pattern of ``capture.paths`` that the path matched, or ``none``: a path itself
-    is never a label.
-
-    Parameters
-    ----------
-    match
-        From a path to its pattern.
-    registry
-        Where the metrics appear.
-    """
+    """Counts exchanges, in batches. The handler is the pattern of ``capture.paths`` that the path matched, or
+    ``none``: a path itself is never a label."""
 
     def __init__(self, match: PathMatcher, registry: CollectorRegistry) -> None:
         self._match = match
         self._lock = threading.Lock()
-        self._routes: dict[tuple[str, str], _Route] = {}
+        self._routes: defaultdict[tuple[str, str], _Route] = defaultdict(_Route)
         self._seen: dict[tuple[str, str], _Route] = {}
         registry.register(self)
 
@@ -86,12 +76,11 @@ class HttpMetrics(Collector):
 
     def observe(self, exchanges: Iterable[Exchange]) -> None:
         """Count exchanges that were read."""
-        self.count(
-            [
-                (e.method, e.path, e.status, e.started, e.ended, e.request_size, e.response_size)
-                for e in exchanges
-            ]
-        )
+        rows = [
+            (e.method, e.path, e.status, e.started, e.ended, e.request_size, e.response_size)
+            for e in exchanges
+        ]
+        self.count(rows)
 
     def count(self, summaries: Iterable[ExchangeSummary]) -> None:
         """Count exchanges, and those that were broken off under the status that says by whom."""
@@ -109,10 +98,7 @@ class HttpMetrics(Collector):
     def _route(self, path: str, method: str) -> _Route:
         """Where an exchange is counted, remembered for the next one like it."""
         handler = self._match(path) or _NO_HANDLER
-        known = method if method in _METHODS else _OTHER_METHOD
-        route = self._routes.get((handler, known))
-        if route is None:
-            route = self._routes[handler, known] = _Route()
+        route = self._routes[handler, method if method in _METHODS else _OTHER_METHOD]
         if len(path) + len(method) <= _MAX_SEEN_LENGTH:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
@@ -121,7 +107,12 @@ class HttpMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """What a scrape reads, all of it as of one instant."""
-        requests, by_handler, highr, request_size, response_size = self.describe()
+        by_status, by_handler, highr, request, response = HTTP
+        requests = CounterMetricFamily(by_status.name, by_status.help, labels=by_status.labels)
+        durations = HistogramMetricFamily(by_handler.name, by_handler.help, labels=by_handler.labels)
+        all_durations = HistogramMetricFamily(highr.name, highr.help, labels=())
+        request_size = SummaryMetricFamily(request.name, request.help, labels=request.labels)
+        response_size = SummaryMetricFamily(response.name, response.help, labels=response.labels)
         with self._lock:
             everything = _Route()
             sizes: dict[str, list[int]] = {}
@@ -130,34 +121,19 @@ class HttpMetrics(Collector):
                     if n:
                         requests.add_metric([handler, method, f"{hundreds}xx"], n)
                 buckets = route.buckets(HTTP_DURATION_BUCKETS)
-                by_handler.add_metric([handler, method], buckets, route.seconds)
+                durations.add_metric([handler, method], buckets, route.seconds)
                 everything.durations = list(map(add, everything.durations, route.durations))
                 everything.seconds += route.seconds
                 size = sizes.setdefault(handler, [0, 0, 0])
                 size[0] += sum(route.statuses)
                 size[1] += route.request_bytes
                 size[2] += route.response_bytes
-            highr.add_metric([], everything.buckets(HTTP_DURATION_HIGHR_BUCKETS), everything.seconds)
+            all_durations.add_metric([], everything.buckets(HTTP_DURATION_HIGHR_BUCKETS), everything.seconds)
         for handler, (n, request_bytes, response_bytes) in sizes.items():
             request_size.add_metric([handler], n, request_bytes)
             response_size.add_metric([handler], n, response_bytes)
-        return [requests, by_handler, highr, request_size, response_size]
+        return [requests, durations, all_durations, request_size, response_size]
 
-    def describe(
-        self,
-    ) -> tuple[
-        CounterMetricFamily,
-        HistogramMetricFamily,
-        HistogramMetricFamily,
-        SummaryMetricFamily,
-        SummaryMetricFamily,
-    ]:
-        """The families, empty: so that the registry can tell when a name is taken."""
-        requests, by_handler, highr, request_size, response_size = HTTP
-        return (
-            CounterMetricFamily(requests.name, requests.help, labels=requests.labels),
-            HistogramMetricFamily(by_handler.name, by_handler.help, labels=by_handler.labels),
-            HistogramMetricFamily(highr.name, highr.help, labels=()),
-            SummaryMetricFamily(request_size.name, request_size.help, labels=request_size.labels),
-            SummaryMetricFamily(response_size.name, response_size.help, labels=response_size.labels),
-        )
+    def describe(self) -> Iterable[Metric]:
+        """The families, so that the registry can tell when a name is taken."""
+        return self.collect()

@@ -11,7 +11,7 @@ from exporter.config.base import Section
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import ExchangeSummary
+from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
 from exporter.processes.child import Heartbeat, serve, settle_in

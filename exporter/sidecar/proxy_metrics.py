@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from exporter.http.http1.follower import UNOBSERVED_REASONS
+from exporter.http.http1.states import UNOBSERVED_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
-from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
+from exporter.receivers.proxy.upstream import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 
 
@@ -31,7 +31,7 @@ class ProxyMetrics:
         carry(instruments.errors["proxy"], reader.failures + stats.tap_failures)
         failures = instruments["inference_exporter_proxy_upstream_failures_total"]
         for reason in UPSTREAM_FAILURES:
-            seen_by_reader = reader.cut_off if reason == "closed_early" else 0
+            seen_by_reader = reader.observer.cut_off if reason == "closed_early" else 0
             carry(failures.labels(reason), stats.upstream_failures[reason] + seen_by_reader)
         unobserved = instruments["inference_exporter_proxy_unobserved_total"]
         for reason in UNOBSERVED_REASONS:

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from exporter.http.http1.follower import TAIL_BYTES, Http1Follower, Observer
+from exporter.http.http1.bodies import TAIL_BYTES
+from exporter.http.http1.follower import Http1Follower
+from exporter.http.http1.transactions import Observer
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -36,15 +38,14 @@ def with_room_for(n_bytes: int) -> Observer:
 
 def held(observer: Observer) -> int:
     """Bytes of what is under way: all that is on the account but for the heads that are remembered."""
-    heads = observer.heads
     remembered = sum(
-        head.cost for known in (heads.requests, heads.responses) for head in known.known.values()
+        head.cost for heads in (observer.requests, observer.responses) for head in heads.known.values()
     )
     return observer.account.n_bytes - remembered
 
 
 class Counted(NamedTuple):
-    """The fields of :data:`~exporter.http.http1.follower.ExchangeSummary`, by name."""
+    """The fields of :data:`~exporter.http.http1.transactions.ExchangeSummary`, by name."""
 
     method: str
     path: str

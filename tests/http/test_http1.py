@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.http.http1.follower import MAX_OUTSTANDING
+from exporter.http.http1.transactions import MAX_OUTSTANDING
 from tests.http.conversations import (
     GET,
     OK,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.http.http1.follower import Http1Follower, Observer
+from exporter.http.http1.follower import Http1Follower
+from exporter.http.http1.transactions import Observer
 from tests.http.conversations import GET, OK, follow, post, wanting
 
 MEGABYTE = 1 << 20
@@ -99,8 +100,8 @@ def test_what_is_held_is_on_the_account(name: str, wanted: bool) -> None:
     assert held <= 1.3 * observer.account.n_bytes + 3000 * len(followers) + 200_000
     for follower in followers.values():
         follower.closed(1.0)
-    observer.heads.forget()
-    observer.heads.responses.clear()
+    observer.requests.clear()
+    observer.responses.clear()
     assert observer.account.n_bytes == 0
 
 
@@ -155,6 +156,6 @@ def test_many_connections_that_are_alike_hold_one_head() -> None:
     assert 0 < observer.account.n_bytes < 5_000
     for follower in followers:
         follower.closed(2.0)
-    observer.heads.forget()
-    observer.heads.responses.clear()
+    observer.requests.clear()
+    observer.responses.clear()
     assert observer.account.n_bytes == 0

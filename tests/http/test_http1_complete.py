@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import Http1Follower, Observer
-from exporter.http.http1.transactions import CompleteExchange
+from exporter.http.http1.follower import Http1Follower
+from exporter.http.http1.transactions import CompleteExchange, Observer
 from exporter.pipeline.packing import pack, unpack
 from tests.http.conversations import (
     GET,

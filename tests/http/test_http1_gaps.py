@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.http.http1.follower import TAIL_BYTES, Http1Follower
+from exporter.http.http1.bodies import TAIL_BYTES
+from exporter.http.http1.follower import Http1Follower
 from tests.http.conversations import GET, OK, cuts, follow, wanting
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

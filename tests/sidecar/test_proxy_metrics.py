@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry
 from exporter.metrics.instruments import Instruments
 from exporter.receivers.proxy.capture_log import CLIENT, UPSTREAM
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
-from exporter.receivers.proxy.stats import UPSTREAM_FAILURES, ProxyStats
+from exporter.receivers.proxy.stats import ProxyStats
+from exporter.receivers.proxy.upstream import UPSTREAM_FAILURES
 from exporter.sidecar.messages import Report
 from exporter.sidecar.proxy_metrics import ProxyMetrics
 

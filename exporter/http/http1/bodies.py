@@ -1,16 +1,19 @@
 """Where the body of an HTTP/1 message ends: by length, by chunks, or by the end of the connection.
 
-Each reader takes bytes from ``start`` on, hands the body's to ``sink``, and returns where it stopped;
-``done`` says that the message is complete, ``held`` how many bytes of an incomplete line it keeps.
-[RFC 9112, sections 6 and 7]
+Each reader follows one body. ``feed`` takes bytes from ``start`` on, hands the body's to ``sink``, and
+returns the offset of the first byte after the message; ``skip`` takes note of bytes that were not kept but
+for the last few, ``tail``, up to ``TAIL_BYTES``, and returns False if that makes it impossible to say where
+the body ends. ``done`` says that the message is complete, ``held`` how many bytes of an incomplete line it
+keeps. [RFC 9112, sections 6 and 7]
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
-from typing import Protocol
 
+from exporter.http.http1.heads import CHUNKED, UNTIL_CLOSE
 from exporter.http.http1.states import NotFollowedError
 
 Sink = Callable[[bytes], None]
@@ -22,25 +25,6 @@ TAIL_BYTES = len(_END)
 """What must be kept of a gap for the end of a chunked body to be seen in it."""
 _PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n\r]*)?")
-
-
-class BodyReader(Protocol):
-    """Follows one body."""
-
-    done: bool
-
-    @property
-    def held(self) -> int:
-        """Bytes of an incomplete line."""
-
-    def feed(self, data: bytes, start: int, sink: Sink) -> int:
-        """Read from ``data[start:]``; return the offset of the first byte after the message."""
-
-    def skip(self, n_bytes: int, tail: bytes) -> bool:
-        """Take note of bytes that were not kept but for the last few, ``tail``, up to ``TAIL_BYTES``.
-
-        False if that makes it impossible to say where the body ends.
-        """
 
 
 class LengthBody:
@@ -72,19 +56,13 @@ class LengthBody:
         return True
 
 
-class UntilCloseBody:
-    """A body that ends with the connection, which its owner sees."""
+class UntilCloseBody(LengthBody):
+    """A body that ends with the connection, which its owner sees: longer than any."""
 
     __slots__ = ()
-    done = False
-    held = 0
 
-    def feed(self, data: bytes, start: int, sink: Sink) -> int:
-        sink(data[start:] if start else data)
-        return len(data)
-
-    def skip(self, n_bytes: int, _tail: bytes) -> bool:
-        return n_bytes >= 0
+    def __init__(self) -> None:
+        super().__init__(sys.maxsize)
 
 
 class ChunkedBody:
@@ -144,8 +122,7 @@ class ChunkedBody:
             raise NotFollowedError("malformed")
         text = line[:-2]
         if self._state == self._SIZE:
-            match = _CHUNK_SIZE.fullmatch(text)
-            if match is None:
+            if (match := _CHUNK_SIZE.fullmatch(text)) is None:
                 raise NotFollowedError("malformed")
             self._remaining = int(match[1], 16)
             self._state = self._DATA if self._remaining else self._TRAILER
@@ -186,17 +163,25 @@ class ChunkedBody:
         self.done = self._tail == _END
 
 
+BodyReader = LengthBody | ChunkedBody
+
+
+def body_reader(length: int) -> BodyReader:
+    """What reads a body of ``length`` > 0 bytes, or one that is ``CHUNKED`` or goes on ``UNTIL_CLOSE``."""
+    if length == CHUNKED:
+        return ChunkedBody()
+    return UntilCloseBody() if length == UNTIL_CLOSE else LengthBody(length)
+
+
 def _complete_chunks(data: bytes, position: int) -> tuple[int, list[bytes]]:
     """The chunks that begin in ``data`` at ``position`` and end in it, as far as nothing is unusual about
     them, and the place behind them. They may be as short as a byte, and there may be very many."""
     pieces: list[bytes] = []
-    while True:
-        match = _PLAIN_SIZE.match(data, position)
-        if match is None:
-            return position, pieces
+    while (match := _PLAIN_SIZE.match(data, position)) is not None:
         start = match.end()
         stop = start + int(match[1], 16)
         if stop == start or data[stop : stop + 2] != b"\r\n":
-            return position, pieces
+            break
         pieces.append(data[start:stop])
         position = stop + 2
+    return position, pieces

@@ -6,23 +6,15 @@ cannot be followed gives the connection a :attr:`Http1Follower.reason`; its byte
 
 from __future__ import annotations
 
-from exporter.http.http1.bodies import TAIL_BYTES
+from dataclasses import dataclass, field
+
 from exporter.http.http1.connection import Connection
-from exporter.http.http1.heads import RequestHead, ResponseHead
-from exporter.http.http1.states import UNOBSERVED_REASONS, Reason, State
-from exporter.http.http1.transactions import MAX_OUTSTANDING, CompleteExchange, ExchangeSummary, Observer
-
-__all__ = [
-    "MAX_OUTSTANDING",
-    "TAIL_BYTES",
-    "UNOBSERVED_REASONS",
-    "ExchangeSummary",
-    "Http1Follower",
-    "Observer",
-    "Reason",
-]
+from exporter.http.http1.heads import HEAD_END, AnyHead, Heads, RequestHead, ResponseHead
+from exporter.http.http1.states import Account, Reason, State
+from exporter.http.http1.transactions import CompleteExchange, Observer
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Http1Follower:
     """Follows one connection. No method raises, whatever the bytes are.
 
@@ -31,44 +23,27 @@ class Http1Follower:
     can be; a :class:`Connection` has all others.
     """
 
-    __slots__ = (
-        "_account",
-        "_between",
-        "_body",
-        "_client_left",
-        "_connection",
-        "_fresh",
-        "_head",
-        "_missing",
-        "_observer",
-        "_response",
-        "_response_body",
-        "_started",
-        "_usual",
-        "_usual_bytes",
-        "_usual_response",
-        "_usual_response_bytes",
-    )
+    _observer: Observer
+    _account: Account = field(init=False)
+    _connection: Connection | None = field(default=None, init=False)
+    _client_left: bool = field(default=False, init=False)
+    _between: bool = field(default=True, init=False)  # nothing is under way
+    _head: RequestHead | None = field(default=None, init=False)
+    _response: ResponseHead | None = field(default=None, init=False)
+    _body: bytes = field(default=b"", init=False)  # as far as it is wanted and has come
+    _response_body: bytes = field(default=b"", init=False)
+    _fresh: int = field(default=0, init=False)  # the cost of this exchange's heads that nobody remembers
+    _missing: int = field(default=0, init=False)  # bytes of the message under way that are to come
+    _started: float = field(default=0.0, init=False)
+    # The heads of the last messages, since the next ones most likely have the same: bytes that begin
+    # like a complete head begin with that head.
+    _usual: RequestHead | None = field(default=None, init=False)
+    _usual_bytes: bytes = field(default=b"", init=False)
+    _usual_response: ResponseHead | None = field(default=None, init=False)
+    _usual_response_bytes: bytes = field(default=b"", init=False)
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._account = observer.account
-        self._connection: Connection | None = None
-        self._client_left = False
-        self._between = True  # nothing is under way
-        self._head: RequestHead | None = None
-        self._response: ResponseHead | None = None
-        self._body = b""  # as far as it is wanted and has come
-        self._response_body = b""
-        self._fresh = 0  # the cost of the heads of this exchange that nobody remembers
-        self._missing = 0  # bytes of the message under way that are to come
-        self._started = 0.0
-        # The heads of the last messages, since the next ones most likely have the same: bytes that begin
-        # like a complete head begin with that head.
-        self._usual: RequestHead | None = None
-        self._usual_bytes = b""
-        self._usual_response: ResponseHead | None = None
-        self._usual_response_bytes = b""
+    def __post_init__(self) -> None:
+        self._account = self._observer.account
 
     @property
     def reason(self) -> Reason | None:
@@ -88,7 +63,9 @@ class Http1Follower:
         if self._between:
             head = self._usual
             if head is None or not data.startswith(self._usual_bytes):
-                head = self._request_head(data)
+                head = self._find(self._observer.requests, data, self._usual)
+                if head is not None and head.text:
+                    self._usual, self._usual_bytes = head, head.text
             if (
                 head is not None
                 and (missing := head.full_size - len(data)) >= 0
@@ -113,8 +90,7 @@ class Http1Follower:
             self._client_left = True
             return
         connection = self._follow()
-        connection.from_client(data, at)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.requests.read, data, at)
 
     def from_upstream(self, data: bytes, at: float) -> None:
         """Bytes of the upstream, seen at ``at``; ``b""`` for its end."""
@@ -130,7 +106,9 @@ class Http1Follower:
             elif not missing:
                 response = self._usual_response
                 if response is None or not data.startswith(self._usual_response_bytes):
-                    response = self._response_head(data)
+                    response = self._find(self._observer.responses, data, self._usual_response)
+                    if response is not None and response.text:
+                        self._usual_response, self._usual_response_bytes = response, response.text
                 if (
                     response is not None
                     and (rest := response.full_size - len(data)) >= 0
@@ -145,25 +123,20 @@ class Http1Follower:
                     return
         if data:
             connection = self._follow()
-            connection.from_upstream(data, at)
-            self._between = connection.state == "IDLE"
+            self._between = connection.read(connection.responses.read, data, at)
         elif not self._between:
             self._follow().upstream_ended(at, client_left=self._client_left)
 
     def client_gap(self, n_bytes: int, tail: bytes = b"") -> None:
-        """Bytes of the client that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``.
-
-        Inside a chunked body they make it possible to go on.
-        """
+        """Bytes of the client that were not kept, but for up to ``TAIL_BYTES`` last ones, ``tail``: inside a
+        chunked body they make it possible to go on."""
         connection = self._follow()
-        connection.client_gap(n_bytes, tail)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.requests.skip, n_bytes, tail, 0.0)
 
     def upstream_gap(self, n_bytes: int, at: float, tail: bytes = b"") -> None:
         """Bytes of the upstream, seen at ``at``, that were not kept, likewise."""
         connection = self._follow()
-        connection.upstream_gap(n_bytes, at, tail)
-        self._between = connection.state == "IDLE"
+        self._between = connection.read(connection.responses.skip, n_bytes, tail, at)
 
     def give_up(self, reason: Reason) -> None:
         """Follow no longer, if it still was followed."""
@@ -171,77 +144,46 @@ class Http1Follower:
         self.forget_heads()
 
     def closed(self, at: float, *, client_left: bool = False) -> None:
-        """The connection is gone at ``at``: what is incomplete is over, and was broken off.
-
-        ``client_left`` says that it was the client who broke it off.
-        """
+        """The connection is gone at ``at``: what is incomplete was broken off, by the client if it left."""
         if not self._between:
             self._follow().closed(at, client_left=client_left or self._client_left)
         self.forget_heads()
 
     def forget_heads(self) -> None:
         """Read the next heads anew, whatever the last ones were."""
-        if self._usual is not None:
-            self._account.release(self._usual)
-        if self._usual_response is not None:
-            self._account.release(self._usual_response)
+        self._observer.requests.release(self._usual)
+        self._observer.responses.release(self._usual_response)
         self._usual = self._usual_response = None
         self._usual_bytes = self._usual_response_bytes = b""
 
-    def _request_head(self, data: bytes) -> RequestHead | None:
-        """The head that ``data`` begins with; None if it does not, or cannot be read or held."""
-        size = data.find(b"\r\n\r\n") + 4
-        if size < 4:
-            return None
-        text = data[:size]
-        heads = self._observer.heads
-        head = heads.requests.known.get(text)
+    def _find(self, heads: Heads[AnyHead], data: bytes, usual: AnyHead | None) -> AnyHead | None:
+        """The head that ``data`` begins with; None if it does not, or cannot be read or held. One that is
+        remembered is held in place of the ``usual`` one."""
+        size = data.find(HEAD_END) + len(HEAD_END)
+        head = heads.read(data[:size]) if size >= len(HEAD_END) else None
         if head is None:
-            head = heads.parse_request(text)
-            return head if head is not None and self._take(head.cost) else None
-        # What is remembered is held by others as well, and costs nothing more.
-        self._account.hold(head)
-        if self._usual is not None:
-            self._account.release(self._usual)
-        self._usual, self._usual_bytes = head, head.text
-        return head
-
-    def _response_head(self, data: bytes) -> ResponseHead | None:
-        """Likewise of a response."""
-        size = data.find(b"\r\n\r\n") + 4
-        if size < 4:
             return None
-        text = data[:size]
-        heads = self._observer.heads
-        head = heads.responses.known.get(text)
-        if head is None:
-            head = heads.parse_response(text)
-            return head if head is not None and self._take(head.cost) else None
-        self._account.hold(head)
-        if self._usual_response is not None:
-            self._account.release(self._usual_response)
-        self._usual_response, self._usual_response_bytes = head, head.text
-        return head
-
-    def _take(self, cost: int) -> bool:
-        """Take a head that nobody remembers, for as long as this exchange lasts, if there is room."""
+        if head.text:
+            # What is remembered is held by others as well, and costs nothing more.
+            heads.hold(head)
+            heads.release(usual)
+            return head
+        # One that nobody remembers is held for as long as this exchange lasts, if there is room.
         account = self._account
-        if account.n_bytes + cost > account.max_bytes:
-            return False
-        account.n_bytes += cost
-        self._fresh += cost
-        return True
+        if account.n_bytes + head.cost > account.max_bytes:
+            return None
+        account.n_bytes += head.cost
+        self._fresh += head.cost
+        return head
 
     def _complete(self, head: RequestHead, response: ResponseHead, response_body: bytes, at: float) -> None:
         """The exchange under way is complete."""
         observer, started = self._observer, self._started
         if head.wanted:
-            account = self._account
+            account, body = self._account, self._body
             account.n_bytes -= head.length
             observer.exchanges.append(
-                CompleteExchange(
-                    head, self._body, response, response_body, started, at, account.max_body_bytes
-                )
+                CompleteExchange(head, body, response, response_body, started, at, account.max_body_bytes)
             )
             self._body = self._response_body = b""
         else:
@@ -258,15 +200,14 @@ class Http1Follower:
         connection = self._connection
         if connection is None:
             connection = self._connection = Connection(self._observer)
-        head, response, missing = self._head, self._response, self._missing
+        head, response = self._head, self._response
         self._account.n_bytes -= self._fresh + len(self._body) + len(self._response_body)
-        self._fresh = 0
         if head is not None:
-            connection.request(head, self._body, self._started, missing if response is None else 0)
-            if response is not None:
-                connection.response(response, self._response_body, missing)
+            request = (head, self._body, self._started)
+            begun = None if response is None else (response, self._response_body)
+            connection.read(connection.go_on, request, begun, self._missing)
         self._head = self._response = None
         self._body = self._response_body = b""
-        self._missing = 0
+        self._missing = self._fresh = 0
         self._between = False
         return connection

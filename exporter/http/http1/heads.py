@@ -14,12 +14,11 @@ from urllib.parse import unquote, urlsplit
 import httptools
 
 from exporter.http.exchange import Headers
-from exporter.http.http1.account import Account, Held
+from exporter.http.http1.states import Account
 
 MAX_HEAD_BYTES = 64 * 1024
 """A longer head is taken for something that is not HTTP/1."""
-_MAX_KNOWN_HEADS = 512
-_MAX_KNOWN_BYTES = 2 * 1024 * 1024
+HEAD_END = b"\r\n\r\n"
 _MARKS_PER_HEAD = 8
 # What a head takes once it is parsed: many short fields take thirty times their bytes.
 _HEAD_BYTES, _FIELD_BYTES = 512, 176
@@ -31,89 +30,126 @@ Select = Callable[[str, str], bool]
 """(method, path) to whether the exchange's headers and bodies are wanted."""
 
 _VERSIONS = ("1.0", "1.1")
-_END = b"\r\n\r\n"
 _MAX_DIGITS = 18
 
 
 @dataclass(slots=True, eq=False)
-class RequestHead:
-    """A request's head. ``length`` is the body's, in bytes, or ``CHUNKED``.
+class Head:
+    """What the heads of requests and responses have in common. Sizes are in bytes.
+
+    ``length`` is the body's, or ``CHUNKED`` or ``UNTIL_CLOSE``; ``size`` is the head's own, and ``full_size``
+    that of head and body, or -1 where more than the length decides on what follows. ``cost`` is what it
+    takes in memory, once for all its ``holders``, and ``text`` its own bytes where it is remembered.
+    """
+
+    headers: Headers
+    length: int
+    size: int
+    full_size: int
+    cost: int
+    holders: int = field(default=0, init=False)
+    text: bytes = field(default=b"", init=False)
+
+
+@dataclass(slots=True, eq=False)
+class RequestHead(Head):
+    """A request's head; its ``headers`` are empty unless it is ``wanted``.
 
     ``may_switch`` marks a request after which the connection may speak another protocol (Upgrade,
-    CONNECT), ``last`` one after which the connection takes no other. ``headers`` are empty unless it is
-    ``wanted``. ``size`` is the head's own, in bytes, and ``full_size`` that of head and body, or -1 where
-    more than the length decides on what follows. ``cost`` is what it takes in memory, in bytes, once for
-    all its ``holders``, and ``text`` its own bytes where it is remembered.
+    CONNECT), ``last`` one after which the connection takes no other.
     """
 
     method: str
     path: str
     query: bytes
-    headers: Headers
-    length: int
     may_switch: bool
     last: bool
     wanted: bool
-    size: int
-    full_size: int
-    cost: int
-    holders: int = field(default=0, init=False)
-    text: bytes = field(default=b"", init=False)
 
 
 @dataclass(slots=True, eq=False)
-class ResponseHead:
-    """A response's head. ``length`` is the body's in bytes, or ``CHUNKED`` or ``UNTIL_CLOSE``.
-
-    ``size``, ``full_size``, ``cost``, ``holders`` and ``text`` are as of :class:`RequestHead`.
-    """
+class ResponseHead(Head):
+    """A response's head."""
 
     status: int
-    headers: Headers
-    length: int
-    size: int
-    full_size: int
-    cost: int
-    holders: int = field(default=0, init=False)
-    text: bytes = field(default=b"", init=False)
 
 
-class IncompleteHead:
-    """The start of a head whose end has not come yet."""
-
-    __slots__ = ("start",)
-
-    def __init__(self) -> None:
-        self.start = bytearray()
-
-    def feed(self, data: bytes, position: int) -> tuple[bytes | None, int]:
-        """The head that begins or goes on in ``data`` at ``position``, None if it does not end there, and
-        the place behind it."""
-        start = self.start
-        if not start:
-            stop = data.find(_END, position) + len(_END)
-            if stop >= len(_END):
-                return data[position:stop], stop
-        before = len(start)
-        start += data[position:] if position else data
-        stop = start.find(_END, max(0, before - len(_END) + 1)) + len(_END)
-        if stop < len(_END):
-            return None, len(data)
-        self.start = bytearray()
-        return bytes(start[:stop]), position + stop - before
+AnyHead = TypeVar("AnyHead", bound=Head)
 
 
+class Heads(Generic[AnyHead]):
+    """Reads heads with ``parse``, for the connections of one thread, and remembers by their bytes those that
+    come more than once, at most ``max_items`` and ``max_bytes``, at their cost.
+
+    Of heads that come only once, like those with a number of their own, nothing is kept but a mark: they
+    neither take memory nor push out others, and one dearer than a sixteenth of ``max_bytes`` would cost the
+    place of many. When it is full, all is forgotten; what is in use returns.
+    """
+
+    max_items = 512
+    max_bytes = 2 * 1024 * 1024
+
+    def __init__(self, parse: Callable[[bytes], AnyHead | None], account: Account) -> None:
+        self.known: dict[bytes, AnyHead] = {}
+        self._parse = parse
+        self._account = account
+        self._n_bytes = 0
+        self._came: set[int] = set()
+
+    def read(self, text: bytes) -> AnyHead | None:
+        """Read a head, from its first byte to the empty line; None if it is not HTTP/1."""
+        head = self.known.get(text)
+        if head is not None:
+            return head
+        head, mark = self._parse(text), hash(text)
+        if head is None:
+            return None
+        if mark not in self._came:
+            if len(self._came) >= _MARKS_PER_HEAD * self.max_items:
+                self._came.clear()
+            self._came.add(mark)
+            return head
+        account, cost = self._account, head.cost + len(text)
+        # What only saves time may take a quarter of the room.
+        if cost <= self.max_bytes // 16 and account.n_bytes + cost <= account.max_bytes // 4:
+            if len(self.known) >= self.max_items or self._n_bytes + cost > self.max_bytes:
+                self.clear()
+            head.text, head.cost = text, cost
+            self.hold(head)
+            self.known[text] = head
+            self._n_bytes += cost
+        return head
+
+    def hold(self, head: AnyHead) -> None:
+        """Hold a head that is remembered, and that others hold too."""
+        if not head.holders:
+            self._account.n_bytes += head.cost
+        head.holders += 1
+
+    def release(self, head: AnyHead | None) -> None:
+        """Hold it no longer, if there is one."""
+        if head is not None:
+            head.holders -= 1
+            if not head.holders:
+                self._account.n_bytes -= head.cost
+
+    def clear(self) -> None:
+        """Remember nothing: read every head anew."""
+        for head in self.known.values():
+            self.release(head)
+        self.known.clear()
+        self._n_bytes = 0
+
+
+@dataclass(slots=True, eq=False)
 class _Collector:
     """What llhttp calls back with."""
 
-    __slots__ = ("complete", "fields", "keep_alive", "parser", "target")
-
-    def __init__(self) -> None:
-        self.parser: httptools.HttpRequestParser | None = None
-        self.target = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.complete = False
-        self.keep_alive = False
+    parser: httptools.HttpRequestParser | None = None
+    target: bytes = b""
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    complete: bool = False
+    keep_alive: bool = False
 
     def on_url(self, url: bytes) -> None:
         self.target += url
@@ -129,98 +165,8 @@ class _Collector:
             self.parser = None  # else the two would keep each other alive
 
 
-Head = TypeVar("Head", bound=Held)
-
-
-class KnownHeads(Generic[Head]):
-    """Remembers parsed heads by their bytes, from the second time on, within bounds.
-
-    Of heads that come only once, like those with a number of their own, nothing is kept but a mark: they
-    neither take memory nor push out others. When it is full, all is forgotten; what is in use returns.
-
-    Parameters
-    ----------
-    max_items, max_bytes
-        Of the heads, at their cost. One dearer than a sixteenth of ``max_bytes`` is not remembered, as it
-        would cost the place of many.
-
-    Attributes
-    ----------
-    known
-        What is remembered: always the same dictionary, to look in without a call in between.
-    """
-
-    def __init__(
-        self, account: Account, max_items: int = _MAX_KNOWN_HEADS, max_bytes: int = _MAX_KNOWN_BYTES
-    ) -> None:
-        self.known: dict[bytes, Head] = {}
-        self._account = account
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-        self._n_bytes = 0
-        self._came: set[int] = set()
-
-    def add(self, text: bytes, head: Head) -> None:
-        """``text``, which was not remembered, was parsed."""
-        mark = hash(text)
-        if mark not in self._came:
-            if len(self._came) >= _MARKS_PER_HEAD * self._max_items:
-                self._came.clear()
-            self._came.add(mark)
-            return
-        cost = head.cost + len(text)
-        if cost <= self._max_bytes // 16 and self._account.has_room_for_habit(cost):
-            if len(self.known) >= self._max_items or self._n_bytes + cost > self._max_bytes:
-                self.clear()
-            head.text, head.cost = text, cost
-            self._account.hold(head)
-            self.known[text] = head
-            self._n_bytes += cost
-
-    def clear(self) -> None:
-        """Remember nothing."""
-        for head in self.known.values():
-            self._account.release(head)
-        self.known.clear()
-        self._n_bytes = 0
-
-
-class Heads:
-    """Parsed heads, shared by the connections of one thread. None stands for what is not HTTP/1."""
-
-    def __init__(self, select: Select, account: Account) -> None:
-        self._select = select
-        self.requests: KnownHeads[RequestHead] = KnownHeads(account)
-        self.responses: KnownHeads[ResponseHead] = KnownHeads(account)
-
-    def request(self, text: bytes) -> RequestHead | None:
-        """Read a request's head, from its first byte to the empty line."""
-        return self.requests.known.get(text) or self.parse_request(text)
-
-    def response(self, text: bytes) -> ResponseHead | None:
-        """Read a response's head, from its first byte to the empty line."""
-        return self.responses.known.get(text) or self.parse_response(text)
-
-    def parse_request(self, text: bytes) -> RequestHead | None:
-        """Read a request's head that is not known yet."""
-        head = _parse_request(text, self._select)
-        if head is not None:
-            self.requests.add(text, head)
-        return head
-
-    def parse_response(self, text: bytes) -> ResponseHead | None:
-        """Read a response's head that is not known yet."""
-        head = _parse_response(text)
-        if head is not None:
-            self.responses.add(text, head)
-        return head
-
-    def forget(self) -> None:
-        """Read every head anew from now on, since ``select`` would answer otherwise than before."""
-        self.requests.clear()
-
-
-def _parse_request(head: bytes, select: Select) -> RequestHead | None:
+def parse_request(select: Select, head: bytes) -> RequestHead | None:
+    """Read a request's head; None if it is not HTTP/1."""
     collector = _Collector()
     parser = collector.parser = httptools.HttpRequestParser(collector)
     switch = False
@@ -242,24 +188,17 @@ def _parse_request(head: bytes, select: Select) -> RequestHead | None:
     connect = method == "CONNECT"
     may_switch = switch or connect or parser.should_upgrade()
     last = not collector.keep_alive
-    is_plain = length >= 0 and not may_switch and not last and method != "HEAD"
     wanted = not connect and select(method, path)
-    return RequestHead(
-        method,
-        path,
-        query,
-        fields if wanted else (),
-        0 if connect else length,
-        may_switch,
-        last,
-        wanted,
-        len(head),
-        len(head) + length if is_plain else -1,
-        _HEAD_BYTES + (len(head) + _FIELD_BYTES * len(fields) if wanted else 4 * len(path) + len(query)),
-    )
+    size, headers = len(head), fields if wanted else ()
+    is_plain = length >= 0 and not may_switch and not last and method != "HEAD"
+    full_size = size + length if is_plain else -1
+    cost = _HEAD_BYTES + (size + _FIELD_BYTES * len(fields) if wanted else 4 * len(path) + len(query))
+    length = 0 if connect else length
+    return RequestHead(headers, length, size, full_size, cost, method, path, query, may_switch, last, wanted)
 
 
-def _parse_response(head: bytes) -> ResponseHead | None:
+def parse_response(head: bytes) -> ResponseHead | None:
+    """Read a response's head; None if it is not HTTP/1."""
     collector = _Collector()
     parser = httptools.HttpResponseParser(collector)
     try:
@@ -275,7 +214,7 @@ def _parse_response(head: bytes) -> ResponseHead | None:
     is_plain = length >= 0 and status >= 200 and status not in (204, 304)
     size, fields = len(head), collector.fields
     cost = _HEAD_BYTES + size + _FIELD_BYTES * len(fields)
-    return ResponseHead(status, fields, length, size, size + length if is_plain else -1, cost)
+    return ResponseHead(fields, length, size, size + length if is_plain else -1, cost, status)
 
 
 def _length(fields: list[tuple[bytes, bytes]], *, default: int) -> int | None:

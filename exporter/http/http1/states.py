@@ -1,4 +1,4 @@
-"""Where an HTTP/1 connection stands, and why it may not be followed any more."""
+"""Where an HTTP/1 connection stands, why it may not be followed any more, and how much may be held."""
 
 from __future__ import annotations
 
@@ -42,3 +42,30 @@ def is_hopeless(start: bytes | bytearray, max_bytes: int) -> bool:
     if start[0] == _TLS_HANDSHAKE:
         return len(start) > 1  # the second byte tells it from noise
     return not 65 <= start[0] <= 90 or len(start) > max_bytes  # methods are capital letters
+
+
+class Account:
+    """All that the followers of one thread hold, ``n_bytes`` now and ``max_bytes`` at most: parsed heads at
+    what they take once parsed, copies of bodies, and the incomplete starts of heads and lines.
+
+    A body that finds no room is not copied. Anything else that finds none ends the following of its
+    connection: bodies leave a quarter of the room to it, so that long uploads push nobody out.
+    """
+
+    __slots__ = ("_max_for_bodies", "max_body_bytes", "max_bytes", "n_bytes")
+
+    def __init__(self, max_bytes: int, max_body_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.max_body_bytes = max_body_bytes
+        self.n_bytes = 0
+        self._max_for_bodies = max_bytes - max_bytes // 4
+
+    def has_room_for_body(self, n_bytes: int) -> bool:
+        """Whether a body of ``n_bytes`` may be copied."""
+        return n_bytes <= self.max_body_bytes and self.n_bytes + n_bytes <= self._max_for_bodies
+
+    def take(self, n_bytes: int) -> None:
+        """Hold so many bytes more, or fewer; :class:`NotFollowedError`, "overrun", if there is no room."""
+        if n_bytes > 0 and self.n_bytes + n_bytes > self.max_bytes:
+            raise NotFollowedError("overrun")
+        self.n_bytes += n_bytes

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from functools import partial
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.account import Account
-from exporter.http.http1.heads import Heads, RequestHead, ResponseHead, Select
-from exporter.http.http1.states import NotFollowedError
+from exporter.http.http1.heads import Heads, RequestHead, ResponseHead, Select, parse_request, parse_response
+from exporter.http.http1.states import Account, NotFollowedError
 
 MAX_OUTSTANDING = 256
 """Pipelined requests of one connection that wait for their responses."""
@@ -25,17 +26,8 @@ thousands a second of them, hence a tuple: nothing is made in less time."""
 
 
 class CompleteExchange(Exchange):
-    """An :class:`Exchange` that is complete from the start; made in one call, since there are many.
-
-    Parameters
-    ----------
-    head, body, response, response_body
-        The request and its response, of which neither body is longer than ``max_body_bytes``.
-    started, ended
-        When they were seen, in seconds since the epoch.
-    max_body_bytes
-        As of :class:`Exchange`.
-    """
+    """An :class:`Exchange` that is complete from the start, with bodies that are not longer than
+    ``max_body_bytes``; made in one call, since there are many."""
 
     __slots__ = ()
 
@@ -78,71 +70,50 @@ class CompleteExchange(Exchange):
 class Observer:
     """What the followers of one thread share: parsed heads, results, and the account of their memory.
 
-    Parameters
-    ----------
-    select
-        (method, path) to whether headers and bodies are wanted.
-    max_body_bytes
-        Of one body; a longer one is counted and not kept.
-    max_kept_bytes
-        Of all that is under way, and of the heads that are remembered; see :class:`Account`.
-
-    Attributes
-    ----------
-    exchanges, summaries
-        Of what is over, wanted and not, in order of completion; the owner takes them away.
-    cut_off
-        Responses whose upstream ended the connection before them.
+    ``select`` says of what headers and bodies are wanted. A body longer than ``max_body_bytes`` is counted
+    and not kept; of all that is under way, and of the heads that are remembered, at most ``max_kept_bytes``
+    are, see :class:`~exporter.http.http1.states.Account`. ``exchanges`` and ``summaries`` are of what is
+    over, wanted and not, in order of completion; the owner takes them away. ``cut_off`` counts responses
+    whose upstream ended the connection before them.
     """
 
     def __init__(self, select: Select, *, max_body_bytes: int, max_kept_bytes: int) -> None:
         self.account = Account(max_kept_bytes, max_body_bytes)
-        self.heads = Heads(select, self.account)
+        self.requests: Heads[RequestHead] = Heads(partial(parse_request, select), self.account)
+        self.responses: Heads[ResponseHead] = Heads(parse_response, self.account)
         self.exchanges: list[Exchange] = []
         self.summaries: list[ExchangeSummary] = []
         self.cut_off = 0
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Body:
-    """One body of a transaction: its size, and a copy as long as there is room for all of it."""
+    """One body of a transaction: its size, and a copy as long as there is room for all of it.
 
-    __slots__ = ("copy", "size")
+    Most bodies come in one piece; the pieces of others are joined, since each would cost an object.
+    """
 
-    def __init__(self, wanted: bool) -> None:
-        self.size = 0
-        # Most bodies come in one piece; the pieces of others are joined, since each would cost an object.
-        self.copy: bytes | bytearray | None = b"" if wanted else None
+    copy: bytes | bytearray | None  # None where it is not wanted
+    size: int = 0
 
     def copied(self) -> bytes:
         """The copy, empty if there is none."""
         return bytes(self.copy) if isinstance(self.copy, bytearray) else self.copy or b""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Transaction:
     """A request and, in time, its response."""
 
-    __slots__ = (
-        "cost",
-        "ended",
-        "head",
-        "request",
-        "requested",
-        "response",
-        "response_head",
-        "started",
-        "status",
-    )
-
-    def __init__(self, head: RequestHead, started: float) -> None:
-        self.head = head
-        self.started = started
-        self.ended: float | None = None  # the response is incomplete
-        self.requested = False  # the request is complete
-        self.status = 0
-        self.response_head: ResponseHead | None = None  # if it is wanted
-        self.request = Body(head.wanted)
-        self.response = Body(head.wanted)
-        self.cost = _TRANSACTION_BYTES + head.cost
+    head: RequestHead
+    started: float
+    request: Body
+    response: Body
+    cost: int
+    status: int = 0
+    response_head: ResponseHead | None = None  # if it is wanted
+    requested: bool = False  # the request is complete
+    ended: float | None = None  # the response is incomplete
 
 
 class Transactions:
@@ -154,32 +125,23 @@ class Transactions:
         self.waiting: deque[Transaction] = deque()
         self._observer = observer
         self._account = observer.account
-        self._n_bytes = 0  # taken from the account, but for
-        self._body_bytes = 0
+        self._n_bytes = 0  # taken from the account for transactions and their heads
+        self._body_bytes = 0  # and for copies of bodies
 
     def begin(self, head: RequestHead, started: float) -> Transaction:
-        """Begin a transaction.
-
-        Raises
-        ------
-        NotFollowedError
-            "overrun", if too much waits for its response, here or on all connections together.
-        """
+        """Begin a transaction; :class:`NotFollowedError`, "overrun", if too much waits for its response, here
+        or on all connections together."""
         if len(self.waiting) >= MAX_OUTSTANDING or self._n_bytes > _MAX_OUTSTANDING_BYTES:
             raise NotFollowedError("overrun")
-        transaction = Transaction(head, started)
-        self._take(transaction.cost)
+        nothing = b"" if head.wanted else None
+        cost = _TRANSACTION_BYTES + head.cost
+        self._take(cost)
+        transaction = Transaction(head, started, Body(nothing), Body(nothing), cost)
         self.waiting.append(transaction)
         return transaction
 
     def respond(self, head: ResponseHead) -> Transaction:
-        """Begin the response to the oldest request.
-
-        Raises
-        ------
-        NotFollowedError
-            "overrun", as of :meth:`begin`.
-        """
+        """Begin the response to the oldest request; it raises as :meth:`begin` does."""
         transaction = self.waiting[0]
         transaction.status = head.status
         if transaction.head.wanted:
@@ -223,27 +185,19 @@ class Transactions:
         if transaction.ended is not None:
             self._emit(transaction)
 
-    def responded(self, at: float) -> Transaction:
-        """The response to the oldest request is complete."""
+    def responded(self, at: float, *, switched: bool = False) -> Transaction:
+        """The response to the oldest request is complete; if it switched to another protocol, so is all."""
         transaction = self.waiting.popleft()
         transaction.ended = at
-        if transaction.requested:
+        if transaction.requested or switched:
             self._emit(transaction)
         return transaction
 
-    def switched(self, at: float) -> None:
-        """The oldest request was answered with another protocol, whether it was complete or not."""
-        transaction = self.waiting.popleft()
-        transaction.ended = at
-        self._emit(transaction)
-
-    def break_off(self, at: float, status: int, requesting: Transaction | None) -> None:
-        """No response comes any more, as of ``at``, in the midst of the request ``requesting``.
-
-        ``status`` says through whom.
-        """
+    def break_off(self, at: float, requesting: Transaction | None, *, client_left: bool) -> None:
+        """No response comes any more, as of ``at``, in the midst of the request ``requesting``."""
         if requesting is not None and requesting.ended is not None:
-            self._emit(requesting)  # what was answered early is complete
+            self._emit(requesting)  # what had its response early is complete
+        status = CLIENT_LEFT if client_left else UPSTREAM_FAILED
         while self.waiting:
             transaction = self.waiting.popleft()
             transaction.ended, transaction.status = at, status

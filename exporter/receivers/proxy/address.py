@@ -12,10 +12,8 @@ _SCHEMES = ("", *_DEFAULT_PORTS)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``host`` and ``port``, or ``path`` for a Unix socket.
-
-    ``host`` may be a name; it is resolved anew for each connection, so a service that moves is found.
-    """
+    """``host`` and ``port``, or ``path`` for a Unix socket. ``host`` may be a name; it is resolved anew for
+    each connection, so a service that moves is found."""
 
     host: str = ""
     port: int = 0

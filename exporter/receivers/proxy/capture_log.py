@@ -46,6 +46,25 @@ class SegmentWriter(Protocol):
         """Bytes of segments that the reader has not fetched yet."""
 
 
+def _noting(what: int) -> Callable[[LoggedConnection, bytes], None]:
+    """The method that notes bytes of one direction: one for each, since another call would be dear."""
+
+    def note(self: LoggedConnection, data: bytes, /) -> None:
+        if self._done:
+            return
+        capture_log = self._log
+        if not capture_log.roomy:
+            self._note_in_haste(what, data)
+            return
+        self._noted += 1
+        capture_log.segment.append((self._number, what, data, capture_log.clock()))
+        capture_log.size += len(data) + ENTRY_BYTES
+        if capture_log.size > capture_log.segment_bytes or capture_log.timer is None:
+            capture_log.grown()
+
+    return note
+
+
 class LoggedConnection:
     """One connection's way onto the capture log."""
 
@@ -61,39 +80,14 @@ class LoggedConnection:
         self._direction = -1
         self._gap = (-1, -1)
 
-    def from_client(self, data: bytes, /) -> None:
-        """Note bytes that went up."""
-        if self._done:
-            return
-        capture_log = self._log
-        if not capture_log.roomy:
-            self._note_in_haste(CLIENT, data)
-            return
-        self._noted += 1
-        capture_log.segment.append((self._number, CLIENT, data, capture_log.clock()))
-        capture_log.size += len(data) + ENTRY_BYTES
-        if capture_log.size > capture_log.segment_bytes or capture_log.timer is None:
-            capture_log.grown()
-
-    def from_upstream(self, data: bytes, /) -> None:
-        """Note bytes that went down."""
-        if self._done:
-            return
-        capture_log = self._log
-        if not capture_log.roomy:
-            self._note_in_haste(UPSTREAM, data)
-            return
-        self._noted += 1
-        capture_log.segment.append((self._number, UPSTREAM, data, capture_log.clock()))
-        capture_log.size += len(data) + ENTRY_BYTES
-        if capture_log.size > capture_log.segment_bytes or capture_log.timer is None:
-            capture_log.grown()
+    from_client = _noting(CLIENT)
+    from_upstream = _noting(UPSTREAM)
 
     def closed(self, *, client_left: bool = False) -> None:
         """Note the end."""
         # The reader keeps in mind even what it cannot follow, until it ends.
         self._log.put((self._number, CLOSED, int(client_left), self._log.clock()))
-        self._log.forget(self._number)
+        self._log.connections.pop(self._number, None)
 
     def state(self) -> State:
         """Where the connection stands; "UNKNOWN" until the reader has said so of all that was noted."""
@@ -122,15 +116,15 @@ class LoggedConnection:
         """The reader is behind: what one connection may have waiting is bounded, and what all may have.
 
         Beyond that the bytes go, and their number and the last of them stay: inside a long body it is all
-        that the reader needs. Where the direction turns a message begins, whose head it does need.
+        that the reader needs. Where the direction changes a message begins, whose head it does need.
         """
         capture_log = self._log
         if self._epoch != capture_log.epoch:
             self._epoch, self._kept, self._direction = capture_log.epoch, 0, -1
-        turned, self._direction = what != self._direction, what
+        changed, self._direction = what != self._direction, what
         waiting = capture_log.waiting()
         if waiting + len(data) <= capture_log.max_bytes and (
-            turned or self._kept + len(data) <= capture_log.max_connection_bytes
+            changed or self._kept + len(data) <= capture_log.max_connection_bytes
         ):
             self._kept += len(data) + ENTRY_BYTES
             self._noted += 1
@@ -144,22 +138,12 @@ class LoggedConnection:
 class CaptureLog:
     """A :class:`~exporter.receivers.proxy.tap.Tap` that hands on segments of what was forwarded.
 
-    Parameters
-    ----------
-    max_bytes, max_connection_bytes
-        Of what the reader has not fetched: of all connections together, and of one. Beyond them bytes
-        are only counted; if even that takes more than ``max_gap_bytes``, the log overflows.
-    interval_seconds
-        How long an entry waits for others at most.
-    segment_bytes
-        A segment that has grown to this size waits no longer.
-    clock
-        Seconds since the epoch.
+    Of what the reader has not fetched, ``max_bytes`` wait for all connections together, and
+    ``max_connection_bytes`` for one. Beyond them bytes are only counted; if even that takes more than
+    ``max_gap_bytes``, the log overflows. An entry waits for others for ``interval_seconds`` at most, and no
+    longer once the segment has grown to ``segment_bytes``. ``clock`` gives seconds since the epoch.
 
-    Attributes
-    ----------
-    abandoned
-        Connections forwarded unread, since there was no reader or it was lost; each is counted once.
+    ``abandoned`` counts connections forwarded unread, each once, since there was no reader or it was lost.
     """
 
     max_gap_bytes = 1024 * 1024
@@ -182,6 +166,7 @@ class CaptureLog:
         self._overrun: int | None = None  # connections unread since the log overflowed, if it has
         self._interval = interval_seconds
         self.segment_bytes = segment_bytes
+        self.connections: dict[int, LoggedConnection] = {}
         # What the connections add to by themselves, since a call for each chunk would be dear.
         self.segment: list[Entry] = []
         self.size = 0
@@ -190,17 +175,15 @@ class CaptureLog:
         self._writer: SegmentWriter | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = itertools.count()
-        self._connections: dict[int, LoggedConnection] = {}
 
     def connection_opened(self) -> LoggedConnection:
         """Begin to note a connection."""
         number = next(self._numbers)
-        connection = LoggedConnection(self, number)
+        connection = self.connections[number] = LoggedConnection(self, number)
         if self._overrun is not None:
             self._overrun += connection.give_up()
         elif self._writer is None:
             self.abandoned += connection.give_up()
-        self._connections[number] = connection
         return connection
 
     def start(self, writer: SegmentWriter) -> None:
@@ -218,13 +201,12 @@ class CaptureLog:
     def _give_up(self) -> int:
         """Note nothing more of any connection there is; says how many were still noted."""
         self.segment, self.size = [], 0
-        return sum([connection.give_up() for connection in self._connections.values()])
+        return sum([connection.give_up() for connection in self.connections.values()])
 
     def told(self, standings: list[Standing]) -> None:
         """The reader says where connections stand."""
         for number, noted, state in standings:
-            connection = self._connections.get(number)
-            if connection is not None:
+            if (connection := self.connections.get(number)) is not None:
                 connection.told(noted, state)
 
     def put(self, entry: Entry) -> None:
@@ -240,23 +222,23 @@ class CaptureLog:
         """An entry was added to ``segment``, and its size to ``size``: hand it on, now or in a moment."""
         if self.size > self.segment_bytes:
             self.flush()
-        elif self.timer is None and self._loop is not None:
+        elif self.timer is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._loop is not None:
             self.timer = self._loop.call_later(self._interval, self._waited)
 
     def _waited(self) -> None:
         """An entry has waited long enough for others; while the reader is behind, it may as well go on."""
         self.timer = None
-        behind = self._writer is not None and self._writer.unsent() > self.max_connection_bytes
-        if behind and self._loop is not None:
-            self.timer = self._loop.call_later(self._interval, self._waited)
+        if self._writer is not None and self._writer.unsent() > self.max_connection_bytes:
+            self._wait()
         else:
             self.flush()
 
     def put_gap(self, last: tuple[int, int], number: int, what: int, gap: Gap) -> tuple[int, int]:
-        """Add a gap, to the one at ``last`` if that is the newest entry of all.
-
-        Gives the place of the entry, for the next time.
-        """
+        """Add a gap, to the one at ``last`` if that is the newest entry of all; gives the place."""
         segment, place = last
         if segment == self._segments and 0 <= place == len(self.segment) - 1:
             _, before, earlier, _ = self.segment[place]
@@ -270,10 +252,6 @@ class CaptureLog:
     def waiting(self) -> int:
         """Bytes that the reader has not fetched."""
         return self.size + (self._writer.unsent() if self._writer is not None else 0)
-
-    def forget(self, number: int) -> None:
-        """A connection is gone."""
-        self._connections.pop(number, None)
 
     def flush(self) -> None:
         """Hand on what waits, and see how far behind the reader is."""
@@ -296,5 +274,5 @@ class CaptureLog:
         self._segments += 1
         if segment:
             self._writer.write(segment)
-        if self._overrun is not None and self._loop is not None:
-            self.timer = self._loop.call_later(self._interval, self._waited)
+        if self._overrun is not None:
+            self._wait()

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from exporter.http.exchange import Exchange
-from exporter.http.http1.follower import UNOBSERVED_REASONS, ExchangeSummary, Http1Follower, Observer, Reason
+from exporter.http.http1.follower import Http1Follower
 from exporter.http.http1.heads import Select
-from exporter.receivers.proxy.capture_log import (
-    CLIENT,
-    CLOSED,
-    RESTART,
-    STATE,
-    UPSTREAM,
-    Entry,
-    Standing,
-)
+from exporter.http.http1.states import UNOBSERVED_REASONS, Reason
+from exporter.http.http1.transactions import ExchangeSummary, Observer
+from exporter.receivers.proxy.capture_log import CLIENT, CLOSED, RESTART, STATE, UPSTREAM, Entry, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -24,35 +19,21 @@ Deliver = Callable[[list[Exchange], list[ExchangeSummary]], None]
 """Takes completed exchanges, wanted and not; must not wait."""
 
 
+@dataclass(slots=True, eq=False)
 class _Seen:
     """A connection as far as it has been read."""
 
-    __slots__ = ("entries", "follower", "given_up")
-
-    def __init__(self, observer: Observer) -> None:
-        self.follower = Http1Follower(observer)
-        self.entries = 0
-        self.given_up = False
+    follower: Http1Follower
+    entries: int = 0
+    given_up: bool = False
 
 
 class CaptureLogReader:
-    """Turns segments into exchanges. Used from one thread.
+    """Turns segments into exchanges, and delivers those that each segment completes. Used from one thread.
 
-    Parameters
-    ----------
-    select
-        (method, path) to whether an exchange's headers and bodies are wanted.
-    deliver
-        Gets the completed exchanges of each segment.
-    max_body_bytes
-        Of one kept body.
-    max_kept_bytes
-        Of all that is under way; see :class:`~exporter.http.http1.account.Account`.
-
-    Attributes
-    ----------
-    unobserved
-        Connections that are not followed to their end, by reason.
+    ``select``, ``max_body_bytes`` and ``max_kept_bytes`` are as of
+    :class:`~exporter.http.http1.transactions.Observer`. ``unobserved`` counts the connections that are not
+    followed to their end, by reason.
     """
 
     def __init__(
@@ -66,15 +47,12 @@ class CaptureLogReader:
         self.unobserved: dict[str, int] = dict.fromkeys(UNOBSERVED_REASONS, 0)
         self.failures = 0
         self._deliver = deliver
-        self._shared = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
+        self.observer = Observer(select, max_body_bytes=max_body_bytes, max_kept_bytes=max_kept_bytes)
         self._seen: dict[int, _Seen] = {}
 
     def read(self, segment: Sequence[Entry]) -> list[Standing]:
-        """Read a segment and deliver what it completes.
-
-        Gives the states that were asked for, and that of each connection of which nothing more has to be
-        noted.
-        """
+        """Read a segment and deliver what it completes; gives the states that were asked for, and that of
+        each connection of which nothing more has to be noted."""
         standings: list[Standing] = []
         connections = self._seen
         for number, what, data, at in segment:
@@ -83,9 +61,14 @@ class CaptureLogReader:
                 if what == CLOSED:
                     continue
                 if what == RESTART and isinstance(data, int):
-                    self._restart(data)
+                    # What was seen of connections so far goes no further, nor what was not seen of others.
+                    self.unobserved["overrun"] += data
+                    for seen in connections.values():
+                        seen.follower.give_up("overrun")
+                    connections.clear()
                     continue
-                seen = connections[number] = _Seen(self._shared)
+                seen = connections[number] = _Seen(Http1Follower(self.observer))
+            reason: Reason | None
             try:
                 if what == CLIENT and isinstance(data, bytes):
                     seen.follower.from_client(data, at)
@@ -94,23 +77,28 @@ class CaptureLogReader:
                 elif what == STATE:
                     standings.append((number, seen.entries, seen.follower.state))
                     continue
-                else:
-                    self._read_rare(seen, (number, what, data, at))
-                seen.entries += 1
+                elif what == CLOSED:
+                    del connections[number]
+                    seen.follower.closed(at, client_left=bool(data))
+                elif what == CLIENT and isinstance(data, tuple):
+                    seen.follower.client_gap(*data)
+                elif isinstance(data, tuple):
+                    seen.follower.upstream_gap(data[0], at, data[1])
                 reason = seen.follower.reason
-                if reason is not None and not seen.given_up:
-                    self._give_up(seen, reason)
-                    standings.append((number, seen.entries, seen.follower.state))
             except Exception:
                 self.failures += 1
                 logger.exception("reading a connection failed; it goes on unobserved")
-                seen.entries += 1
-                self._give_up(seen, "failed")
+                reason = "failed"
+            seen.entries += 1
+            if reason is not None and not seen.given_up:
+                seen.given_up = True
+                self.unobserved[reason] += 1
+                seen.follower.give_up(reason)
                 standings.append((number, seen.entries, seen.follower.state))
-        shared = self._shared
-        if shared.exchanges or shared.summaries:
-            exchanges, shared.exchanges = shared.exchanges, []
-            summaries, shared.summaries = shared.summaries, []
+        observer = self.observer
+        if observer.exchanges or observer.summaries:
+            exchanges, observer.exchanges = observer.exchanges, []
+            summaries, observer.summaries = observer.summaries, []
             try:
                 self._deliver(exchanges, summaries)
             except Exception:
@@ -118,39 +106,8 @@ class CaptureLogReader:
                 logger.exception("%d exchanges could not be delivered", len(exchanges) + len(summaries))
         return standings
 
-    @property
-    def cut_off(self) -> int:
-        """Responses whose upstream ended the connection before them."""
-        return self._shared.cut_off
-
     def forget_heads(self) -> None:
         """Ask ``select`` anew, also of requests like those seen before."""
-        self._shared.heads.forget()
+        self.observer.requests.clear()
         for seen in self._seen.values():
             seen.follower.forget_heads()
-
-    def _read_rare(self, seen: _Seen, entry: Entry) -> None:
-        """Read an entry other than a chunk of bytes."""
-        number, what, data, at = entry
-        if what == CLOSED:
-            del self._seen[number]
-            seen.follower.closed(at, client_left=bool(data))
-        elif isinstance(data, tuple):
-            n_bytes, tail = data
-            if what == CLIENT:
-                seen.follower.client_gap(n_bytes, tail)
-            else:
-                seen.follower.upstream_gap(n_bytes, at, tail)
-
-    def _restart(self, overrun: int) -> None:
-        """What was seen of connections so far goes no further, nor what was not seen of ``overrun`` ones."""
-        self.unobserved["overrun"] += overrun
-        for seen in self._seen.values():
-            seen.follower.give_up("overrun")
-        self._seen.clear()
-
-    def _give_up(self, seen: _Seen, reason: Reason) -> None:
-        if not seen.given_up:
-            seen.given_up = True
-            self.unobserved[reason] += 1
-            seen.follower.give_up(reason)

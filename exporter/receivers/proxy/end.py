@@ -9,31 +9,15 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from exporter.receivers.proxy.pair import Pair
 
 # Reasons for not reading from an end; it is read again when none is left.
 PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
-
-
-class Ends(Protocol):
-    """Who has both ends of a pair, and is told what happens to each."""
-
-    def made(self, end: End) -> None:
-        """It is connected."""
-
-    def ended(self, end: End) -> None:
-        """No more bytes will come from it."""
-
-    def lost(self, end: End, exc: Exception | None) -> None:
-        """It is gone, broken off if there is an exception."""
-
-    def other(self, end: End) -> End:
-        """The end on the other side."""
-
-    def tap_failed(self) -> None:
-        """The observer raised; called while the exception is handled."""
 
 
 class End(asyncio.Protocol):
@@ -44,7 +28,7 @@ class End(asyncio.Protocol):
 
     __slots__ = ("ended", "gone", "pair", "pauses", "received", "record", "transport", "write")
 
-    def __init__(self, pair: Ends, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
+    def __init__(self, pair: Pair, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
         self.pair = pair
         self.record = record
         self.write = write
@@ -83,30 +67,35 @@ class End(asyncio.Protocol):
 
     def pause(self, reason: int) -> None:
         """Stop reading, so that the sender feels the back-pressure."""
-        if not self.pauses and self.transport is not None and self.readable():
-            self.transport.pause_reading()
+        if not self.pauses and (transport := self._readable()) is not None:
+            transport.pause_reading()
         self.pauses |= reason
 
     def resume(self, reason: int) -> None:
         """Read again, unless another reason not to is left."""
         if self.pauses:
             self.pauses &= ~reason
-            if not self.pauses and self.transport is not None and self.readable():
-                self.transport.resume_reading()
+            if not self.pauses and (transport := self._readable()) is not None:
+                transport.resume_reading()
 
-    def readable(self) -> bool:
-        """Whether bytes may still arrive here."""
-        # A transport that has reported its EOF must not be resumed: it would report it once more.
-        return self.transport is not None and not self.ended and not self.transport.is_closing()
+    def _readable(self) -> asyncio.Transport | None:
+        """The transport, if bytes may still arrive on it."""
+        # One that has reported its EOF must not be resumed: it would report it once more.
+        transport = self.transport
+        return None if transport is None or self.ended or transport.is_closing() else transport
+
+    def _tcp_socket(self) -> socket.socket | None:
+        """The socket, if it is one of TCP and open."""
+        sock = None if self.transport is None else self.transport.get_extra_info("socket")
+        return sock if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0 else None
 
     def unsent(self) -> int:
         """Bytes on their way out of here, in our buffer and in the kernel's, not yet acknowledged."""
         if self.transport is None or self.gone:
             return 0
         waiting: int = self.transport.get_write_buffer_size()
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
-            # A Unix socket's bytes are with the receiver once they have left our buffer.
+        # A Unix socket's bytes are with the receiver once they have left our buffer.
+        if (sock := self._tcp_socket()) is not None:
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
             waiting += int.from_bytes(queued, sys.byteorder)
         return waiting
@@ -120,7 +109,6 @@ class End(asyncio.Protocol):
         """Break off: what is not yet sent is dropped, and the other side sees a reset."""
         if self.transport is None or self.gone:
             return
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+        if (sock := self._tcp_socket()) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self.transport.abort()

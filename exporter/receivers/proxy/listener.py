@@ -18,13 +18,8 @@ _SPARE_FILES = 128  # for everything else: probes, names that are looked up, the
 
 
 def listening_socket(address: Address) -> socket.socket:
-    """A socket that listens on ``address`` and does not block.
-
-    Raises
-    ------
-    OSError
-        The address is in use, not ours or not allowed.
-    """
+    """A socket that listens on ``address`` and does not block; OSError if the address is in use, not ours or
+    not allowed."""
     if address.path:
         _remove_stale(address.path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

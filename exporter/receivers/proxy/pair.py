@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from exporter.http.http1.states import UNFOLLOWED
 from exporter.receivers.proxy.end import BROKEN, CONNECTING, DRAINING, PEER_FULL, End
-from exporter.receivers.proxy.limits import ProxyLimits
-from exporter.receivers.proxy.responses import response_of_ours, speaks_http1
-from exporter.receivers.proxy.stats import ProxyStats
 from exporter.receivers.proxy.tap import ConnectionTap
+from exporter.receivers.proxy.upstream import response_of_ours, speaks_http1
+
+if TYPE_CHECKING:
+    from exporter.receivers.proxy.proxy import Proxy
 
 logger = logging.getLogger(__name__)
 
@@ -30,56 +32,31 @@ def _ignore(_data: bytes, /) -> None:
     pass
 
 
-class Owner(Protocol):
-    """What a pair needs of the proxy."""
-
-    limits: ProxyLimits
-    stats: ProxyStats
-    loop: asyncio.AbstractEventLoop
-
-    def forget(self, pair: Pair) -> None:
-        """The pair is over."""
-
-
+@dataclass(slots=True, eq=False, repr=False)
 class Pair:
     """The two ends, and what happens to one when the other ends, breaks or stays silent."""
 
-    __slots__ = (
-        "active_at",
-        "client",
-        "client_left",
-        "connecting",
-        "counted_down",
-        "counted_up",
-        "finishing",
-        "first_bytes",
-        "held",
-        "held_bytes",
-        "http1",
-        "over",
-        "owner",
-        "tap",
-        "unsent_seen",
-        "upstream",
-    )
+    proxy: Proxy
+    tap: ConnectionTap | None
+    client: End = field(init=False)
+    upstream: End = field(init=False)
+    held: bytearray = field(default_factory=bytearray, init=False)
+    connecting: asyncio.Task[None] | None = field(default=None, init=False)
+    first_bytes: asyncio.Future[None] | None = field(default=None, init=False)
+    finishing: bool = field(default=False, init=False)
+    over: bool = field(default=False, init=False)
+    client_left: bool = field(default=False, init=False)
+    http1: bool = field(default=True, init=False)
+    active_at: float = field(init=False)
+    counted_up: int = field(default=0, init=False)
+    counted_down: int = field(default=0, init=False)
+    unsent_seen: int = field(default=0, init=False)
 
-    def __init__(self, owner: Owner, tap: ConnectionTap | None) -> None:
-        self.owner = owner
-        self.tap = tap
-        self.held: list[bytes] = []
-        self.held_bytes = 0
+    def __post_init__(self) -> None:
+        tap = self.tap
         self.client = End(self, self.hold, tap.from_client if tap else _ignore)
         self.upstream = End(self, _ignore, tap.from_upstream if tap else _ignore)
-        self.connecting: asyncio.Task[None] | None = None
-        self.first_bytes: asyncio.Future[None] | None = None
-        self.finishing = False
-        self.over = False
-        self.client_left = False
-        self.http1 = True
-        self.active_at = owner.loop.time()
-        self.counted_up = 0
-        self.counted_down = 0
-        self.unsent_seen = 0
+        self.active_at = self.proxy.loop.time()
 
     def other(self, end: End) -> End:
         """The end that is not ``end``."""
@@ -89,9 +66,8 @@ class Pair:
 
     def hold(self, data: bytes) -> None:
         """Keep bytes of the client until the upstream is connected."""
-        self.held.append(data)
-        self.held_bytes += len(data)
-        if self.held_bytes >= HOLD_BYTES:
+        self.held += data
+        if len(self.held) >= HOLD_BYTES:
             self.client.pause(CONNECTING)
         if self.first_bytes is not None and not self.first_bytes.done():
             self.first_bytes.set_result(None)
@@ -105,10 +81,10 @@ class Pair:
         if self.finishing or client is None or self.client.gone:
             end.reset()
             return
-        held, self.held = self.held, []
+        held, self.held = bytes(self.held), bytearray()
         self.client.write = self._first
         if held:
-            self._first(b"".join(held))
+            self._first(held)
         self.upstream.write = client.write
         if self.client.ended:
             transport.write_eof()
@@ -117,7 +93,7 @@ class Pair:
     def ended(self, end: End) -> None:
         """No more bytes will come from ``end``: say so to the other, and close when both have ended."""
         end.ended = True
-        self._show_end(end)
+        self._show(end, b"")
         other = self.other(end)
         if self.finishing or other.ended:
             self.client.close()
@@ -130,7 +106,7 @@ class Pair:
         end.gone = True
         other = self.other(end)
         if exc is not None and not self.finishing:
-            stats = self.owner.stats
+            stats = self.proxy.stats
             if end is self.client:
                 stats.client_resets += 1
                 self.client_left = True
@@ -144,7 +120,7 @@ class Pair:
 
     def tap_failed(self) -> None:
         """The observer raised: it sees no more of this connection."""
-        self.owner.stats.tap_failures += 1
+        self.proxy.stats.tap_failures += 1
         logger.exception("the observer failed; this connection goes on unobserved")
         self.client.record = self.upstream.record = _ignore
         self.tap = None
@@ -160,58 +136,37 @@ class Pair:
         if client.gone or client.transport is None:
             return
         if self.held:
-            self.http1 = speaks_http1(self.held[0])
-        client.write, self.held = _ignore, []
+            self.http1 = speaks_http1(self.held)
+        client.write, self.held = _ignore, bytearray()
         if not self.http1:
             self.break_off()
             return
         data = response_of_ours(status, reason)
         if status == 502:
-            self.owner.stats.answered_502 += 1
+            self.proxy.stats.responded_502 += 1
         else:
-            self.owner.stats.answered_504 += 1
-        self._show(data)
+            self.proxy.stats.responded_504 += 1
+        self._show(self.upstream, data)
         client.transport.write(data)
         self._linger()
 
-    def silent(self) -> None:
-        """The upstream took bytes and gave none in the time allowed."""
-        self.owner.stats.upstream_failures["silent"] += 1
-        self.respond(504, "did not answer in time")
-
-    def upstream_reset(self) -> None:
-        """The upstream took the connection and broke it off at once."""
-        self.owner.stats.upstream_failures["reset"] += 1
-        self.break_off()
-
     def break_off(self) -> None:
         """Reset both ends at once."""
-        self.finishing = True
-        self._stop_connecting()
+        self._finish()
         self.client.reset()
         self.upstream.reset()
-        if self.client.transport is None:
-            self._over()
 
     def finish(self) -> None:
         """Close between two exchanges: the client sees an orderly end."""
-        self.finishing = True
-        self._stop_connecting()
+        self._finish()
         self.client.write = self.upstream.write = _ignore
         self.upstream.close()
-        if self.client.transport is None:
-            self._over()
-        else:
-            self._linger()
+        self._linger()
 
     def tick(self, now: float) -> None:
         """Count bytes and look at the clock."""
-        stats, limits = self.owner.stats, self.owner.limits
-        up, down = self.client.received, self.upstream.received
-        if up != self.counted_up or down != self.counted_down:
-            stats.bytes_from_client += up - self.counted_up
-            stats.bytes_from_upstream += down - self.counted_down
-            self.counted_up, self.counted_down = up, down
+        stats, limits = self.proxy.stats, self.proxy.limits
+        if self._count():
             self.active_at = now
             return
         quiet = now - self.active_at
@@ -219,12 +174,14 @@ class Pair:
             if quiet >= 2 * limits.linger_seconds and not self._progress(now):
                 self.break_off()
             return
-        waits_for_first_byte = up > 0 and down == 0 and self.upstream.transport is not None
-        if waits_for_first_byte and not self.upstream.ended:
+        client, upstream = self.client, self.upstream
+        waits_for_first_byte = client.received and not upstream.received and upstream.transport is not None
+        if waits_for_first_byte and not upstream.ended:
             if quiet >= limits.first_byte_seconds and not self._progress(now):
-                self.silent()
+                stats.upstream_failures["silent"] += 1
+                self.respond(504, "did not answer in time")
             return
-        allowed = min(limits.idle_seconds, limits.half_closed_seconds if self.upstream.ended else math.inf)
+        allowed = min(limits.idle_seconds, limits.half_closed_seconds if upstream.ended else math.inf)
         if quiet >= allowed and not self._progress(now):
             stats.closed_idle += 1
             self.finish()
@@ -234,7 +191,7 @@ class Pair:
         if self.finishing:
             return
         if self.tap is None:
-            if now - self.active_at >= self.owner.limits.drain_quiet_seconds:
+            if now - self.active_at >= self.proxy.limits.drain_quiet_seconds:
                 self.finish()
             return
         if self.client.received == 0 and now - self.active_at < _NEWCOMER_SECONDS:
@@ -249,7 +206,7 @@ class Pair:
     async def first_bytes_came(self) -> None:
         """Wait until the client has sent its first bytes."""
         if not self.held:
-            self.first_bytes = self.owner.loop.create_future()
+            self.first_bytes = self.proxy.loop.create_future()
             await self.first_bytes
 
     # How it is done.
@@ -270,21 +227,27 @@ class Pair:
             self.active_at = now
         return moved
 
-    def _show(self, data: bytes) -> None:
+    def _count(self) -> bool:
+        """Count the bytes since the last time; says whether there were any."""
+        stats, up, down = self.proxy.stats, self.client.received, self.upstream.received
+        n_up, n_down = up - self.counted_up, down - self.counted_down
+        stats.bytes_from_client += n_up
+        stats.bytes_from_upstream += n_down
+        self.counted_up, self.counted_down = up, down
+        return n_up + n_down > 0
+
+    def _show(self, end: End, data: bytes) -> None:
         try:
-            self.upstream.record(data)
+            end.record(data)
         except Exception:
             self.tap_failed()
 
-    def _show_end(self, end: End) -> None:
-        try:
-            end.record(b"")
-        except Exception:
-            self.tap_failed()
-
-    def _stop_connecting(self) -> None:
+    def _finish(self) -> None:
+        self.finishing = True
         if self.connecting is not None:
             self.connecting.cancel()
+        if self.client.transport is None:
+            self._over()
 
     def _reset_when_sent(self, end: End, deadline: float = 0.0, last: int = -1) -> None:
         """Reset ``end`` after the bytes that came before the reset have been delivered."""
@@ -292,21 +255,18 @@ class Pair:
             return
         end.write = _ignore
         end.pause(BROKEN)
-        loop = self.owner.loop
+        loop = self.proxy.loop
         unsent = end.unsent()
         if unsent != last:
-            deadline = loop.time() + self.owner.limits.linger_seconds
+            deadline = loop.time() + self.proxy.limits.linger_seconds
         if unsent == 0 or loop.time() >= deadline:
             end.reset()
         else:
             loop.call_later(_FLUSH_CHECK_SECONDS, self._reset_when_sent, end, deadline, unsent)
 
     def _linger(self) -> None:
-        """End our side of the client's connection, and wait for its end before closing.
-
-        Closing at once with unread bytes would reset the connection, and the client could lose the
-        response that was just sent.
-        """
+        """End our side of the client's connection, and wait for its end before closing: closing with unread
+        bytes would reset the connection, and the client could lose the response that was just sent."""
         client = self.client
         if client.transport is None or client.gone or client.transport.is_closing():
             return
@@ -316,12 +276,12 @@ class Pair:
         client.write = client.record = _ignore
         client.resume(PEER_FULL | CONNECTING | DRAINING)
         client.transport.write_eof()
-        self.owner.loop.call_later(self.owner.limits.linger_seconds, self._linger_over)
+        self.proxy.loop.call_later(self.proxy.limits.linger_seconds, self._linger_over)
 
     def _linger_over(self) -> None:
         if not self.client.gone:
-            if self.client.unsent() and self._progress(self.owner.loop.time()):
-                self.owner.loop.call_later(self.owner.limits.linger_seconds, self._linger_over)
+            if self.client.unsent() and self._progress(self.proxy.loop.time()):
+                self.proxy.loop.call_later(self.proxy.limits.linger_seconds, self._linger_over)
             else:
                 self.client.close()
 
@@ -334,8 +294,5 @@ class Pair:
                 self.tap.closed(client_left=self.client_left)
             except Exception:
                 self.tap_failed()
-        stats = self.owner.stats
-        stats.bytes_from_client += self.client.received - self.counted_up
-        stats.bytes_from_upstream += self.upstream.received - self.counted_down
-        self.counted_up, self.counted_down = self.client.received, self.upstream.received
-        self.owner.forget(self)
+        self._count()
+        self.proxy.forget(self)

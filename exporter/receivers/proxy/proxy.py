@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.receivers.proxy.address import Address
@@ -28,42 +29,25 @@ _DRAIN_STEP_SECONDS = 0.01
 
 
 class Proxy:
-    """Forwards connections from ``listen`` to ``upstream``.
+    """Forwards connections from ``listen`` (port 0 takes a free one, see :attr:`address`) to ``upstream``.
 
-    Parameters
-    ----------
-    upstream
-        Where to connect to, for each client connection anew.
-    listen
-        Where clients connect; port 0 takes a free one, see :attr:`address`.
-    tap
-        Sees a copy of the bytes, after they were forwarded; None for no observer.
-    limits, stats
-        Bounds, and the counts that are written to.
-
-    All methods belong to the event loop that :meth:`start` ran on.
+    ``tap``, if there is one, sees a copy of the bytes after they were forwarded; ``stats`` counts. All
+    methods belong to the event loop that :meth:`start` ran on.
     """
 
     def __init__(
-        self,
-        upstream: Address,
-        listen: Address,
-        *,
-        tap: Tap | None = None,
-        limits: ProxyLimits | None = None,
-        stats: ProxyStats | None = None,
+        self, upstream: Address, listen: Address, *, tap: Tap | None = None, limits: ProxyLimits | None = None
     ) -> None:
         self.upstream = upstream
         self.listen = listen
         self.tap = tap
         self.limits = limits or ProxyLimits()
-        self.stats = stats or ProxyStats()
+        self.stats = ProxyStats()
         self.loop: asyncio.AbstractEventLoop
         self._max_connections = self.limits.max_connections
         self._pairs: set[Pair] = set()
         self._socket: socket.socket | None = None
         self._accepting = False
-        self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -75,12 +59,9 @@ class Proxy:
         return Address(host=name[0], port=name[1])
 
     async def start(self) -> None:
-        """Listen and serve. An upstream that is not there is no error: clients get a 502 meanwhile.
+        """Listen and serve; OSError if the address to listen on is in use, not ours or not allowed.
 
-        Raises
-        ------
-        OSError
-            The address to listen on is in use, not ours or not allowed.
+        An upstream that is not there is no error: clients get a 502 meanwhile.
         """
         self.loop = asyncio.get_running_loop()
         self._socket = listening_socket(self.listen)
@@ -93,11 +74,9 @@ class Proxy:
     async def drain(self, grace_seconds: float) -> None:
         """Stop listening, let what is under way finish for up to ``grace_seconds``, then break off.
 
-        A connection between two exchanges is closed at once. One with a response under way takes no
-        further request. What the observer cannot follow (WebSocket, HTTP/2, TLS) may go on for the whole
-        grace.
+        A connection between two exchanges is closed at once, one with a response under way takes no further
+        request, and what the observer cannot follow (WebSocket, HTTP/2, TLS) may go on all the time.
         """
-        self._draining = True
         if self._accepting:
             self._accept()
         self._pause_accepting()
@@ -124,9 +103,7 @@ class Proxy:
     async def probe(self) -> bool:
         """Whether the upstream takes a connection now; the result is kept in ``stats``."""
         try:
-            transport = await asyncio.wait_for(
-                connect(self.loop, self.upstream, asyncio.Protocol), self.limits.connect_seconds
-            )
+            transport = await self._connect(asyncio.Protocol)
         except (OSError, asyncio.TimeoutError) as error:
             self.stats.upstream_up = False
             self.stats.upstream_error = f"{self.upstream}: {failure_reason(error)} ({error})"
@@ -138,16 +115,15 @@ class Proxy:
 
     def forget(self, pair: Pair) -> None:
         """Called by a pair when both its connections are gone."""
-        if pair in self._pairs:
-            self._pairs.discard(pair)
-            self.stats.open = len(self._pairs)
-            if not self._accepting and not self._draining and len(self._pairs) < self._max_connections:
-                self._resume_accepting()
+        self._pairs.discard(pair)
+        self.stats.open = len(self._pairs)
+        if len(self._pairs) < self._max_connections:
+            self._resume_accepting()
 
     # Accepting. Our own loop, since asyncio's server cannot leave connections in the kernel's queue.
 
     def _resume_accepting(self) -> None:
-        if self._socket is not None and not self._accepting and not self._draining:
+        if self._socket is not None and not self._accepting:
             self._accepting = True
             self.loop.add_reader(self._socket, self._accept)
 
@@ -200,11 +176,11 @@ class Proxy:
     async def _connect_upstream(self, pair: Pair) -> None:
         while True:
             try:
-                await asyncio.wait_for(
-                    connect(self.loop, self.upstream, lambda: pair.upstream), self.limits.connect_seconds
-                )
+                await self._connect(lambda: pair.upstream)
             except ConnectionResetError:
-                pair.upstream_reset()
+                # It took the connection and broke it off at once.
+                self.stats.upstream_failures["reset"] += 1
+                pair.break_off()
                 return
             except (OSError, asyncio.TimeoutError) as error:
                 reason = failure_reason(error)
@@ -221,6 +197,10 @@ class Proxy:
             else:
                 pair.respond(502, REASONS[reason])
             return
+
+    async def _connect(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.BaseTransport:
+        connecting = connect(self.loop, self.upstream, factory)
+        return await asyncio.wait_for(connecting, self.limits.connect_seconds)
 
     # Time.
 

@@ -20,10 +20,7 @@ class ConnectionTap(Protocol):
         """Bytes that went from the upstream to the client."""
 
     def closed(self, *, client_left: bool) -> None:
-        """Both directions are over; what is incomplete stays so.
-
-        ``client_left`` says that the client broke the connection off.
-        """
+        """Both directions are over, broken off by the client if it left; what is incomplete stays so."""
 
     def state(self) -> State:
         """Where the connection stands, asked while draining."""

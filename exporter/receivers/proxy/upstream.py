@@ -1,4 +1,4 @@
-"""Connecting to the upstream, and why it did not work."""
+"""Connecting to the upstream, why it did not work, and what the client is told then."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ REASONS = {
 }
 """What a 502 says of the upstream."""
 
+UPSTREAM_FAILURES = (*REASONS, "connect_timeout", "silent", "reset", "closed_early")
+"""Why an upstream did not respond: nobody listens, no route or another socket error, its name has no
+address, no file left to us for a connection, no connection within the time allowed, no first byte within
+the time allowed, a connection that it broke off, or one that it ended before the end of a response."""
+
+_STATUS_LINES = {502: b"502 Bad Gateway", 504: b"504 Gateway Timeout"}
+
 
 async def connect(
     loop: asyncio.AbstractEventLoop, address: Address, factory: Callable[[], asyncio.BaseProtocol]
 ) -> asyncio.BaseTransport:
-    """Connect to an address; a name is resolved now, and its addresses are tried in turn.
-
-    Raises
-    ------
-    OSError
-        The last address's error, or the resolver's.
-    """
+    """Connect to an address; a name is resolved now, and its addresses are tried in turn. An OSError is the
+    last address's, or the resolver's."""
     if address.path:
         return (await loop.create_unix_connection(factory, address.path))[0]
     hosts = [address.host]
@@ -45,7 +47,7 @@ async def connect(
 
 
 def failure_reason(error: Exception) -> str:
-    """Which of :data:`~exporter.receivers.proxy.stats.UPSTREAM_FAILURES` an error of :func:`connect` is."""
+    """Which of :data:`UPSTREAM_FAILURES` an error of :func:`connect` is."""
     if isinstance(error, asyncio.TimeoutError):
         return "connect_timeout"
     if isinstance(error, socket.gaierror):
@@ -63,3 +65,15 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def response_of_ours(status: int, reason: str) -> bytes:
+    """The response with ``status`` 502 or 504; ``reason`` is a short ASCII text without line ends."""
+    body = f"inference-exporter: the upstream {reason}\n".encode()
+    head = b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    return head % (_STATUS_LINES[status], len(body)) + body
+
+
+def speaks_http1(data: bytes | bytearray) -> bool:
+    """Whether a response in HTTP/1 would be understood by a client that began with ``data``."""
+    return data[:1].isalpha() and not data.startswith(b"PRI * HTTP/2")

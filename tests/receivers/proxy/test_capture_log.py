@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.http.http1.follower import TAIL_BYTES
+from exporter.http.http1.bodies import TAIL_BYTES
 from exporter.receivers.proxy.capture_log import CLIENT, CLOSED, RESTART, UPSTREAM, CaptureLog, Entry
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
 from exporter.sidecar.messages import packed
@@ -79,11 +79,11 @@ async def test_behind_a_slow_reader_one_connection_is_bounded_and_its_bytes_are_
     modest.from_client(GET)
     capture_log.flush()
     assert kept(writer) <= 10_000 + len(GET)
-    passed = [
+    gaps = [
         data if isinstance(data, tuple) else (len(data), b"") for n, _, data, _ in writer.entries if n == 0
     ]
-    assert sum(n_bytes for n_bytes, _ in passed) == 100_000
-    assert passed[-1][1] == b"x" * TAIL_BYTES
+    assert sum(n_bytes for n_bytes, _ in gaps) == 100_000
+    assert gaps[-1][1] == b"x" * TAIL_BYTES
     assert (1, CLIENT, GET, 1.0) in writer.entries
     assert len(writer.entries) < 15  # gaps that follow each other are one
 

@@ -16,17 +16,17 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 def reading(**settings: Any) -> tuple[CaptureLogReader, list[Any], list[Any]]:
     wanted: list[Any] = []
-    passed: list[Any] = []
+    summaries: list[Any] = []
 
     def deliver(exchanges: list[Any], others: list[Any]) -> None:
         wanted.extend(exchanges)
-        passed.extend(others)
+        summaries.extend(others)
 
-    return CaptureLogReader(lambda _method, path: path == "/predict", deliver, **settings), wanted, passed
+    return CaptureLogReader(lambda _method, path: path == "/predict", deliver, **settings), wanted, summaries
 
 
 def test_wanted_and_other_exchanges_are_delivered_apart() -> None:
-    reader, wanted, passed = reading()
+    reader, wanted, summaries = reading()
     reader.read(
         [
             (0, CLIENT, GET, 0.0),
@@ -37,7 +37,7 @@ def test_wanted_and_other_exchanges_are_delivered_apart() -> None:
         ]
     )
     assert [(e.path, e.started, e.ended) for e in wanted] == [("/predict", 0, 3)]
-    assert passed == [("GET", "/health", 200, 1.0, 2.0, 0, 2)]
+    assert summaries == [("GET", "/health", 200, 1.0, 2.0, 0, 2)]
 
 
 def test_an_exchange_may_be_cut_by_the_end_of_a_segment() -> None:
@@ -100,15 +100,15 @@ def test_after_a_restart_earlier_connections_are_forgotten_and_others_followed()
     reader, wanted, _ = reading()
     upload = b"POST /predict HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 50_000
     reader.read([(0, CLIENT, upload, 0.0), (1, CLIENT, GET[:9], 0.0)])
-    assert reader._shared.account.n_bytes > 50_000
+    assert reader.observer.account.n_bytes > 50_000
     later = [(0, CLOSED, 0, 1.0), (2, CLIENT, GET, 1.0), (2, UPSTREAM, OK, 1.0)]
     assert reader.read([(-1, RESTART, 5, 1.0), *later]) == []
-    assert (reader._shared.account.n_bytes, len(wanted), list(reader._seen)) == (0, 1, [2])
+    assert (reader.observer.account.n_bytes, len(wanted), list(reader._seen)) == (0, 1, [2])
     assert reader.unobserved["overrun"] == 5
 
 
 def test_who_ended_a_connection_decides_what_is_counted() -> None:
-    reader, wanted, passed = reading()
+    reader, wanted, summaries = reading()
     reader.read(
         [
             *((0, CLIENT, GET, 0.0), (0, UPSTREAM, OK[:-1], 1.0), (0, UPSTREAM, b"", 2.0)),
@@ -117,8 +117,8 @@ def test_who_ended_a_connection_decides_what_is_counted() -> None:
         ]
     )
     assert wanted == []
-    assert [status for _, _, status, *_ in passed] == [502, 499, 502]
-    assert reader.cut_off == 1  # a reset is counted where it is seen
+    assert [status for _, _, status, *_ in summaries] == [502, 499, 502]
+    assert reader.observer.cut_off == 1  # a reset is counted where it is seen
 
 
 def test_a_connection_that_ends_before_its_first_byte_leaves_nothing() -> None:
@@ -140,7 +140,7 @@ def test_states_are_told_when_asked_for() -> None:
 def test_a_delivery_that_fails_is_counted_and_the_next_one_works(caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
 
-    def deliver(exchanges: list[Any], _passed: list[Any]) -> None:
+    def deliver(exchanges: list[Any], _summaries: list[Any]) -> None:
         calls.append(len(exchanges))
         if len(calls) == 1:
             raise ZeroDivisionError
@@ -159,7 +159,7 @@ def test_a_selection_that_fails_leaves_that_connection_alone(caplog: pytest.LogC
         return 1 // len(path.strip("/")) > 0
 
     seen: list[Any] = []
-    reader = CaptureLogReader(select, lambda exchanges, passed: seen.extend([*exchanges, *passed]))
+    reader = CaptureLogReader(select, lambda exchanges, summaries: seen.extend([*exchanges, *summaries]))
     with caplog.at_level(logging.ERROR):
         standings = reader.read(
             [

@@ -290,7 +290,7 @@ CASES: dict[str, tuple[Script, Script]] = {
 def through_the_proxy(address: Address) -> Iterator[Address]:
     with observing([]) as tap, proxying(address, tap=tap) as running:
         yield running.address
-        assert running.proxy.stats.answered_502 == running.proxy.stats.answered_504 == 0
+        assert running.proxy.stats.responded_502 == running.proxy.stats.responded_504 == 0
 
 
 @pytest.mark.parametrize("name", CASES)
