@@ -63,7 +63,7 @@ FORWARD_DROP_REASONS = ("queue_full", "queue_bytes", "refused", "failed", "stopp
 AGREEMENTS = ("right", "wrong")
 
 Kind = Literal["counter", "gauge", "histogram", "summary"]
-MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent", "max"]
+MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 
 @dataclass(frozen=True, slots=True)
