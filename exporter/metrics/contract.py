@@ -62,7 +62,7 @@ OTHER_CLASS = "other"
 FORWARD_DROP_REASONS = ("queue_full", "queue_bytes", "refused", "failed", "stopped")
 AGREEMENTS = ("right", "wrong")
 
-Kind = Literal["counter", "gauge", "histogram", "summary"]
+InstrumentType = Literal["counter", "gauge", "histogram", "summary"]
 MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 
@@ -74,7 +74,7 @@ class Spec:
     """
 
     name: str
-    kind: Kind
+    type: InstrumentType
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()

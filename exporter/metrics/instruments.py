@@ -237,13 +237,13 @@ class LedgerInstruments:
         self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(model)
 
 
-_KINDS: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}
+_CLASSES: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}
 
 
 def _instrument(spec: Spec, buckets: tuple[float, ...]) -> Any:
     options: dict[str, Any] = {}
-    if spec.kind == "gauge":
+    if spec.type == "gauge":
         options["multiprocess_mode"] = spec.multiprocess
-    elif spec.kind == "histogram":
+    elif spec.type == "histogram":
         options["buckets"] = buckets or spec.buckets
-    return _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=None, **options)
+    return _CLASSES[spec.type](spec.name, spec.help, spec.labels, registry=None, **options)

@@ -84,9 +84,9 @@ def known_names() -> set[str]:
     names = set(FOREIGN) | set(recordings(Terms.of(None)))
     for spec in CONTRACT:
         names.add(spec.name)
-        if spec.kind in ("histogram", "summary"):
+        if spec.type in ("histogram", "summary"):
             names |= {f"{spec.name}_count", f"{spec.name}_sum"}
-        if spec.kind == "histogram":
+        if spec.type == "histogram":
             names.add(f"{spec.name}_bucket")
     return names
 
