@@ -76,7 +76,9 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-        return wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        found = wait_for(lambda: self.analyzer if self.analyzer != than else None, 40, "another analyzer")
+        assert found is not None
+        return found
 
 
 @contextmanager
