@@ -9,7 +9,7 @@ ALIBI_READY := .venv-alibi/.ready
 MLSERVER_READY := .venv-mlserver/.ready
 
 # What stands beside the package: examples, tools, and what tests share. (Grafana's types need 3.11.)
-MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards tools docs/build.py deploy/build.py \
+MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards tools docs/build.py docs/keys.py deploy/build.py \
   $(shell find tests -name '*.py' -not -name 'test_*' -not -path 'tests/alibi/*')
 
 .PHONY: help setup demo test check format generated coverage mutants docs bench e2e clean
@@ -18,7 +18,7 @@ help:
 	@echo "make demo      a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
 	@echo "make test      the tests (under five minutes)"
 	@echo "make check     lint, types, layers"
-	@echo "make generated  dashboards, rules and docs/metrics.md, from their sources"
+	@echo "make generated  dashboards, rules and the pages under docs/ that are made from code"
 	@echo "make coverage  the tests, with the lines and branches that they do not reach (slower than make test)"
 	@echo "make mutants   the tests against broken copies of the ledger, of http1 and of the detectors (hours)"
 	@echo "make docs      the documentation as a site, in site/"
@@ -77,6 +77,7 @@ generated: $(READY)
 	$(BIN)/python -m dashboards.build
 	$(BIN)/python deploy/build.py
 	$(BIN)/python docs/build.py
+	$(BIN)/python docs/keys.py
 
 coverage: $(READY)
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

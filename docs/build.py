@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from exporter.http.http1.follower import UNOBSERVED_REASONS
 from exporter.metrics import contract as metrics
 from exporter.metrics.contract import Spec
+from exporter.observation import LABEL_OUTCOMES
+from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,6 +46,65 @@ _SECTIONS = (
     ),
 )
 
+
+_VALUES = (
+    ("`source`", metrics.SOURCES),
+    ("`stage`", metrics.ERROR_STAGES),
+    ("`state`", metrics.DETECTOR_STATES),
+    ("`outcome` of labels", LABEL_OUTCOMES),
+    ("`agreement`", metrics.AGREEMENTS),
+    ("`reason` of forward_dropped", metrics.FORWARD_DROP_REASONS),
+)
+_MEANINGS = (
+    (
+        "`reason` of `inference_exporter_dropped_total`",
+        metrics.DROP_REASONS,
+        {
+            "queue_full": "The queue held `queue.max_items`.",
+            "queue_bytes": "The queue held `queue.max_bytes`.",
+            "body_too_large": "A body was longer than `capture.max_body_bytes`.",
+            "unreadable": "A body could not be decoded or parsed.",
+            "no_prediction": "A readable body held none of the fields looked for.",
+            "failed": "A stage of the exporter raised while handling it, or its process died.",
+            "stopped": "It was still queued when the drain time was over, or came after the stop.",
+        },
+    ),
+    (
+        "`reason` of `inference_exporter_proxy_upstream_failures_total`",
+        UPSTREAM_FAILURES,
+        {
+            "refused": "Nobody listens at the address.",
+            "unreachable": "No route, or another error of the socket.",
+            "unresolved": "The upstream's name has no address.",
+            "connect_timeout": "No connection within `sidecar.connect_timeout`.",
+            "open_files": "The sidecar had no open file left for a connection to the upstream; "
+            "the upstream may be well. Raise the limit (`ulimit -n`).",
+            "silent": "No first byte of a response within `sidecar.first_byte_timeout`.",
+            "reset": "The upstream broke the connection off.",
+            "closed_early": "The upstream ended the connection in good order, before the end of a response. "
+            "Seen where the connection is followed.",
+        },
+    ),
+    (
+        "`reason` of `inference_exporter_proxy_unobserved_total`",
+        UNOBSERVED_REASONS,
+        {
+            "tls": "The connection begins as TLS does.",
+            "http2": "The connection begins as HTTP/2 does, gRPC among it.",
+            "upgrade": "It switched protocols: WebSocket, CONNECT.",
+            "malformed": "What came is not HTTP/1.",
+            "overrun": "More was under way than may be kept.",
+            "failed": "A fault of the exporter, or the death of its second process.",
+        },
+    ),
+)
+_STATUSES = """### `status` of `http_requests_total`, in the sidecar
+
+The first digit of the response's status, as in `2xx`. An exchange that was broken off is counted as nginx
+logs it, whatever status had come: one that the client left as 499, hence `4xx`; one that the upstream broke
+off, or ended before the end of its response, as 502, hence `5xx`. Neither is read as a prediction. A 502 or
+504 that the sidecar gives itself, where the upstream gave no response, is a `5xx` like any other.
+"""
 
 _LAYERS_HEAD = """# Layers
 
@@ -120,21 +182,23 @@ def render() -> str:
 
 def _rows(specs: tuple[Spec, ...]) -> str:
     return "\n".join(
-        f"| `{spec.name}` | {spec.kind} | {', '.join(f'`{label}`' for label in spec.labels)} | {spec.help} |"
+        f"| `{spec.name}` | {spec.type} | {', '.join(f'`{label}`' for label in spec.labels)} | {spec.help} |"
         for spec in specs
     )
 
 
 def _values() -> str:
-    reasons = ", ".join(f"`{reason}`" for reason in metrics.DROP_REASONS)
-    stages = ", ".join(f"`{stage}`" for stage in metrics.ERROR_STAGES)
-    states = ", ".join(f"`{state}`" for state in metrics.DETECTOR_STATES)
-    sources = ", ".join(f"`{source}`" for source in metrics.SOURCES)
-    return (
-        "## Values of labels\n\n| label | values |\n|---|---|\n"
-        f"| `source` | {sources} |\n| `reason` of dropped | {reasons} |\n"
-        f"| `stage` | {stages} |\n| `state` | {states} |\n"
+    table = "\n".join(
+        f"| {label} | {', '.join(f'`{value}`' for value in values)} |" for label, values in _VALUES
     )
+    parts = [f"## Values of labels\n\n| label | values |\n|---|---|\n{table}\n"]
+    for title, values, meanings in _MEANINGS:
+        if set(values) != set(meanings):
+            raise SystemExit(f"docs/build.py: {title}: say what each of {', '.join(values)} means")
+        rows = "\n".join(f"| `{value}` | {meanings[value]} |" for value in values)
+        parts.append(f"### {title}\n\n| value | meaning |\n|---|---|\n{rows}\n")
+    parts.append(_STATUSES)
+    return "\n".join(parts)
 
 
 def main() -> int:

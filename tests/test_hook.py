@@ -176,9 +176,9 @@ async def test_every_metric_and_every_label_set_that_can_be_known_is_there_from_
     _, text = await client.request("GET", "/metrics")
     families = {family.name: family for family in text_string_to_metric_families(text.decode())}
     for spec in (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *HTTP):
-        name = spec.name.removesuffix("_total") if spec.kind == "counter" else spec.name
+        name = spec.name.removesuffix("_total") if spec.type == "counter" else spec.name
         assert name in families, spec.name
-        assert families[name].type == spec.kind, spec.name
+        assert families[name].type == spec.type, spec.name
         assert families[name].documentation, spec.name
     samples = samples_of(text.decode())
     children = [
@@ -189,7 +189,7 @@ async def test_every_metric_and_every_label_set_that_can_be_known_is_there_from_
             for field, reason in INVALID_VALUES
         ),
         *(("drift_detector_state", {"detector": "mmd", "state": state}) for state in DETECTOR_STATES),
-        *((spec.name, {"detector": "mmd"}) for spec in DRIFT if spec.kind == "counter"),
+        *((spec.name, {"detector": "mmd"}) for spec in DRIFT if spec.type == "counter"),
         ("predicted_class_total", {"class_name": "other"}),
     ]
     for name, labels in children:

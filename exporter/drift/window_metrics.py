@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.drift.episode import Episode
-from exporter.metrics.bulk import observe_all
 from exporter.metrics.instruments import DetectorInstruments, Instruments
+from exporter.metrics.private import observe_all
 
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 

@@ -7,6 +7,7 @@ Names follow Prometheus's conventions: base units, ``_total`` on counters, ratio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,8 +62,8 @@ OTHER_CLASS = "other"
 FORWARD_DROP_REASONS = ("queue_full", "queue_bytes", "refused", "failed", "stopped")
 AGREEMENTS = ("right", "wrong")
 
-Kind = Literal["counter", "gauge", "histogram", "summary"]
-MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent", "max"]
+InstrumentType = Literal["counter", "gauge", "histogram", "summary"]
+MultiprocessMode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,254 +74,155 @@ class Spec:
     """
 
     name: str
-    kind: Kind
+    type: InstrumentType
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     multiprocess: MultiprocessMode = "livemax"
 
 
+_Named = Callable[[str], Spec]
+
+
+def _counter(text: str, *labels: str) -> _Named:
+    return lambda name: Spec(name, "counter", text, labels)
+
+
+def _gauge(text: str, *labels: str, multiprocess: MultiprocessMode = "livemax") -> _Named:
+    return lambda name: Spec(name, "gauge", text, labels, multiprocess=multiprocess)
+
+
+def _histogram(buckets: tuple[float, ...], text: str, *labels: str) -> _Named:
+    return lambda name: Spec(name, "histogram", text, labels, buckets)
+
+
+def _summary(text: str, *labels: str) -> _Named:
+    return lambda name: Spec(name, "summary", text, labels)
+
+
+def _specs(**metrics: _Named) -> tuple[Spec, ...]:
+    return tuple(make(name) for name, make in metrics.items())
+
+
 _DETECTOR = ("model", "detector")
 
-PREDICTIONS = (
-    Spec(
-        "prediction_confidence",
-        "histogram",
-        "Confidence of the model in its prediction, 0 to 1.",
-        ("model",),
-        CONFIDENCE_BUCKETS,
+PREDICTIONS = _specs(
+    prediction_confidence=_histogram(
+        CONFIDENCE_BUCKETS, "Confidence of the model in its prediction, 0 to 1.", "model"
     ),
-    Spec(
-        "predicted_class_total",
-        "counter",
-        "Predictions by class; classes beyond max_classes count as other.",
-        ("model", "class_name"),
+    predicted_class_total=_counter(
+        "Predictions by class; classes beyond max_classes count as other.", "model", "class_name"
     ),
-    Spec("prediction_value", "histogram", "Outputs of a regression model.", ("model",), VALUE_BUCKETS),
+    prediction_value=_histogram(VALUE_BUCKETS, "Outputs of a regression model.", "model"),
 )
-DRIFT = (
-    Spec(
-        "drift_test_stat",
-        "histogram",
-        "Drift test statistic of each tested observation.",
-        _DETECTOR,
-        TEST_STAT_BUCKETS,
+DRIFT = _specs(
+    drift_test_stat=_histogram(
+        TEST_STAT_BUCKETS, "Drift test statistic of each tested observation.", *_DETECTOR
     ),
-    Spec(
-        "drift_test_stat_last",
-        "gauge",
-        "Most recent drift test statistic.",
-        _DETECTOR,
-        multiprocess="livemostrecent",
+    drift_test_stat_last=_gauge(
+        "Most recent drift test statistic.", *_DETECTOR, multiprocess="livemostrecent"
     ),
-    Spec("drift_threshold", "gauge", "Threshold that the drift test statistic has to exceed.", _DETECTOR),
-    Spec("drift_score_ratio", "gauge", "Most recent drift test statistic over its threshold.", _DETECTOR),
-    Spec("drift_active", "gauge", "1 while a drift episode lasts, else 0.", _DETECTOR),
-    Spec("drift_events_total", "counter", "Observations whose drift test exceeded its threshold.", _DETECTOR),
-    Spec("drift_episodes_total", "counter", "Drift episodes, counted at their onset.", _DETECTOR),
-    Spec(
-        "drift_detector_state", "gauge", "1 for the state the detector is in, else 0.", (*_DETECTOR, "state")
+    drift_threshold=_gauge("Threshold that the drift test statistic has to exceed.", *_DETECTOR),
+    drift_score_ratio=_gauge("Most recent drift test statistic over its threshold.", *_DETECTOR),
+    drift_active=_gauge("1 while a drift episode lasts, else 0.", *_DETECTOR),
+    drift_events_total=_counter("Observations whose drift test exceeded its threshold.", *_DETECTOR),
+    drift_episodes_total=_counter("Drift episodes, counted at their onset.", *_DETECTOR),
+    drift_detector_state=_gauge("1 for the state the detector is in, else 0.", *_DETECTOR, "state"),
+    drift_last_test_timestamp_seconds=_gauge(
+        "When the last drift test was made, in seconds since the epoch.", *_DETECTOR
     ),
-    Spec(
-        "drift_last_test_timestamp_seconds",
-        "gauge",
-        "When the last drift test was made, in seconds since the epoch.",
-        _DETECTOR,
+    drift_expected_run_length=_gauge(
+        "Mean number of tests between false alarms that the threshold is calibrated for.", *_DETECTOR
     ),
-    Spec(
-        "drift_expected_run_length",
-        "gauge",
-        "Mean number of tests between false alarms that the threshold is calibrated for.",
-        _DETECTOR,
-    ),
-    Spec(
-        "drift_calibration_ok",
-        "gauge",
+    drift_calibration_ok=_gauge(
         "1 if the quality checks of the threshold's calibration passed, else 0.",
-        _DETECTOR,
+        *_DETECTOR,
         multiprocess="livemin",
     ),
-    Spec(
-        "drift_checkpoint_timestamp_seconds",
-        "gauge",
-        "When the detector was last written to its checkpoint, in seconds since the epoch.",
-        _DETECTOR,
+    drift_checkpoint_timestamp_seconds=_gauge(
+        "When the detector was last written to its checkpoint, in seconds since the epoch.", *_DETECTOR
     ),
-    Spec(
-        "drift_checkpoint_failures_total",
-        "counter",
-        "Checkpoints of the detector that could not be written or taken up.",
-        _DETECTOR,
+    drift_checkpoint_failures_total=_counter(
+        "Checkpoints of the detector that could not be written or taken up.", *_DETECTOR
     ),
 )
-LEDGER = (
-    Spec(
-        "inference_exporter_observations_total",
-        "counter",
-        "Observations captured, by source.",
-        ("model", "source"),
+LEDGER = _specs(
+    inference_exporter_observations_total=_counter("Observations captured, by source.", "model", "source"),
+    inference_exporter_processed_total=_counter("Observations handled to the end.", "model"),
+    inference_exporter_dropped_total=_counter("Observations given up, by reason.", "model", "reason"),
+    inference_exporter_sampled_out_total=_counter(
+        "Observations recorded but, by the sampling rate, not tested for drift.", "model"
     ),
-    Spec("inference_exporter_processed_total", "counter", "Observations handled to the end.", ("model",)),
-    Spec(
-        "inference_exporter_dropped_total",
-        "counter",
-        "Observations given up, by reason.",
-        ("model", "reason"),
+    inference_exporter_queued=_gauge(
+        "Observations waiting or being handled.", "model", multiprocess="livesum"
     ),
-    Spec(
-        "inference_exporter_sampled_out_total",
-        "counter",
-        "Observations recorded but, by the sampling rate, not tested for drift.",
-        ("model",),
-    ),
-    Spec(
-        "inference_exporter_queued",
-        "gauge",
-        "Observations waiting or being handled.",
-        ("model",),
-        multiprocess="livesum",
-    ),
-    Spec(
-        "inference_exporter_queue_bytes",
-        "gauge",
-        "Bytes that the waiting observations hold.",
-        ("model",),
-        multiprocess="livesum",
+    inference_exporter_queue_bytes=_gauge(
+        "Bytes that the waiting observations hold.", "model", multiprocess="livesum"
     ),
 )
-OPERATION = (
-    Spec("inference_exporter_build_info", "gauge", "Constant 1, labelled by version.", ("version",)),
-    Spec("inference_exporter_errors_total", "counter", "Failures of the exporter's own stages.", ("stage",)),
-    Spec(
-        "inference_exporter_invalid_values_total",
-        "counter",
-        "Values found in an exchange but refused, by field and reason.",
-        ("model", "field", "reason"),
+OPERATION = _specs(
+    inference_exporter_build_info=_gauge("Constant 1, labelled by version.", "version"),
+    inference_exporter_errors_total=_counter("Failures of the exporter's own stages.", "stage"),
+    inference_exporter_invalid_values_total=_counter(
+        "Values found in an exchange but refused, by field and reason.", "model", "field", "reason"
     ),
-    Spec(
-        "inference_exporter_detect_seconds",
-        "histogram",
-        "Time a detector took for one batch.",
-        _DETECTOR,
-        DETECT_SECONDS_BUCKETS,
+    inference_exporter_detect_seconds=_histogram(
+        DETECT_SECONDS_BUCKETS, "Time a detector took for one batch.", *_DETECTOR
     ),
-    Spec(
-        "inference_exporter_lag_seconds",
-        "histogram",
-        "Age of an observation when it was handled.",
-        ("model",),
-        LAG_SECONDS_BUCKETS,
+    inference_exporter_lag_seconds=_histogram(
+        LAG_SECONDS_BUCKETS, "Age of an observation when it was handled.", "model"
     ),
-    Spec(
-        "inference_exporter_orphan_observes_total",
-        "counter",
-        "Calls of observe() outside any captured request.",
+    inference_exporter_orphan_observes_total=_counter("Calls of observe() outside any captured request."),
+)
+FORWARD = _specs(
+    inference_exporter_forwarded_total=_counter("Observations that the collector has taken."),
+    inference_exporter_forward_dropped_total=_counter(
+        "Observations that could not be sent to the collector, by reason.", "reason"
+    ),
+    inference_exporter_forward_queued=_gauge(
+        "Observations waiting for the collector.", multiprocess="livesum"
     ),
 )
-FORWARD = (
-    Spec("inference_exporter_forwarded_total", "counter", "Observations that the collector has taken."),
-    Spec(
-        "inference_exporter_forward_dropped_total",
-        "counter",
-        "Observations that could not be sent to the collector, by reason.",
-        ("reason",),
+INGEST = _specs(
+    inference_exporter_ingest_requests_total=_counter(
+        "Requests to the ingest API, by route and status code.", "route", "code"
     ),
-    Spec(
-        "inference_exporter_forward_queued",
-        "gauge",
-        "Observations waiting for the collector.",
-        multiprocess="livesum",
+    inference_exporter_labels_total=_counter("Late labels, by what became of them.", "model", "outcome"),
+    prediction_labelled_total=_counter(
+        "Predictions whose true class is known by now, by whether they were right.", "model", "agreement"
+    ),
+    inference_exporter_model_training_timestamp_seconds=_gauge(
+        "When the model was last trained, as its reports say, in seconds since the epoch.", "model"
     ),
 )
-INGEST = (
-    Spec(
-        "inference_exporter_ingest_requests_total",
-        "counter",
-        "Requests to the ingest API, by route and status code.",
-        ("route", "code"),
+SIDECAR = _specs(
+    inference_exporter_upstream_up=_gauge("1 if the upstream accepted a connection at the last probe."),
+    inference_exporter_proxy_connections=_gauge("Client connections open now.", multiprocess="livesum"),
+    inference_exporter_proxy_connections_total=_counter("Client connections accepted."),
+    inference_exporter_proxy_upstream_failures_total=_counter(
+        "Connections that the upstream failed, by reason.", "reason"
     ),
-    Spec(
-        "inference_exporter_labels_total",
-        "counter",
-        "Late labels, by what became of them.",
-        ("model", "outcome"),
+    inference_exporter_proxy_unobserved_total=_counter(
+        "Connections forwarded without being followed, by reason.", "reason"
     ),
-    Spec(
-        "prediction_labelled_total",
-        "counter",
-        "Predictions whose true class is known by now, by whether they were right.",
-        ("model", "agreement"),
-    ),
-    Spec(
-        "inference_exporter_model_training_timestamp_seconds",
-        "gauge",
-        "When the model was last trained, as its reports say, in seconds since the epoch.",
-        ("model",),
+    inference_exporter_config_reload_success=_gauge(
+        "1 if the last reload of the configuration succeeded, else 0."
     ),
 )
-SIDECAR = (
-    Spec(
-        "inference_exporter_upstream_up",
-        "gauge",
-        "1 if the upstream accepted a connection at the last probe.",
+HTTP = _specs(
+    http_requests_total=_counter(
+        "Total number of requests by method, status and handler.", "handler", "method", "status"
     ),
-    Spec(
-        "inference_exporter_proxy_connections",
-        "gauge",
-        "Client connections open now.",
-        multiprocess="livesum",
-    ),
-    Spec("inference_exporter_proxy_connections_total", "counter", "Client connections accepted."),
-    Spec(
-        "inference_exporter_proxy_upstream_failures_total",
-        "counter",
-        "Connections that the upstream failed, by reason.",
-        ("reason",),
-    ),
-    Spec(
-        "inference_exporter_proxy_unobserved_total",
-        "counter",
-        "Connections forwarded without being followed, by reason.",
-        ("reason",),
-    ),
-    Spec(
-        "inference_exporter_config_reload_success",
-        "gauge",
-        "1 if the last reload of the configuration succeeded, else 0.",
-    ),
-)
-HTTP = (
-    Spec(
-        "http_requests_total",
-        "counter",
-        "Total number of requests by method, status and handler.",
-        ("handler", "method", "status"),
-    ),
-    Spec(
-        "http_request_duration_seconds",
-        "histogram",
-        "Duration of HTTP requests in seconds, by handler and method.",
-        ("handler", "method"),
+    http_request_duration_seconds=_histogram(
         HTTP_DURATION_BUCKETS,
+        "Duration of HTTP requests in seconds, by handler and method.",
+        "handler",
+        "method",
     ),
-    Spec(
-        "http_request_duration_highr_seconds",
-        "histogram",
-        "Duration of HTTP requests in seconds, with many buckets and no labels.",
-        (),
-        HTTP_DURATION_HIGHR_BUCKETS,
+    http_request_duration_highr_seconds=_histogram(
+        HTTP_DURATION_HIGHR_BUCKETS, "Duration of HTTP requests in seconds, with many buckets and no labels."
     ),
-    Spec(
-        "http_request_size_bytes",
-        "summary",
-        "Size of the bodies of requests in bytes, by handler.",
-        ("handler",),
-    ),
-    Spec(
-        "http_response_size_bytes",
-        "summary",
-        "Size of the bodies of responses in bytes, by handler.",
-        ("handler",),
-    ),
+    http_request_size_bytes=_summary("Size of the bodies of requests in bytes, by handler.", "handler"),
+    http_response_size_bytes=_summary("Size of the bodies of responses in bytes, by handler.", "handler"),
 )
 CONTRACT = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *FORWARD, *INGEST, *SIDECAR, *HTTP)

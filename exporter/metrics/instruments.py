@@ -76,7 +76,7 @@ class Instruments(Collector):
         self._by_name: dict[str, Any] = {}
         for spec in specs:
             buckets = tuple(value_buckets) if spec.name == "prediction_value" else ()
-            self._by_name[spec.name] = _instrument(spec, buckets or spec.buckets)
+            self._by_name[spec.name] = _instrument(spec, buckets)
         self._before_collect: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self["inference_exporter_build_info"].labels(version=__version__).set(1)
@@ -176,10 +176,8 @@ class InvalidValues:
     """Counts one model's values that were found but are not valid; called with (field, reason)."""
 
     def __init__(self, instruments: Instruments, model: str) -> None:
-        self._children = {
-            key: instruments["inference_exporter_invalid_values_total"].labels(model, *key)
-            for key in INVALID_VALUES
-        }
+        values = instruments["inference_exporter_invalid_values_total"]
+        self._children = {key: values.labels(model, *key) for key in INVALID_VALUES}
 
     def __call__(self, field: str, reason: str) -> None:
         """Count one; a pair outside of the contract counts as nothing."""
@@ -192,23 +190,24 @@ class DetectorInstruments:
     """The children of one (model, detector) pair."""
 
     def __init__(self, instruments: Instruments, model: str, detector: str) -> None:
-        pair = (model, detector)
+        def child(name: str) -> Any:
+            return instruments[name].labels(model, detector)
+
         self._instruments = instruments
-        self._pair = pair
-        self.test_stat = instruments["drift_test_stat"].labels(*pair)
-        self.test_stat_last = instruments["drift_test_stat_last"].labels(*pair)
-        self.threshold = instruments["drift_threshold"].labels(*pair)
-        self.score_ratio = instruments["drift_score_ratio"].labels(*pair)
-        self.active = instruments["drift_active"].labels(*pair)
-        self.events = instruments["drift_events_total"].labels(*pair)
-        self.episodes = instruments["drift_episodes_total"].labels(*pair)
-        self.last_test_timestamp = instruments["drift_last_test_timestamp_seconds"].labels(*pair)
-        self.expected_run_length = instruments["drift_expected_run_length"].labels(*pair)
-        self.calibration_ok = instruments["drift_calibration_ok"].labels(*pair)
-        self.detect_seconds = instruments["inference_exporter_detect_seconds"].labels(*pair)
-        self._states = {
-            state: instruments["drift_detector_state"].labels(*pair, state) for state in DETECTOR_STATES
-        }
+        self._pair = (model, detector)
+        self.test_stat = child("drift_test_stat")
+        self.test_stat_last = child("drift_test_stat_last")
+        self.threshold = child("drift_threshold")
+        self.score_ratio = child("drift_score_ratio")
+        self.active = child("drift_active")
+        self.events = child("drift_events_total")
+        self.episodes = child("drift_episodes_total")
+        self.last_test_timestamp = child("drift_last_test_timestamp_seconds")
+        self.expected_run_length = child("drift_expected_run_length")
+        self.calibration_ok = child("drift_calibration_ok")
+        self.detect_seconds = child("inference_exporter_detect_seconds")
+        states = instruments["drift_detector_state"]
+        self._states = {state: states.labels(model, detector, state) for state in DETECTOR_STATES}
 
     def remove(self) -> None:
         """Take all of them off the scrape."""
@@ -228,25 +227,23 @@ class LedgerInstruments:
     """The children of one model's ledger."""
 
     def __init__(self, instruments: Instruments, model: str) -> None:
-        self.observed = {
-            source: instruments["inference_exporter_observations_total"].labels(model, source)
-            for source in SOURCES
-        }
-        self.ended = {
-            reason: instruments["inference_exporter_dropped_total"].labels(model, reason)
-            for reason in DROP_REASONS
-        }
+        observed = instruments["inference_exporter_observations_total"]
+        dropped = instruments["inference_exporter_dropped_total"]
+        self.observed = {source: observed.labels(model, source) for source in SOURCES}
+        self.ended = {reason: dropped.labels(model, reason) for reason in DROP_REASONS}
         for outcome in ("processed", "sampled_out"):
             self.ended[outcome] = instruments[f"inference_exporter_{outcome}_total"].labels(model)
         self.queued = instruments["inference_exporter_queued"].labels(model)
         self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(model)
 
 
+_CLASSES: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}
+
+
 def _instrument(spec: Spec, buckets: tuple[float, ...]) -> Any:
-    if spec.kind == "counter":
-        return Counter(spec.name, spec.help, spec.labels, registry=None)
-    if spec.kind == "gauge":
-        return Gauge(spec.name, spec.help, spec.labels, registry=None, multiprocess_mode=spec.multiprocess)
-    if spec.kind == "summary":
-        return Summary(spec.name, spec.help, spec.labels, registry=None)
-    return Histogram(spec.name, spec.help, spec.labels, registry=None, buckets=buckets)
+    options: dict[str, Any] = {}
+    if spec.type == "gauge":
+        options["multiprocess_mode"] = spec.multiprocess
+    elif spec.type == "histogram":
+        options["buckets"] = buckets or spec.buckets
+    return _CLASSES[spec.type](spec.name, spec.help, spec.labels, registry=None, **options)

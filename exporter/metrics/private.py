@@ -7,26 +7,34 @@ that moves them breaks this file and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
 
-class HistogramParts(NamedTuple):
-    """What a histogram (one series of it) is made of.
+def observe_all(histogram: Histogram, amounts: Sequence[float] | NDArray[np.float64]) -> None:
+    """Do what ``histogram.observe`` does for each of ``amounts``, which are finite, on one of its series.
 
-    ``buckets`` count the observations up to their bound and beyond the one before; ``bounds`` end with
-    infinity.
+    The counts are the same; the sum is added to once, so that its last bits may differ. ``observe``
+    takes two locks and a walk over the bounds for each value: on a stream of thousands a second that is
+    time with the interpreter lock held, taken from the service's own event loop.
     """
+    values = np.asarray(amounts, dtype=np.float64)
+    if not values.size:
+        return
+    histogram._sum.inc(float(values.sum()))
+    counts = np.bincount(_bounds(tuple(histogram._upper_bounds)).searchsorted(values))
+    for index, n in enumerate(counts.tolist()):
+        if n:
+            histogram._buckets[index].inc(n)
 
-    sum: Any
-    buckets: Sequence[Any]
-    bounds: Sequence[float]
 
-
-def histogram_parts(histogram: Histogram) -> HistogramParts:
-    """The values of one series of a histogram, and its bounds."""
-    return HistogramParts(histogram._sum, histogram._buckets, histogram._upper_bounds)
+@lru_cache(maxsize=64)
+def _bounds(upper: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.array(upper)
 
 
 def numbers(series: Any) -> list[tuple[str | int, Any]]:

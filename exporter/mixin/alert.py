@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["critical", "warning"]
-Group = Literal["service", "predictions", "drift", "exporter"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """One alert: fires while ``expr op limit`` holds for ``for_seconds``.
 
@@ -19,10 +18,9 @@ class Alert:
 
     name: str
     title: str
-    group: Group
     severity: Severity
     expr: str
-    op: Literal[">", "<"]
+    op: Literal[">", "<"] = ">"
     limit: float
     for_seconds: float
     summary: str

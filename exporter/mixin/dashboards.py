@@ -24,22 +24,10 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 def write_dashboards(config: Config | None, out: Path) -> list[Path]:
-    """Write the dashboards for a configuration into a folder.
+    """Write the dashboards for a configuration into a folder, or with None as shipped; give the files.
 
     The configuration's model is the one selected when a dashboard opens; its SLA and limits become the
     thresholds drawn; its ``runbook_url`` becomes the target of the links.
-
-    Parameters
-    ----------
-    config
-        None writes the dashboards as they are shipped.
-    out
-        Folder for the JSON files; made if it is missing.
-
-    Returns
-    -------
-    list of Path
-        The files written.
 
     Raises
     ------

@@ -2,86 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from exporter.mixin.terms import Terms, bucket_matcher, number
 
-BURN_WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "6h": 21_600}
+_BURN_WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "6h": 21_600}
 _MIN_REQUESTS = 10  # a share of fewer requests in a window says nothing
 _MIN_PREDICTIONS = 100  # likewise for shares of classes
-_DETECTOR = "job, model, detector"
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One recording rule; names follow ``level:metric:operations``."""
-
-    record: str
-    expr: str
+def recordings(terms: Terms) -> dict[str, str]:
+    """The expressions by their names (``level:metric:operations``), in the order in which they build up."""
+    return _service(terms) | _predictions(terms) | _drift(terms) | _ledger(terms)
 
 
-def recordings(terms: Terms) -> tuple[Recording, ...]:
-    """List the recording rules in the order in which they build on each other."""
-    return (*_service(terms), *_predictions(terms), *_drift(terms), *_ledger(terms))
-
-
-def _service(terms: Terms) -> list[Recording]:
+def _service(terms: Terms) -> dict[str, str]:
     requests = terms.http_rate("http_requests_total", terms.window(60))
-    rules = [
-        Recording("job_handler_status:http_requests:rate1m", f"sum by (job, handler, status) ({requests})")
-    ]
+    rules = {"job_handler_status:http_requests:rate1m": f"sum by (job, handler, status) ({requests})"}
     within = bucket_matcher(terms.alerts.latency_sla)
-    for name, seconds in BURN_WINDOWS.items():
+    for name, seconds in _BURN_WINDOWS.items():
         window = terms.window(seconds)
         fast = terms.http_rate("http_request_duration_seconds_bucket", window, terms.handlers, within)
         every = terms.http_rate("http_request_duration_seconds_count", window, terms.handlers)
         floor = number(_MIN_REQUESTS / terms.window_seconds(seconds))
-        rules.append(
-            Recording(
-                f"job:http_requests_over_sla:ratio_rate{name}",
-                f"1 - sum by (job) ({fast}) / (sum by (job) ({every}) > {floor})",
-            )
+        rules[f"job:http_requests_over_sla:ratio_rate{name}"] = (
+            f"1 - sum by (job) ({fast}) / (sum by (job) ({every}) > {floor})"
         )
     window = terms.window(300)
     failed = terms.http_rate("http_requests_total", window, terms.handlers, 'status=~"5.*"')
     every = terms.http_rate("http_requests_total", window, terms.handlers)
     floor = number(_MIN_REQUESTS / terms.window_seconds(300))
-    rules.append(
-        Recording(
-            "job:http_server_errors:ratio_rate5m",
-            # Where nothing ever failed there is no series to say so.
-            f"(sum by (job) ({failed}) or 0 * sum by (job) ({every})) / (sum by (job) ({every}) > {floor})",
-        )
+    rules["job:http_server_errors:ratio_rate5m"] = (
+        # Where nothing ever failed there is no series to say so.
+        f"(sum by (job) ({failed}) or 0 * sum by (job) ({every})) / (sum by (job) ({every}) > {floor})"
     )
     return rules
 
 
-def _predictions(terms: Terms) -> list[Recording]:
+def _predictions(terms: Terms) -> dict[str, str]:
     window = terms.window(300)
-    total = f"sum by (job, model) (rate({terms.of_model('prediction_confidence_sum')}[{window}]))"
-    count = f"sum by (job, model) (rate({terms.of_model('prediction_confidence_count')}[{window}]))"
+    level = "sum by (job, model)"
+    total, count = (
+        f"{level} (rate({terms.of_model(f'prediction_confidence_{part}')}[{window}]))"
+        for part in ("sum", "count")
+    )
     classes = terms.of_model("predicted_class_total")
     hour, day = terms.window(3600), terms.window(86_400)
     prefix = "job_model_class_name:predicted_class"
-    hour_count, day_count = (terms.of_model(f"{prefix}:increase{span}") for span in ("1h", "1d_before"))
-    level = "sum by (job, model)"
-    return [
-        Recording("job_model:prediction_confidence:avg5m", f"{total} / ({count} > 0)"),
-        Recording(f"{prefix}:increase1h", f"sum by (job, model, class_name) (increase({classes}[{hour}]))"),
-        Recording(
-            f"{prefix}:increase1d_before",
-            f"sum by (job, model, class_name) (increase({classes}[{day}] offset {hour}))",
+    rules = {
+        "job_model:prediction_confidence:avg5m": f"{total} / ({count} > 0)",
+        f"{prefix}:increase1h": f"sum by (job, model, class_name) (increase({classes}[{hour}]))",
+        f"{prefix}:increase1d_before": (
+            f"sum by (job, model, class_name) (increase({classes}[{day}] offset {hour}))"
         ),
-        Recording(
-            f"{prefix}:share1h",
-            f"{hour_count} / on (job, model) group_left () ({level} ({hour_count}) >= {_MIN_PREDICTIONS})",
-        ),
-        Recording(
-            f"{prefix}:share1d_before",
-            f"{day_count} / on (job, model) group_left () ({level} ({day_count}) >= {_MIN_PREDICTIONS})",
-        ),
-        Recording("job_model:predicted_class_shift:distance1h", _class_shift(terms, prefix, level)),
-    ]
+    }
+    for span in ("1h", "1d_before"):
+        counted = terms.of_model(f"{prefix}:increase{span}")
+        rules[f"{prefix}:share{span}"] = (
+            f"{counted} / on (job, model) group_left () ({level} ({counted}) >= {_MIN_PREDICTIONS})"
+        )
+    rules["job_model:predicted_class_shift:distance1h"] = _class_shift(terms, prefix, level)
+    return rules
 
 
 def _class_shift(terms: Terms, prefix: str, level: str) -> str:
@@ -101,28 +80,24 @@ def _class_shift(terms: Terms, prefix: str, level: str) -> str:
     return f"{gains} - 0.4 * {spread} * sqrt({samples})"
 
 
-def _drift(terms: Terms) -> list[Recording]:
+def _drift(terms: Terms) -> dict[str, str]:
     ratio = terms.of_model("drift_score_ratio")
-    return [
-        Recording(
-            f"job_model_detector:drift_score_ratio:avg{name}",
-            f"max by ({_DETECTOR}) (avg_over_time({ratio}[{terms.window(seconds)}]))",
+    return {
+        f"job_model_detector:drift_score_ratio:avg{name}": (
+            f"max by (job, model, detector) (avg_over_time({ratio}[{terms.window(seconds)}]))"
         )
         for name, seconds in (("5m", 300), ("1h", 3600))
-    ]
+    }
 
 
-def _ledger(terms: Terms) -> list[Recording]:
+def _ledger(terms: Terms) -> dict[str, str]:
     window = terms.window(300)
-    observed = (
-        f"sum by (job, model) (rate({terms.of_model('inference_exporter_observations_total')}[{window}]))"
-    )
+    observed = terms.of_model("inference_exporter_observations_total")
     full = terms.of_model("inference_exporter_dropped_total", 'reason=~"queue_full|queue_bytes"')
-    return [
-        Recording("job_model:inference_exporter_observations:rate5m", observed),
-        Recording(
-            "job_model:inference_exporter_dropped:ratio_rate5m",
-            f"sum by (job, model) (rate({full}[{window}])) "
-            f"/ ({terms.of_model('job_model:inference_exporter_observations:rate5m')} > 0)",
+    rate = "job_model:inference_exporter_observations:rate5m"
+    return {
+        rate: f"sum by (job, model) (rate({observed}[{window}]))",
+        "job_model:inference_exporter_dropped:ratio_rate5m": (
+            f"sum by (job, model) (rate({full}[{window}])) / ({terms.of_model(rate)} > 0)"
         ),
-    ]
+    }

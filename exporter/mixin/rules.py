@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,21 @@ import yaml
 
 from exporter.config import Config
 from exporter.mixin.alert import Alert
-from exporter.mixin.alerts import alerts
+from exporter.mixin.alerts import groups
 from exporter.mixin.dashboards import panel_ids
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms, duration, number
 
-EVALUATION_SECONDS = 30.0
-GRAFANA_DATASOURCE = "prometheus"
-GRAFANA_RECEIVER = "Inference alerts"
+_EVALUATION_SECONDS = 30.0
+_GRAFANA_DATASOURCE = "prometheus"
+_GRAFANA_RECEIVER = "Inference alerts"
 HEADER = "# Written by `inference-exporter rules`; change the configuration and write it again.\n"
 
 
 def write_rules(
-    config: Config | None,
-    out: Path,
-    *,
-    time_scale: float = 1.0,
-    min_window_seconds: float = 0.0,
+    config: Config | None, out: Path, *, time_scale: float = 1.0, min_window_seconds: float = 0.0
 ) -> list[Path]:
-    """Write the alert and recording rules for a configuration into a folder.
+    """Write the alert and recording rules for a configuration into a folder; give the files written.
 
     Parameters
     ----------
@@ -42,11 +37,6 @@ def write_rules(
         Factor on every window and pending period: 1 for production, 1/60 to try rules of hours in minutes.
     min_window_seconds
         No window gets shorter than this; at least four scrape intervals.
-
-    Returns
-    -------
-    list of Path
-        The files written.
 
     Raises
     ------
@@ -71,24 +61,24 @@ def write_rules(
 
 def prometheus_rules(terms: Terms) -> dict[str, Any]:
     """Give the content of a Prometheus rule file."""
-    interval = duration(terms.seconds(EVALUATION_SECONDS))
-    records = [{"record": rule.record, "expr": rule.expr} for rule in recordings(terms)]
-    groups: list[dict[str, Any]] = [
+    interval = duration(terms.seconds(_EVALUATION_SECONDS))
+    records = [{"record": name, "expr": expr} for name, expr in recordings(terms).items()]
+    written: list[dict[str, Any]] = [
         {"name": "inference-exporter-recording", "interval": interval, "rules": records}
     ]
-    for name, members in _grouped(alerts(terms)):
+    for name, members in groups(terms).items():
         rules = [
             {
                 "alert": alert.name,
                 "expr": f"{_operand(alert.expr)} {alert.op} {number(alert.limit)}",
                 "for": duration(alert.for_seconds),
-                "labels": {"severity": alert.severity, "component": "inference-exporter"},
+                "labels": _labels(alert),
                 "annotations": _annotations(alert, terms),
             }
             for alert in members
         ]
-        groups.append({"name": f"inference-exporter-{name}", "interval": interval, "rules": rules})
-    return {"groups": groups}
+        written.append({"name": f"inference-exporter-{name}", "interval": interval, "rules": rules})
+    return {"groups": written}
 
 
 def grafana_rules(terms: Terms) -> dict[str, Any]:
@@ -99,18 +89,17 @@ def grafana_rules(terms: Terms) -> dict[str, Any]:
     annotations and not in queries, which is where ours stand.
     """
     ids = panel_ids()
-    groups = []
-    for name, members in _grouped(alerts(terms)):
-        groups.append(
-            {
-                "orgId": 1,
-                "name": f"inference-exporter-{name}",
-                "folder": "Inference",
-                "interval": duration(max(terms.seconds(EVALUATION_SECONDS), 10.0)),
-                "rules": [_grafana_rule(alert, terms, ids) for alert in members],
-            }
-        )
-    return {"apiVersion": 1, "groups": groups}
+    written = [
+        {
+            "orgId": 1,
+            "name": f"inference-exporter-{name}",
+            "folder": "Inference",
+            "interval": duration(max(terms.seconds(_EVALUATION_SECONDS), 10.0)),
+            "rules": [_grafana_rule(alert, terms, ids) for alert in members],
+        }
+        for name, members in groups(terms).items()
+    ]
+    return {"apiVersion": 1, "groups": written}
 
 
 def grafana_contact_points() -> dict[str, Any]:
@@ -121,36 +110,29 @@ def grafana_contact_points() -> dict[str, Any]:
         "settings": {"url": "$ALERT_WEBHOOK_URL", "httpMethod": "POST"},
         "disableResolveMessage": False,
     }
-    return {
-        "apiVersion": 1,
-        "contactPoints": [{"orgId": 1, "name": GRAFANA_RECEIVER, "receivers": [receiver]}],
-    }
+    point = {"orgId": 1, "name": _GRAFANA_RECEIVER, "receivers": [receiver]}
+    return {"apiVersion": 1, "contactPoints": [point]}
 
 
 def grafana_policies() -> dict[str, Any]:
     """Give the policy tree: everything to the webhook, critical alerts sooner and more often."""
-    return {
-        "apiVersion": 1,
-        "policies": [
-            {
-                "orgId": 1,
-                "receiver": GRAFANA_RECEIVER,
-                "group_by": ["grafana_folder", "alertname", "job", "model"],
-                "group_wait": "30s",
-                "group_interval": "5m",
-                "repeat_interval": "12h",
-                "routes": [
-                    {
-                        "receiver": GRAFANA_RECEIVER,
-                        "object_matchers": [["severity", "=", "critical"]],
-                        "group_wait": "10s",
-                        "group_interval": "1m",
-                        "repeat_interval": "1h",
-                    }
-                ],
-            }
-        ],
+    critical = {
+        "receiver": _GRAFANA_RECEIVER,
+        "object_matchers": [["severity", "=", "critical"]],
+        "group_wait": "10s",
+        "group_interval": "1m",
+        "repeat_interval": "1h",
     }
+    policy = {
+        "orgId": 1,
+        "receiver": _GRAFANA_RECEIVER,
+        "group_by": ["grafana_folder", "alertname", "job", "model"],
+        "group_wait": "30s",
+        "group_interval": "5m",
+        "repeat_interval": "12h",
+        "routes": [critical],
+    }
+    return {"apiVersion": 1, "policies": [policy]}
 
 
 def dump(content: Any) -> str:
@@ -158,24 +140,18 @@ def dump(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, width=10_000, allow_unicode=True)
 
 
-def _grouped(rules: Iterable[Alert]) -> list[tuple[str, list[Alert]]]:
-    groups: dict[str, list[Alert]] = {}
-    for alert in rules:
-        groups.setdefault(alert.group, []).append(alert)
-    return list(groups.items())
-
-
 def _operand(expr: str) -> str:
     """Put an expression of set operators in brackets, since comparison binds tighter."""
     return f"({expr})" if " unless " in expr or " and " in expr else expr
 
 
+def _labels(alert: Alert) -> dict[str, str]:
+    return {"severity": alert.severity, "component": "inference-exporter"}
+
+
 def _annotations(alert: Alert, terms: Terms) -> dict[str, str]:
-    return {
-        "summary": alert.summary,
-        "description": alert.description,
-        "runbook_url": terms.runbook(alert.page),
-    }
+    runbook = terms.runbook(alert.page)
+    return {"summary": alert.summary, "description": alert.description, "runbook_url": runbook}
 
 
 def _grafana_rule(alert: Alert, terms: Terms, ids: dict[tuple[str, str], int]) -> dict[str, Any]:
@@ -186,7 +162,7 @@ def _grafana_rule(alert: Alert, terms: Terms, ids: dict[tuple[str, str], int]) -
     uid = hashlib.sha256(f"{terms.model}/{alert.name}".encode()).hexdigest()[:12]
     query = {
         "refId": "A",
-        "datasource": {"type": "prometheus", "uid": GRAFANA_DATASOURCE},
+        "datasource": {"type": "prometheus", "uid": _GRAFANA_DATASOURCE},
         "expr": alert.expr,
         "instant": True,
         "range": False,
@@ -194,12 +170,13 @@ def _grafana_rule(alert: Alert, terms: Terms, ids: dict[tuple[str, str], int]) -
         "intervalMs": 1000,
         "maxDataPoints": 43_200,
     }
+    evaluator = {"type": {">": "gt", "<": "lt"}[alert.op], "params": [alert.limit]}
     condition = {
         "refId": "B",
         "type": "threshold",
         "datasource": {"type": "__expr__", "uid": "__expr__"},
         "expression": "A",
-        "conditions": [{"evaluator": {"type": _EVALUATORS[alert.op], "params": [alert.limit]}}],
+        "conditions": [{"evaluator": evaluator}],
     }
     return {
         "uid": f"inference-{uid}",
@@ -207,31 +184,19 @@ def _grafana_rule(alert: Alert, terms: Terms, ids: dict[tuple[str, str], int]) -
         "condition": "B",
         "data": [
             {
-                "refId": "A",
+                "refId": model["refId"],
                 "relativeTimeRange": {"from": 600, "to": 0},
-                "datasourceUid": GRAFANA_DATASOURCE,
-                "model": query,
-            },
-            {
-                "refId": "B",
-                "relativeTimeRange": {"from": 600, "to": 0},
-                "datasourceUid": "__expr__",
-                "model": condition,
-            },
+                "datasourceUid": source,
+                "model": model,
+            }
+            for source, model in ((_GRAFANA_DATASOURCE, query), ("__expr__", condition))
         ],
         "dashboardUid": dashboard,
         "panelId": ids[alert.panel],
         "noDataState": "OK",
         "execErrState": "Error",
         "for": duration(alert.for_seconds),
-        "annotations": {
-            **annotations,
-            "__dashboardUid__": dashboard,
-            "__panelId__": str(ids[alert.panel]),
-        },
-        "labels": {"severity": alert.severity, "component": "inference-exporter"},
+        "annotations": annotations | {"__dashboardUid__": dashboard, "__panelId__": str(ids[alert.panel])},
+        "labels": _labels(alert),
         "isPaused": False,
     }
-
-
-_EVALUATORS = {">": "gt", "<": "lt"}

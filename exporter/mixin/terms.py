@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.config import AlertsConfig, Config
 from exporter.errors import ConfigError
@@ -11,7 +11,8 @@ from exporter.metrics.contract import HTTP_DURATION_BUCKETS
 
 RUNBOOKS = "https://github.com/inference-exporter/inference-exporter/blob/main/docs/runbooks"
 # An exchange given up for one of these was looked at: the worker is alive.
-UNREAD_REASONS = ("unreadable", "no_prediction", "body_too_large")
+_UNREAD_REASONS = ("unreadable", "no_prediction", "body_too_large")
+_ALL_HANDLERS = 'handler!="/metrics"'
 _BUILD_INFO = "inference_exporter_build_info"
 
 
@@ -62,7 +63,7 @@ class Terms:
 
     alerts: AlertsConfig
     model: str | None = None
-    handlers: str = 'handler!="/metrics"'
+    handlers: str = _ALL_HANDLERS
     time_scale: float = 1.0
     min_window_seconds: float = 0.0
 
@@ -85,15 +86,10 @@ class Terms:
             )
         if not time_scale > 0:
             raise ConfigError(f"time scale: received {time_scale}; it must be above 0 (1 for production)")
+        terms = cls(settings.alerts, time_scale=time_scale, min_window_seconds=min_window_seconds)
         if config is None:
-            return cls(settings.alerts, time_scale=time_scale, min_window_seconds=min_window_seconds)
-        return cls(
-            settings.alerts,
-            model=settings.model,
-            handlers=_handlers(settings.capture.paths),
-            time_scale=time_scale,
-            min_window_seconds=min_window_seconds,
-        )
+            return terms
+        return replace(terms, model=config.model, handlers=_handlers(config.capture.paths))
 
     def seconds(self, seconds: float) -> float:
         """Scale a period."""
@@ -141,7 +137,7 @@ class Terms:
         """Select the observations a second of models whose worker brings none of them to an end."""
         window = self.window(600)
         observed = self.of_model("inference_exporter_observations_total")
-        unread = self.of_model("inference_exporter_dropped_total", f'reason=~"{"|".join(UNREAD_REASONS)}"')
+        unread = self.of_model("inference_exporter_dropped_total", f'reason=~"{"|".join(_UNREAD_REASONS)}"')
         return (
             f"sum by (job, model) (rate({observed}[{window}])) > 0 "
             f"unless on (job, model) ({self.recorded('rate', f'[{window}]')} > 0) "
@@ -169,11 +165,9 @@ def _select(metric: str, matchers: tuple[str, ...]) -> str:
 def _handlers(paths: tuple[str, ...]) -> str:
     """Match the handlers of the captured paths; a pattern of the user's own cannot be translated."""
     if any(path.startswith("regex:") for path in paths):
-        return 'handler!="/metrics"'
-    patterns = [
-        re.escape(path[:-1]).replace("\\-", "-") + ".*"
-        if path.endswith("/*")
-        else re.escape(path).replace("\\-", "-")
-        for path in paths
-    ]
+        return _ALL_HANDLERS
+    patterns = []
+    for path in paths:
+        stem, ending = (path[:-1], ".*") if path.endswith("/*") else (path, "")
+        patterns.append(re.escape(stem).replace("\\-", "-") + ending)
     return f"handler=~{quoted('|'.join(patterns))}"

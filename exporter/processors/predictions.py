@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from exporter.config import Config
-from exporter.metrics.bulk import observe_all
 from exporter.metrics.instruments import Instruments, ModelInstruments
+from exporter.metrics.private import observe_all
 from exporter.observation import Observation
 from exporter.pipeline.processor import Outcomes, Processor
 

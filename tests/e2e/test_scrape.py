@@ -103,7 +103,7 @@ def test_the_target_is_up_and_nothing_of_it_was_refused(prometheus: int):
 
 def test_every_metric_of_the_contract_arrives(prometheus: int):
     for spec in (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *HTTP):
-        name = f"{spec.name}_count" if spec.kind in ("histogram", "summary") else spec.name
+        name = f"{spec.name}_count" if spec.type in ("histogram", "summary") else spec.name
         assert bool(query(prometheus, name)) is (spec.name not in ABSENT), spec.name
 
 

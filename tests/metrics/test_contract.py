@@ -67,7 +67,7 @@ def test_names_are_unique_and_every_part_is_in_the_contract():
 @by_name
 def test_a_name_follows_the_conventions(spec: Spec):
     assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", spec.name)
-    assert spec.name.endswith("_total") == (spec.kind == "counter")
+    assert spec.name.endswith("_total") == (spec.type == "counter")
     assert not re.search(r"_(count|sum|bucket|info_total|gauge|counter|histogram|summary)$", spec.name)
     assert not re.search(r"_(ms|millis|milliseconds|minutes|hours|days|kb|mb|percent)(_|$)", spec.name)
 
@@ -90,12 +90,12 @@ def test_labels_are_few_and_bounded(spec: Spec):
 
 @by_name
 def test_histograms_and_only_they_have_ascending_buckets(spec: Spec):
-    assert bool(spec.buckets) == (spec.kind == "histogram")
+    assert bool(spec.buckets) == (spec.type == "histogram")
     assert all(low < high for low, high in pairwise(spec.buckets))
 
 
 def test_gauges_of_several_processes_become_one_in_a_sensible_way():
-    gauges = {spec.name: spec.multiprocess for spec in CONTRACT if spec.kind == "gauge"}
+    gauges = {spec.name: spec.multiprocess for spec in CONTRACT if spec.type == "gauge"}
     assert gauges["inference_exporter_queued"] == "livesum"
     assert gauges["inference_exporter_queue_bytes"] == "livesum"
     assert gauges["drift_active"] == "livemax"

@@ -54,7 +54,7 @@ def test_every_name_of_the_contract_is_there_with_its_type(fresh: Runtime):
         if spec in (*FORWARD, *INGEST, *SIDECAR, *HTTP):
             continue
         family = families[spec.name.removesuffix("_total")]
-        assert (family.type, family.documentation) == (spec.kind, spec.help)
+        assert (family.type, family.documentation) == (spec.type, spec.help)
         assert family.samples, f"{spec.name} has no sample"
 
 

@@ -6,14 +6,16 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Summary
 
-from exporter.metrics.private import histogram_parts, numbers, series_of
+from exporter.metrics.private import numbers, observe_all, series_of
 
 PACKAGE = Path(__file__).parents[2] / "exporter"
 INSTRUMENTS = (Counter, Gauge, Histogram, Summary)
+BOUNDS = (-1.0, 0.0, 0.1, 0.5)
 
 
 def private_names() -> set[str]:
@@ -68,13 +70,33 @@ def test_the_numbers_of_every_kind_of_instrument_can_be_read_and_added_to():
         numbers(Enum("d", "E.", states=["f"], registry=None))
 
 
-def test_the_parts_of_a_histogram_are_what_it_shows():
-    histogram = Histogram("a", "B.", registry=None, buckets=(1, 2))
-    histogram.observe(1.5)
-    parts = histogram_parts(histogram)
-    assert list(parts.bounds) == [1, 2, float("inf")]
-    assert [bucket.get() for bucket in parts.buckets] == [0, 1, 0]
-    assert parts.sum.get() == 1.5
+def samples(histogram: Histogram) -> list[tuple[str, float]]:
+    (metric,) = histogram.collect()
+    return [
+        (f"{sample.name} {sample.labels}", sample.value)
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    ]
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        [],
+        [0.1],
+        [*BOUNDS, *(np.nextafter(bound, 9.0) for bound in BOUNDS), -5.0, 1e300],
+        np.random.default_rng(0).normal(size=300),
+    ],
+    ids=["none", "one", "at the bounds", "many"],
+)
+def test_many_observations_at_once_count_like_one_after_the_other(amounts: list[float]):
+    one, many = (Histogram("x", "", buckets=BOUNDS, registry=None) for _ in range(2))
+    for amount in amounts:
+        one.observe(amount)
+    observe_all(many, amounts)
+    observe_all(many, [])
+    assert [name for name, _ in samples(many)] == [name for name, _ in samples(one)]
+    assert [value for _, value in samples(many)] == pytest.approx([value for _, value in samples(one)])
 
 
 def test_every_series_is_listed_with_its_labels():

@@ -81,12 +81,12 @@ def metric_names(expr: str) -> set[str]:
 
 
 def known_names() -> set[str]:
-    names = set(FOREIGN) | {rule.record for rule in recordings(Terms.of(None))}
+    names = set(FOREIGN) | set(recordings(Terms.of(None)))
     for spec in CONTRACT:
         names.add(spec.name)
-        if spec.kind in ("histogram", "summary"):
+        if spec.type in ("histogram", "summary"):
             names |= {f"{spec.name}_count", f"{spec.name}_sum"}
-        if spec.kind == "histogram":
+        if spec.type == "histogram":
             names.add(f"{spec.name}_bucket")
     return names
 
@@ -142,7 +142,9 @@ def test_every_metric_exists(name: str) -> None:
 
 def test_every_metric_of_the_rules_exists() -> None:
     terms = Terms.of(None)
-    used = set().union(*(metric_names(rule.expr) for rule in (*recordings(terms), *alerts(terms))))
+    used = set().union(
+        *map(metric_names, (*recordings(terms).values(), *(alert.expr for alert in alerts(terms))))
+    )
     assert {metric for metric in used if metric not in known_names()} == set()
 
 
@@ -154,7 +156,7 @@ def test_a_metric_that_does_not_exist_is_noticed() -> None:
 def test_every_metric_of_the_live_path_is_shown_somewhere() -> None:
     used = set().union(*(metric_names(expr) for board in DASHBOARDS.values() for expr in expressions(board)))
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
-    rules = {name for rule in recordings(Terms.of(None)) for name in metric_names(rule.expr)}
+    rules = {name for expr in recordings(Terms.of(None)).values() for name in metric_names(expr)}
     shown |= {re.sub(r"_(bucket|sum|count)$", "", name) for name in rules}
     unseen = {spec.name for spec in (*PREDICTIONS, *DRIFT, *LEDGER, *SIDECAR, *HTTP)} - shown
     assert unseen <= {

@@ -76,12 +76,9 @@ class Running:
 
     def another(self, than: int | None) -> int:
         """The next analyzer, once it is there."""
-
-        def other() -> int:
-            pid = self.analyzer
-            return pid if pid is not None and pid != than else 0
-
-        return wait_for(other, what="another analyzer")
+        wait_for(lambda: self.analyzer not in (None, than), 40, "another analyzer")
+        assert self.analyzer is not None
+        return self.analyzer
 
 
 @contextmanager
