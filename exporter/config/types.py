@@ -6,7 +6,7 @@ What a rule says goes into a message behind the key and the value: "KEY: VALUE i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any
@@ -26,16 +26,10 @@ _NO_USER_INFO = "an address holds no user name or password; remove what stands b
 
 
 class Rule(ValueError):
-    """A rule between several keys of a section that is broken.
+    """A broken rule between several keys of a section.
 
-    Parameters
-    ----------
-    key
-        Path of the key to change, from the section on.
-    value
-        What it was set to.
-    rule
-        The rule and the fix.
+    It tells the path of the key to change, from the section on, what that was set to, and the rule with
+    the fix.
     """
 
     def __init__(self, key: str, value: Any, rule: str) -> None:
@@ -59,9 +53,8 @@ def parse_duration(value: Any) -> Any:
         try:
             return float(text)
         except ValueError:
-            raise ValueError(
-                "a duration is a number with a unit; write one such as 500ms, 30s, 15m, 12h or 7d"
-            ) from None
+            fix = "write one such as 500ms, 30s, 15m, 12h or 7d"
+            raise ValueError(f"a duration is a number with a unit; {fix}") from None
     # In decimals, so that 350ms is 0.35 and not the float beside it.
     return float(sum(Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _PART.findall(text)))
 
@@ -158,13 +151,13 @@ def _path_pattern(value: str) -> str:
     return value
 
 
-def _matches(pattern: str, rule: str) -> Callable[[str], str]:
+def _matches(pattern: str, rule: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(rule)
         return value
 
-    return check
+    return AfterValidator(check)
 
 
 def _not_a_truth_value(value: Any) -> Any:
@@ -217,20 +210,16 @@ LabelText = Annotated[str, AfterValidator(_label)]
 Device = Annotated[
     str,
     Shown("device"),
-    AfterValidator(
-        _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1")
-    ),
+    _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1"),
 ]
 Digest = Annotated[
     str,
     Shown("SHA-256"),
-    AfterValidator(_matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it")),
+    _matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it"),
 ]
 Link = Annotated[
     str,
     Shown("URL"),
-    AfterValidator(
-        _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it")
-    ),
+    _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it"),
 ]
 Buckets = Annotated[tuple[Number, ...], AfterValidator(_ascending)]
