@@ -18,11 +18,11 @@ Origins = dict[Path, str]
 """Where the value at a path was set: a line of the file, a variable, an option; "" if by code."""
 
 _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
+# Greedy up to the last @: a password may hold a /, a space, a quote or another @.
+_USER_INFO = re.compile(r"(?<=//).*@", re.DOTALL)
 _ADDRESS = re.compile(r"upstream|listen|url|collector")
-# Greedy up to the last @: a password may hold a /, a quote or another @.
-_USER_INFO = re.compile(r"(?<=//)\S*@")
+_USER_INFO_IN_ADDRESS = re.compile(r"^(['\"\[]*(?:https?://)?).*@")
 _NAMES_A_KEY = ("extra_forbidden", "invalid_key")
-_USER_INFO_IN_ADDRESS = re.compile(r"(?<=['\"])((?:https?://)?)\S*@")
 _SHOWN_CHARACTERS = 80
 
 _WHOLE = "it must be a whole number; write one such as 50"
@@ -105,22 +105,19 @@ def is_text(annotation: Any) -> bool:
 
 
 def _explain(item: Any, origins: Origins) -> str:
-    place = item["loc"]
+    place, value = item["loc"], item.get("input")
     path: Path = tuple(
         part
         for number, part in enumerate(place, 1)
         # An alternative's tag, such as <path>; the last part of an unknown key is the user's own.
         if not str(part).startswith("<") or (number == len(place) and item["type"] in _NAMES_A_KEY)
     )
-    value = item.get("input")
-    broken = item.get("ctx", {}).get("error")
     if item["type"] == "invalid_key":
         path, value = (*path[:-1], str(path[-1])), path[-1]
-    key = key_text(path) or "config"
+    broken = item.get("ctx", {}).get("error")
     if isinstance(broken, Rule):
-        key = f"{key}.{broken.key}" if path else broken.key
-        value = _given(value, broken)
-        path = (*path, *key_path(broken.key))
+        path, value = (*path, *key_path(broken.key)), _given(value, broken)
+    key = _shown_keys(key_text(path)) or "config"
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
     where = f"{key} ({origin})" if origin else key
@@ -128,7 +125,7 @@ def _explain(item: Any, origins: Origins) -> str:
         return f"{where}: is required and was not given; add it"
     if unknown:
         return f"{where}: {_unknown(path, value)}"
-    return f"{where}: {_short(key, value)} is not valid: {_rule(item, path)}"
+    return f"{where}: {_shown(key, value)} is not valid: {_rule(item, path)}"
 
 
 def _rule(item: Any, path: Path) -> str:
@@ -153,7 +150,8 @@ def _unknown(path: Path, value: Any) -> str:
     known = _known_keys(path[:-1])
     near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key, set to {_short(near[0] if near else str(path[-1]), value)}; {fix}"
+    shown = _shown(near[0] if near else str(path[-1]), value, is_address=True)
+    return f"unknown key, set to {shown}; {fix}"
 
 
 def _given(section: Any, broken: Rule) -> Any:
@@ -166,17 +164,23 @@ def _given(section: Any, broken: Rule) -> Any:
     return value
 
 
-def _short(key: str, value: Any) -> str:
+def _shown(key: str, value: Any, *, is_address: bool = False) -> str:
+    """A value as far as a message may show it; that of an unknown key may be an address as well."""
     if _SECRET.search(key):
         return "a value that is not shown"
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
-        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
+        return f"a section with the keys {_shown_keys(', '.join(map(str, value))) or '(none)'}"
     text = _USER_INFO.sub("***@", repr(list(value) if isinstance(value, tuple) else value))
-    if _ADDRESS.search(key):
+    if is_address or _ADDRESS.search(key):
         text = _USER_INFO_IN_ADDRESS.sub(r"\1***@", text)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _shown_keys(text: str) -> str:
+    """Keys without what could be a password: an address that was written as a key."""
+    return re.sub(r".*@", "***@", text, flags=re.DOTALL)
 
 
 def _origin(path: Path, origins: Origins, *, within: bool) -> str | None:

@@ -96,6 +96,7 @@ def test_any_text_gives_a_tree_or_a_configuration_error(text: str):
         read_text(text, "it")
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(lambda p: "".join(p).encode())
 )
