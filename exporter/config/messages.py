@@ -18,10 +18,9 @@ Origins = dict[Path, str]
 """Where the value at a path was set: a line of the file, a variable, an option; "" if by code."""
 
 _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
-# Greedy up to the last @: a password may hold a /, a space, a quote or another @.
-_USER_INFO = re.compile(r"(?<=//).*@", re.DOTALL)
 _ADDRESS = re.compile(r"upstream|listen|url|collector")
-_USER_INFO_IN_ADDRESS = re.compile(r"^(['\"\[]*(?:https?://)?).*@")
+_USER_INFO = re.compile(r"(?<=//).*", re.DOTALL)
+_USER_INFO_IN_ADDRESS = re.compile(r"^(['\"\[]*(?:https?://)?).*", re.DOTALL)
 _NAMES_A_KEY = ("extra_forbidden", "invalid_key")
 _SHOWN_CHARACTERS = 80
 
@@ -117,7 +116,7 @@ def _explain(item: Any, origins: Origins) -> str:
     broken = item.get("ctx", {}).get("error")
     if isinstance(broken, Rule):
         path, value = (*path, *key_path(broken.key)), _given(value, broken)
-    key = _shown_keys(key_text(path)) or "config"
+    key = _without_user_info(key_text(path)) or "config"
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
     where = f"{key} ({origin})" if origin else key
@@ -171,16 +170,18 @@ def _shown(key: str, value: Any, *, is_address: bool = False) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
-        return f"a section with the keys {_shown_keys(', '.join(map(str, value))) or '(none)'}"
-    text = _USER_INFO.sub("***@", repr(list(value) if isinstance(value, tuple) else value))
-    if is_address or _ADDRESS.search(key):
-        text = _USER_INFO_IN_ADDRESS.sub(r"\1***@", text)
+        return f"a section with the keys {_without_user_info(', '.join(map(str, value))) or '(none)'}"
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    text = _without_user_info(text, is_address=is_address or _ADDRESS.search(key) is not None)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-def _shown_keys(text: str) -> str:
-    """Keys without what could be a password: an address that was written as a key."""
-    return re.sub(r".*@", "***@", text, flags=re.DOTALL)
+def _without_user_info(text: str, *, is_address: bool = True) -> str:
+    """A text with nothing left up to its last @: a password may hold a slash, a quote or another @."""
+    before, at, host = text.rpartition("@")
+    if is_address and at:
+        before = _USER_INFO_IN_ADDRESS.sub(r"\1***", before)
+    return _USER_INFO.sub("***", before) + at + host
 
 
 def _origin(path: Path, origins: Origins, *, within: bool) -> str | None:
