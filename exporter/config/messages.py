@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from exporter.config.base import Section
 from exporter.config.schema import Config
@@ -92,9 +92,9 @@ def annotation_at(path: Path) -> Any:
     return annotation
 
 
-def section_at(path: Path) -> type[Section] | None:
-    """The section at a path, or None where a single value stands."""
-    return next((each for each in _sections(annotation_at(path)) if issubclass(each, Section)), None)
+def written_out(path: Path, value: Any) -> Any:
+    """A plain text where a section can stand, as that section; anything else as it is."""
+    return next((section.written_out(value) for section in _sections(annotation_at(path))), value)
 
 
 def is_text(annotation: Any) -> bool:
@@ -196,9 +196,9 @@ def _known_keys(path: Path) -> list[str]:
     return sorted({key for section in _sections(annotation_at(path)) for key in section.model_fields})
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def _sections(annotation: Any) -> list[type[Section]]:
     """The sections among the alternatives of a type; not those inside of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     if getattr(annotation, "__origin__", None) is tuple:
         return []

@@ -113,6 +113,7 @@ def test_any_file_gives_a_configuration_or_a_configuration_error(
         assert isinstance(load_config(path, environment={}), Config)
 
 
+@settings(deadline=None)
 @given(PLAIN, st.booleans())
 def test_what_is_valid_is_read_as_pyyaml_reads_it(value: object, flow: bool):
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True)
