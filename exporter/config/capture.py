@@ -8,16 +8,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
-from exporter.config.types import (
-    Buckets,
-    Bytes,
-    Device,
-    Digest,
-    Number,
-    PathPattern,
-    Rule,
-    Whole,
-)
+from exporter.config.types import Buckets, Bytes, Device, Digest, Number, PathPattern, Rule, Whole
 
 Payload = Literal["auto", "open-inference-v2", "kserve-v1", "torchserve", "openai", "headers", "fields"]
 
@@ -43,9 +34,7 @@ class ImageConfig(Section):
     """Where a request's images are, and how they are prepared for the embedder."""
 
     source: str = Field(default="auto", min_length=1)
-    """`auto` (by content type), `body`, `multipart`, `multipart:NAME`, or a dotted path to base64 text in a
-    JSON request.
-    """
+    """`auto` (by content type), `body`, `multipart`, `multipart:NAME`, or a dotted path to base64 in JSON."""
     resize: Whole | None = Field(default=256, ge=1, le=8192)
     """The shorter side becomes so many pixels; with `null`, only what is below `crop` grows."""
     crop: Whole = Field(default=224, ge=1, le=8192)
@@ -67,19 +56,17 @@ class ImageConfig(Section):
 
     @model_validator(mode="after")
     def _one_number_for_each_channel(self) -> ImageConfig:
+        several = f"it needs 1 number or {self.channels}, one for each channel; write them so"
         for key, given in (("mean", self.mean), ("std", self.std)):
             if len(given) not in (1, self.channels):
-                raise Rule(
-                    key, given, f"it needs 1 number or {self.channels}, one for each channel; write them so"
-                )
+                raise Rule(key, given, several)
         if min(self.std) <= 0:
             raise Rule(
                 "std", self.std, "a standard deviation is above 0; write such as [0.229, 0.224, 0.225]"
             )
         if self.resize is not None and self.resize < self.crop:
-            raise Rule(
-                "resize", self.resize, f"it must be at least crop ({self.crop}); raise it or lower crop"
-            )
+            fix = "raise it or lower crop"
+            raise Rule("resize", self.resize, f"it must be at least crop ({self.crop}); {fix}")
         return self
 
 
@@ -110,15 +97,11 @@ class EmbedderConfig(Section):
 
     @model_validator(mode="after")
     def _what_torchvision_needs(self) -> EmbedderConfig:
-        if self.kind == "torchvision":
-            for key, given in (("architecture", self.architecture), ("layer", self.layer)):
-                if not given:
-                    raise Rule(
-                        key,
-                        given,
-                        "kind: torchvision needs it; give names such as "
-                        "architecture: mobilenet_v2 and layer: features",
-                    )
+        given = {"architecture": self.architecture, "layer": self.layer}
+        for key in given if self.kind == "torchvision" else ():
+            if not given[key]:
+                names = "architecture: mobilenet_v2 and layer: features"
+                raise Rule(key, given[key], f"kind: torchvision needs it; give names such as {names}")
         return self
 
 
@@ -141,10 +124,6 @@ class CaptureConfig(Section):
     @model_validator(mode="after")
     def _fields_need_a_field(self) -> CaptureConfig:
         if self.payload == "fields" and not any(self.fields.model_dump().values()):
-            raise Rule(
-                "payload",
-                "fields",
-                "payload: fields needs an address; add one under capture.fields, "
-                "such as predicted_class: result.label",
-            )
+            fix = "add one under capture.fields, such as predicted_class: result.label"
+            raise Rule("payload", "fields", f"payload: fields needs an address; {fix}")
         return self

@@ -24,14 +24,10 @@ _USER_INFO_IN_ADDRESS = re.compile(r"^(['\"\[]*(?:https?://)?).*", re.DOTALL)
 _NAMES_A_KEY = ("extra_forbidden", "invalid_key")
 _SHOWN_CHARACTERS = 80
 
-_WHOLE = "it must be a whole number; write one such as 50"
-_NUMBER = "it must be a number; write one such as 0.5"
+# By pydantic's type of the error, or the word that it begins with.
 _RULES = {
-    "int_parsing": _WHOLE,
-    "int_type": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_parsing": _NUMBER,
-    "float_type": _NUMBER,
+    "int": "it must be a whole number; write one such as 50",
+    "float": "it must be a number; write one such as 0.5",
     "finite_number": "it must be a finite number; write one such as 0.5",
     "greater_than": "it must be more than {gt:g}; give a larger one",
     "greater_than_equal": "it must be at least {ge:g}; give {ge:g} or more",
@@ -40,11 +36,9 @@ _RULES = {
     "string_type": "it must be text; put it in quotes",
     "string_too_short": "it is too short; give {min_length} characters or more",
     "string_too_long": "it is too long; give {max_length} characters or fewer",
-    "bool_type": "it must be true or false; write one of the two",
-    "bool_parsing": "it must be true or false; write one of the two",
-    "tuple_type": "it must be a list; write it in square brackets, or each item on a line behind a dash",
-    "byte_size": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
-    "byte_size_unit": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
+    "bool": "it must be true or false; write one of the two",
+    "tuple": "it must be a list; write it in square brackets, or each item on a line behind a dash",
+    "byte": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
     "invalid_key": "keys are text; put it in quotes",
 }
 
@@ -85,7 +79,7 @@ def annotation_at(path: Path) -> Any:
         owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
         if owner is not None:
             annotation = owner.model_fields[part].annotation
-        elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
+        elif str(part).isdecimal():
             annotation = _item(annotation)
         else:
             return None
@@ -141,7 +135,7 @@ def _rule(item: Any, path: Path) -> str:
     if kind == "path_type":
         learn = bool(_sections(annotation_at(path)))
         return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
-    rule = _RULES.get(kind)
+    rule = _RULES.get(kind) or _RULES.get(kind.partition("_")[0])
     return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
 
 

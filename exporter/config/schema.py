@@ -150,19 +150,17 @@ class Config(Section):
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:
         if self.collector is not None and self.drift:
-            raise Rule(
-                "collector",
-                self.collector.url,
-                "with a collector the detectors are its own; move drift to the collector's configuration",
-            )
+            fix = "move drift to the collector's configuration"
+            raise Rule("collector", self.collector.url, f"with a collector the detectors are its own; {fix}")
         return self
 
     @model_validator(mode="after")
     def _each_address_once(self) -> Config:
         if self.sidecar is None:
             return self
-        upstream = self.sidecar.upstream
-        taken = {"sidecar.upstream": upstream if upstream.startswith("unix:") else _with_port(upstream)}
+        upstream = self.sidecar.upstream.removeprefix("http://")
+        has_port = upstream.startswith("unix:") or re.search(r":[0-9]+$", upstream)
+        taken = {"sidecar.upstream": upstream if has_port else f"{upstream}:80"}
         for key, address in (("sidecar.listen", self.sidecar.listen), ("admin.listen", self.admin.listen)):
             for other, there in taken.items():
                 if not can_both_listen(address, there):
@@ -177,15 +175,7 @@ class Config(Section):
             # A checkpoint is counted under the entry's own name, a window under its label.
             labels = {entry.label, *entry.labels(entry.windows)}
             if taken & labels:
-                raise Rule(
-                    f"drift[{index}].name",
-                    entry.label,
-                    "another entry of drift goes by this name; give each its own",
-                )
+                rule = "another entry of drift goes by this name; give each its own"
+                raise Rule(f"drift[{index}].name", entry.label, rule)
             taken |= labels
         return self
-
-
-def _with_port(upstream: str) -> str:
-    host = upstream.removeprefix("http://")
-    return host if re.search(r":[0-9]+$", host) else f"{host}:80"

@@ -67,29 +67,23 @@ def _not_for_ever(value: float) -> float:
 
 def _address(value: Any) -> str:
     if not isinstance(value, str) or not (_is_socket(value) or _is_host_and_port(value, least=0)):
-        raise ValueError(
-            "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket; "
-            "write one such as 127.0.0.1:9109"
-        )
+        rule = "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket"
+        raise ValueError(f"{rule}; write one such as 127.0.0.1:9109")
     return value
 
 
 def _upstream(value: str) -> str:
     if value.startswith("https://"):
-        raise ValueError(
-            "TLS is passed on as it comes and never begun here; "
-            "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
-        )
+        fix = "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
+        raise ValueError(f"TLS is passed on as it comes and never begun here; {fix}")
     host = value.removeprefix("http://").removesuffix("/")
     if "@" in host and not value.startswith("unix:"):
         raise ValueError(_NO_USER_INFO)
     if _is_socket(value):
         return value
     if not value.startswith("http://") or not _is_host(host):
-        raise ValueError(
-            "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it; "
-            "write one such as http://127.0.0.1:8000"
-        )
+        rule = "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it"
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:8000")
     return value.removesuffix("/")
 
 
@@ -101,10 +95,8 @@ def _collector(value: str) -> str:
     if "@" in host:
         raise ValueError(f"{_NO_USER_INFO}, and give the collector's token as collector.token")
     if scheme not in ("http", "https") or not _is_host(host) or re.search(r"[\s?#]", rest):
-        raise ValueError(
-            "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket; "
-            "write one such as http://127.0.0.1:9109"
-        )
+        rule = "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket"
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:9109")
     return value
 
 
@@ -140,9 +132,8 @@ def _path_pattern(value: str) -> str:
         try:
             re.compile(value.removeprefix("regex:"))
         except re.error as error:
-            raise ValueError(
-                f"the text after regex: is not a regular expression ({error}); correct it"
-            ) from None
+            rule = f"the text after regex: is not a regular expression ({error})"
+            raise ValueError(f"{rule}; correct it") from None
         return value
     if not value.startswith("/"):
         raise ValueError("a path is /exact, /prefix/* or regex:PATTERN; write one such as /predict")
