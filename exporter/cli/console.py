@@ -34,6 +34,9 @@ def _check_positive(parameter: typer.CallbackParam, value: float | None) -> floa
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Key = Annotated[
+    str | None, typer.Option(help="The array, column of lists, or JSON key that holds the embeddings.")
+]
 MaxPerSecond = Annotated[float | None, positive("Tests a second in operation (sample.max_per_second).")]
 
 

@@ -40,9 +40,7 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes the calibration repeatable.")] = None,
     device: console.Device = "auto",
-    key: Annotated[
-        str | None, typer.Option(help="The array of an npz, or the column of lists of a parquet file.")
-    ] = None,
+    key: console.Key = None,
 ) -> None:
     """Calibrate a detector on reference embeddings; it takes seconds."""
     from exporter.offline.fitting import FitRequest, fit_file

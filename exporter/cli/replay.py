@@ -35,9 +35,7 @@ def replay(
         Path | None, typer.Option(help="Write every verdict: row, window, statistic, threshold (.csv).")
     ] = None,
     as_json: console.AsJson = False,
-    key: Annotated[
-        str | None, typer.Option(help="The array, column of lists, or JSON key that holds the embeddings.")
-    ] = None,
+    key: console.Key = None,
     device: console.Device = "auto",
 ) -> None:
     """Test a recorded stream; exit code 3 if it drifted, 0 if not, 2 if the input is bad."""
@@ -87,19 +85,18 @@ def _windows(result: Replay) -> list[dict[str, Any]]:
     """What each window found."""
     import numpy as np
 
-    windows = []
-    for window, threshold, column in zip(result.windows, result.thresholds, result.ratio.T, strict=True):
-        ratio = column[~np.isnan(column)]  # NaN stands where no test was made
-        windows.append(
-            {
-                "window": window,
-                "threshold": float(threshold),
-                "tests": ratio.size,
-                "alarms": int((ratio > 1.0).sum()),
-                "largest_ratio": float(ratio.max()) if ratio.size else None,
-            }
-        )
-    return windows
+    # NaN stands where no test was made.
+    ratios = [column[~np.isnan(column)] for column in result.ratio.T]
+    return [
+        {
+            "window": window,
+            "threshold": float(threshold),
+            "tests": ratio.size,
+            "alarms": int((ratio > 1.0).sum()),
+            "largest_ratio": float(ratio.max()) if ratio.size else None,
+        }
+        for window, threshold, ratio in zip(result.windows, result.thresholds, ratios, strict=True)
+    ]
 
 
 def _in_words(detector: OnlineMMD, result: Replay, stream: Path) -> list[str]:
@@ -118,11 +115,9 @@ def _in_words(detector: OnlineMMD, result: Replay, stream: Path) -> list[str]:
     if not result.is_drift:
         return [*lines, "No drift."]
     expected = max(found["tests"] for found in windows) / detector.expected_run_length
-    return [
-        *lines,
-        f"Drift: {len(result.episodes)} episode{'s' if len(result.episodes) > 1 else ''}; "
-        f"without drift, {expected:.2g} false alarms are to be expected over so many tests.",
-    ]
+    episodes = f"{len(result.episodes)} episode{'s' if len(result.episodes) > 1 else ''}"
+    said = f"without drift, {expected:.2g} false alarms are to be expected over so many tests."
+    return [*lines, f"Drift: {episodes}; {said}"]
 
 
 def _print_episodes(recording: Recording, result: Replay) -> None:
@@ -165,9 +160,8 @@ def _check_plot(path: Path) -> None:
     if path.suffix.lower() not in _PICTURES:
         raise ConfigError(f"--plot: {path}; give a file name that ends in {', '.join(_PICTURES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError(
-            "--plot needs matplotlib; pip install 'inference-exporter[plot]', or leave --plot out"
-        )
+        fix = "pip install 'inference-exporter[plot]', or leave --plot out"
+        raise ConfigError(f"--plot needs matplotlib; {fix}")
 
 
 def _draw(result: Replay, path: Path, *, title: str) -> None:

@@ -75,17 +75,15 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], d
             continue
         keys = tuple(key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__"))
         if not all(keys):
-            raise ConfigError(
-                f"{name}: names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY, with two underscores between"
-            )
+            fix = f"write {ENVIRONMENT_PREFIX}SECTION__KEY, with two underscores between"
+            raise ConfigError(f"{name}: names no key; {fix}")
         node = tree
         for depth, key in enumerate(keys[:-1]):
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
                 other = ENVIRONMENT_PREFIX + "__".join(keys[: depth + 1]).upper()
-                raise ConfigError(
-                    f"{name}: sets a part of what {other} sets as a whole; remove one of the two"
-                )
+                rule = f"sets a part of what {other} sets as a whole"
+                raise ConfigError(f"{name}: {rule}; remove one of the two")
         node[keys[-1]] = _value(keys, name, environment[name])
         # Numbers of items as numbers: 00 and 0 are the same one.
         variables[tuple(int(key) if _is_number(key) else key for key in keys)] = name
@@ -118,10 +116,8 @@ def _merge(
         for key in sorted(over, key=int):
             index = int(key)
             if index > len(items):
-                raise ConfigError(
-                    f"{key_text((*path, index))}: there is no such item; the list has {len(items)}, "
-                    f"so the next one is {key_text((*path, len(items)))}"
-                )
+                fix = f"the list has {len(items)}, so the next one is {key_text((*path, len(items)))}"
+                raise ConfigError(f"{key_text((*path, index))}: there is no such item; {fix}")
             item = items[index] if index < len(items) else {}
             items[index : index + 1] = [_merge(item, over[key], (*path, index), origins, names)]
         return items

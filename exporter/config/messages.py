@@ -51,13 +51,7 @@ def explain(error: ValidationError, origins: Origins) -> str:
 
 def key_text(path: Path) -> str:
     """A path as it is written in a message: ``drift[0].reference``."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def key_path(text: str) -> Path:

@@ -51,16 +51,13 @@ def read_file(path: Path) -> Tree:
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, UnicodeError):
             reason = "not UTF-8 text"
-        raise ConfigError(
-            f"{source}: cannot be read ({reason}); give the path of a YAML file in UTF-8"
-        ) from None
+        fix = "give the path of a YAML file in UTF-8"
+        raise ConfigError(f"{source}: cannot be read ({reason}); {fix}") from None
     data, lines = read_text(text, source)
     if not isinstance(data, dict | None):
         found = "a list" if isinstance(data, list) else "a single value"
-        raise ConfigError(
-            f"{source}: holds {found}; it must be a mapping of sections, "
-            "such as capture: {paths: [/predict]}"
-        )
+        rule = "it must be a mapping of sections, such as capture: {paths: [/predict]}"
+        raise ConfigError(f"{source}: holds {found}; {rule}")
     return Tree(data or {}, lines)
 
 
@@ -149,11 +146,8 @@ class _Loader(yaml.SafeLoader):
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _problem(
-                    "a list or section stands where a key has to be; "
-                    "render the template if it is one, or put the text in quotes",
-                    key_node,
-                )
+                fix = "render the template if it is one, or put the text in quotes"
+                raise _problem(f"a list or section stands where a key has to be; {fix}", key_node)
             key = self._scalar(key_node)
             if not isinstance(key, str):
                 raise _problem(f"the key {key_node.value} is not text; put it in quotes", key_node)
