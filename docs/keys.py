@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import types
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -65,6 +68,9 @@ def write(text: str) -> str:
 
 
 def _keys(prefix: str, models: list[type[BaseModel]]) -> Iterator[tuple[str, list[FieldInfo], list[str]]]:
+    for model in models:
+        for name, text in _texts_below(model):
+            model.model_fields[name].description = text
     for name in dict.fromkeys(name for model in models for name in model.model_fields):
         having = [model for model in models if name in model.model_fields]
         fields = [model.model_fields[name] for model in having]
@@ -72,6 +78,16 @@ def _keys(prefix: str, models: list[type[BaseModel]]) -> Iterator[tuple[str, lis
         inner = sections(fields[0].annotation)
         if inner:
             yield from _keys(f"{prefix}{name}{_item(fields[0].annotation)}.", inner)
+
+
+def _texts_below(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """The keys under which a text stands that says what they mean; pydantic would read it at each start."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    for key, below in pairwise(ast.iter_child_nodes(definition)):
+        match key, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                if name in model.model_fields:
+                    yield name, inspect.cleandoc(text).replace("\n", " ")
 
 
 def _docs(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+from exporter.former import FormerNames
 from exporter.version import __version__
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ __all__ = [
     "load_config",
     "observe",
 ]
+
+
+sys.meta_path.append(FormerNames())
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -45,13 +46,8 @@ def problems_at_start(config: Config) -> Iterator[str]:
     Cheap: no reference or model is read.
     """
     from exporter.decoders.registry import make_reader
-    from exporter.http.paths import path_matcher
 
-    path_matcher(config.capture.paths)
-    try:
-        make_reader(config.capture)
-    except InferenceExporterError as error:
-        yield _in_one_line(error)
+    yield from _problems_of(partial(make_reader, config.capture))
     for index, entry in enumerate(config.drift):
         if entry.checkpoint is None:
             continue
@@ -71,10 +67,7 @@ def _problems_of_rules(config: Config) -> Iterator[str]:
     from exporter.mixin.rules import prometheus_rules
     from exporter.mixin.terms import Terms
 
-    try:
-        prometheus_rules(Terms.of(config))
-    except InferenceExporterError as error:
-        yield _in_one_line(error)
+    return _problems_of(lambda: prometheus_rules(Terms.of(config)))
 
 
 def _problems_of_files(config: Config) -> Iterator[str]:
@@ -83,18 +76,17 @@ def _problems_of_files(config: Config) -> Iterator[str]:
     if config.capture.embedder is not None:
         from exporter.embedders.embedder import Embedder
 
-        try:
-            Embedder(config.capture.embedder)
-        except InferenceExporterError as error:
-            yield _in_one_line(error)
+        yield from _problems_of(partial(Embedder, config.capture.embedder))
     for index, entry in enumerate(config.drift):
-        try:
-            check_detector(entry)
-        except InferenceExporterError as error:
-            text = _in_one_line(error).removeprefix("drift.")
+        for problem in _problems_of(partial(check_detector, entry)):
+            text = problem.removeprefix("drift.")
             names_key = text.partition(":")[0] in type(entry).model_fields
-            yield f"drift[{index}].{text}" if names_key else f"drift[{index}].reference: {text}"
+            yield f"drift[{index}].{'' if names_key else 'reference: '}{text}"
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _problems_of(make: Callable[[], object]) -> Iterator[str]:
+    """What a later command would say, in one line, when it makes the same."""
+    try:
+        make()
+    except InferenceExporterError as error:
+        yield " ".join(str(error).split())

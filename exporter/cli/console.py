@@ -1,27 +1,48 @@
-"""What the commands share: where they print, how they show progress, how they read options."""
+"""What the commands share: where they print, how they show progress, and options that several take."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from exporter.config.types import parse_duration
 from exporter.errors import ConfigError
 
 _STEPS = 4
+_plain_console = partial(Console, highlight=False, markup=False, emoji=False)
 
 
-def output() -> Console:
-    """Where results go. Off a terminal nothing is wrapped, so that lines can be searched."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    return (
-        console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=10_000)
-    )
+def positive(text: str) -> Any:
+    """An option that takes a finite number above 0; ``text`` says what it is for."""
+    return typer.Option(callback=_check_positive, help=text)
+
+
+def _check_positive(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{parameter.opts[0]}: {value:g}; give a number above 0")
+    return value
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Key = Annotated[
+    str | None, typer.Option(help="The array, column of lists, or JSON key that holds the embeddings.")
+]
+MaxPerSecond = Annotated[float | None, positive("Tests a second in operation (sample.max_per_second).")]
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output. Off a terminal nothing is wrapped, so that lines can be searched."""
+    _plain_console(width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 @contextmanager
@@ -30,7 +51,7 @@ def progress(label: str) -> Iterator[Callable[[float], None]]:
 
     Gives a function that takes the share done, 0 to 1.
     """
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = _plain_console(stderr=True)
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:
@@ -49,49 +70,11 @@ def progress(label: str) -> Iterator[Callable[[float], None]]:
     yield line
 
 
-def duration(name: str, text: str | None) -> float | None:
-    """Seconds of an option such as ``7d``.
-
-    Raises
-    ------
-    ConfigError
-        If it is no positive duration.
-    """
-    if text is None:
-        return None
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Name the option where the file that it gives cannot be written."""
     try:
-        seconds = float(parse_duration(text))
-    except (ValueError, ValidationError):
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ConfigError(f"{name}: {text!r}; give seconds, or text such as 30s, 15m, 12h or 7d")
-    return seconds
-
-
-def windows(text: str | None) -> tuple[int, ...] | None:
-    """Window lengths of an option such as ``50`` or ``10,50,250``.
-
-    Raises
-    ------
-    ConfigError
-        If one is not a whole number.
-    """
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--window: {text!r}; give a whole number, or several such as 10,50,250") from None
-
-
-def positive(name: str, value: float | None) -> float | None:
-    """The value, if it is None or a finite number above 0.
-
-    Raises
-    ------
-    ConfigError
-        If it is not.
-    """
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name}: {value:g}; give a number above 0")
-    return value
+        yield
+    except OSError as error:
+        reason = error.strerror
+        raise ConfigError(f"{option}: {path} cannot be written ({reason}); give another path") from error

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.table import Table
 
 from exporter.cli import console
 
@@ -21,37 +20,31 @@ _EXAMPLE_RATES = (1.0, 10.0, 100.0)
 def explain_threshold(
     reference: Annotated[Path, typer.Argument(help="A detector made by `inference-exporter fit`.")],
     requests_per_second: Annotated[
-        float | None, typer.Option(help="Requests a second that the service answers.")
+        float | None, console.positive("Requests a second that the service answers.")
     ] = None,
-    max_per_second: Annotated[
-        float | None, typer.Option(help="How many of them are tested (sample.max_per_second).")
-    ] = None,
+    max_per_second: console.MaxPerSecond = None,
     runs: Annotated[int, typer.Option(min=10, max=10_000, help="Simulated streams for each shift.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    as_json: console.AsJson = False,
+    device: console.Device = "auto",
 ) -> None:
     """Say in plain words how often a detector is wrong, and how soon it sees a shift."""
     from exporter.offline.explain import horizon, simulate_delays
     from exporter.offline.fitting import load_fitted
 
-    requests = console.positive("--requests-per-second", requests_per_second)
-    most = console.positive("--max-per-second", max_per_second)
-    given = [rate for rate in (requests, most) if rate is not None]
-    tests = min(given) if given else None
+    requests = requests_per_second
+    tests = min(filter(None, (requests, max_per_second)), default=None)
     detector = load_fitted(reference, device=device)
     rows = detector.reference
     with console.progress("simulating") as progress:
         delays = simulate_delays(detector, rows, runs=runs, seed=seed, progress=progress)
-    per_request = requests / tests if requests is not None and tests is not None else 1.0
     if as_json:
         typer.echo(orjson.dumps(_as_object(detector, delays, tests), option=orjson.OPT_INDENT_2))
         return
-    for line in in_plain_words(detector, len(rows), tests, requests):
-        typer.echo(line)
-    typer.echo("")
-    typer.echo(f"How soon a lasting shift is seen (median of {runs} simulated streams, in requests):")
-    console.output().print(_table(delays, per_request, tests))
+    per_request = requests / tests if requests is not None and tests is not None else 1.0
+    typer.echo("\n".join(_in_words(detector, len(rows), tests, requests)))
+    typer.echo(f"\nHow soon a lasting shift is seen (median of {runs} simulated streams, in requests):")
+    _print_delays(delays, per_request, tests)
     typer.echo(
         f"A dash: fewer than half were seen within {horizon(detector) * per_request:,.0f} requests.\n"
         "Shifts are in standard deviations of the reference.\n"
@@ -59,41 +52,42 @@ def explain_threshold(
     )
 
 
-def in_plain_words(detector: OnlineMMD, rows: int, tests: float | None, requests: float | None) -> list[str]:
+def _in_words(detector: OnlineMMD, rows: int, tests: float | None, requests: float | None) -> list[str]:
     """What window, run length and rate mean."""
     from exporter.offline.explain import Rate, in_words
 
     many = len(detector.windows) > 1
-    names = ", ".join(str(window) for window in detector.windows)
     lines = [
-        f"Each test compares the last {names} observations with a reference of {rows:,}.",
+        f"Each test compares the last {', '.join(map(str, detector.windows))} observations "
+        f"with a reference of {rows:,}.",
         "While nothing changes, a false alarm comes once in "
-        f"{detector.expected_run_length:,.0f} tests on average"
-        + (", all windows together;" if many else ";"),
+        f"{detector.expected_run_length:,.0f} tests on average{', all windows together' if many else ''};",
         "as with any such average, a third of the waits are shorter than 0.4 of it.",
         "",
     ]
     if tests is None:
-        lines.append("What that is in time depends on how many tests are made a second:")
-        lines.extend(
-            f"  at {rate.tests_per_second:g} a second, one in {in_words(rate.seconds_between)}: "
-            f"{_count(rate.per_month)} a month"
-            for rate in (Rate.of(detector, example) for example in _EXAMPLE_RATES)
-        )
-        lines.append("Give yours with --max-per-second, or --requests-per-second where all are tested.")
-        return lines
+        examples = [Rate.of(detector, example) for example in _EXAMPLE_RATES]
+        return [
+            *lines,
+            "What that is in time depends on how many tests are made a second:",
+            *(
+                f"  at {rate.tests_per_second:g} a second, one in {in_words(rate.seconds_between)}: "
+                f"{_count(rate.per_month)} a month"
+                for rate in examples
+            ),
+            "Give yours with --max-per-second, or --requests-per-second where all are tested.",
+        ]
     rate = Rate.of(detector, tests)
     share = f" (of {requests:g} requests)" if requests is not None and requests > tests else ""
-    lines.append(
+    spans = ", ".join(map(in_words, rate.window_seconds))
+    lines += [
         f"At {tests:g} tests a second{share} that is one false alarm in {in_words(rate.seconds_between)}, "
-        f"{_count(rate.per_month)} a month."
-    )
-    spans = ", ".join(in_words(seconds) for seconds in rate.window_seconds)
-    lines.append(f"The window{'s look' if many else ' looks'} back over {spans}.")
+        f"{_count(rate.per_month)} a month.",
+        f"The window{'s look' if many else ' looks'} back over {spans}.",
+    ]
     if rate.per_month > 5:
-        weekly = 7 * 86400 * tests
         lines.append(
-            f"For one a week ({weekly:,.0f} tests): "
+            f"For one a week ({7 * 86400 * tests:,.0f} tests): "
             f"inference-exporter fit ... --false-alarm-interval 7d --max-per-second {tests:g}"
         )
     if detector.report.warnings:
@@ -105,25 +99,24 @@ def _count(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
-def _table(delays: list[Delay], per_request: float, tests: float | None) -> Table:
+def _print_delays(delays: list[Delay], per_request: float, tests: float | None) -> None:
+    from rich.table import Table
+
     from exporter.offline.explain import DIRECTIONS, SHIFTS, in_words
 
+    def cell(median: float | None) -> str:
+        if median is None:
+            return "-"
+        text = f"{median * per_request:,.0f}"
+        return text if tests is None else f"{text} ({in_words(median / tests)})"
+
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("shift", justify="right")
-    for name in DIRECTIONS:
+    for name in ("shift", *DIRECTIONS):
         table.add_column(name, justify="right")
-    cells = {(delay.direction, delay.shift): delay for delay in delays}
+    medians = {(delay.direction, delay.shift): delay.median for delay in delays}
     for shift in SHIFTS:
-        row = [f"{shift:g}"]
-        for name in DIRECTIONS:
-            median = cells[name, shift].median
-            if median is None:
-                row.append("-")
-                continue
-            text = f"{median * per_request:,.0f}"
-            row.append(text if tests is None else f"{text} ({in_words(median / tests)})")
-        table.add_row(*row)
-    return table
+        table.add_row(f"{shift:g}", *(cell(medians[name, shift]) for name in DIRECTIONS))
+    console.print_table(table)
 
 
 def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) -> dict[str, object]:
@@ -132,18 +125,13 @@ def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) ->
     rate = None if tests is None else Rate.of(detector, tests)
     return {
         "windows": detector.windows,
-        "thresholds": [float(threshold) for threshold in detector.thresholds],
+        "thresholds": detector.thresholds.tolist(),
         "expected_run_length": detector.expected_run_length,
         "tests_per_second": tests,
         "seconds_between_false_alarms": rate.seconds_between if rate else None,
         "false_alarms_per_month": rate.per_month if rate else None,
         "delays": [
-            {
-                "shift": delay.shift,
-                "direction": delay.direction,
-                "median_tests": delay.median,
-                "seen": delay.seen,
-            }
-            for delay in delays
+            {"shift": each.shift, "direction": each.direction, "median_tests": each.median, "seen": each.seen}
+            for each in delays
         ],
     }

@@ -1,18 +1,27 @@
-"""``inference-exporter``: the command line."""
+"""``inference-exporter``: the command line, and those of its commands that are one call."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from exporter.cli import register
+from exporter.cli.check_config import check_config
+from exporter.cli.explain import explain_threshold
+from exporter.cli.fit import fit
+from exporter.cli.replay import replay
+from exporter.cli.sidecar import sidecar
+from exporter.config.loading import load_config
 from exporter.errors import InferenceExporterError
 from exporter.version import __version__
 
-EXIT_BAD_INPUT = 2
+_ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML configuration file.")]
+_Folder = Annotated[Path, typer.Option(help="Folder to write to; made if it is missing.")]
+_Saved = Annotated[Path, typer.Argument(help="What alibi-detect's save_detector wrote.")]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +32,34 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-register(app)
+for _command in (sidecar, fit, replay, explain_threshold, check_config):
+    app.command()(_command)
+
+
+@app.command()
+def rules(out: _Folder = Path("rules"), config: _ConfigFile = None) -> None:
+    """Write Prometheus's and Grafana's alert rules for a configuration."""
+    from exporter.mixin import write_rules
+
+    for path in write_rules(load_config(config), out):
+        typer.echo(path)
+
+
+@app.command()
+def dashboards(out: _Folder = Path("dashboards"), config: _ConfigFile = None) -> None:
+    """Write the Grafana dashboards for a configuration."""
+    from exporter.mixin import write_dashboards
+
+    for path in write_dashboards(load_config(config), out):
+        typer.echo(path)
+
+
+@app.command()
+def digest(directory: _Saved) -> None:
+    """Print the line that pins a directory of pickles; nothing in it is opened as such."""
+    from exporter.detectors.alibi.pinned import directory_digest
+
+    typer.echo(f"sha256: {directory_digest(directory)}")
 
 
 @app.command()
@@ -33,22 +69,18 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; mistakes of the user are one line each, without a traceback."""
+    """Run the command line; mistakes of the user are one line each with exit code 2, without a traceback."""
     try:
         app()
+        return
     except InferenceExporterError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
+        lines = str(error).splitlines()
     except OSError as error:
         log.debug("%s", error, exc_info=True)
-        typer.echo(f"error: {_of_the_system(error)}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
-
-
-def _of_the_system(error: OSError) -> str:
-    """What the system refused, to a path if it was one."""
-    reason = error.strerror or str(error)
-    if error.filename is None:
-        return reason
-    return f"{os.fsdecode(error.filename)}: {reason}; give another path, or make this one fit for use"
+        lines = [error.strerror or str(error)]
+        if error.filename is not None:
+            name = os.fsdecode(error.filename)
+            lines = [f"{name}: {lines[0]}; give another path, or make this one fit for use"]
+    for line in lines:
+        typer.echo(f"error: {line}", err=True)
+    sys.exit(2)

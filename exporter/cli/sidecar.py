@@ -34,9 +34,8 @@ def sidecar(
     ] = "info",
 ) -> None:
     """Run in front of an HTTP inference service: bytes pass unchanged, metrics come out."""
-    given = {("sidecar", "upstream"): upstream, ("sidecar", "listen"): listen, ("admin", "listen"): admin}
     overrides: dict[str, dict[str, str]] = {}
-    for (section, key), value in given.items():
+    for (section, key), value in zip(_OPTIONS, (upstream, listen, admin), strict=True):
         if value is not None:
             overrides.setdefault(section, {})[key] = value
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

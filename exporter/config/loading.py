@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from exporter.config.messages import Origins, annotation_at, explain, is_text, key_text, section_at
+from exporter.config.messages import Origins, annotation_at, explain, is_text, key_text, written_out
 from exporter.config.schema import Config
 from exporter.config.tree import KeyPath, read_file, read_text
 from exporter.errors import ConfigError
@@ -30,14 +30,8 @@ def load_config(
 ) -> Config:
     """Read the configuration from a YAML file (or a mapping) and the environment.
 
-    Parameters
-    ----------
-    source
-        Path to a YAML file, an already parsed mapping, or None for defaults and environment only.
-    environment
-        Variables to read instead of the process's own.
-    overrides
-        Keys that win over both.
+    ``source`` is the path of a YAML file, an already parsed mapping, or None for defaults and environment
+    only; ``environment`` is read instead of the process's own variables; ``overrides`` win over both.
 
     Raises
     ------
@@ -59,13 +53,9 @@ def load_with_origins(
 
     ``option_names`` says what an override is called: ``("sidecar", "listen")`` is ``--listen``.
     """
-    origins: Origins = {}
-    if source is None:
-        data: dict[str, Any] = {}
-    elif isinstance(source, Mapping):
-        data = dict(source)
-    else:
-        data, lines = read_file(Path(source))
+    data, origins = {} if source is None else source, Origins()
+    if not isinstance(data, Mapping):
+        data, lines = read_file(Path(data))
         origins = {path: f"line {line}" for path, line in lines.items()}
     tree, variables = _from_environment(os.environ if environment is None else environment)
     data = _merge(data, tree, (), origins, variables)
@@ -85,19 +75,18 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], d
             continue
         keys = tuple(key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__"))
         if not all(keys):
-            raise ConfigError(
-                f"{name}: names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY, with two underscores between"
-            )
+            fix = f"write {ENVIRONMENT_PREFIX}SECTION__KEY, with two underscores between"
+            raise ConfigError(f"{name}: names no key; {fix}")
         node = tree
         for depth, key in enumerate(keys[:-1]):
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
-                whole = ENVIRONMENT_PREFIX + "__".join(keys[: depth + 1]).upper()
-                raise ConfigError(
-                    f"{name}: sets a part of what {whole} sets as a whole; remove one of the two"
-                )
+                other = ENVIRONMENT_PREFIX + "__".join(keys[: depth + 1]).upper()
+                rule = f"sets a part of what {other} sets as a whole"
+                raise ConfigError(f"{name}: {rule}; remove one of the two")
         node[keys[-1]] = _value(keys, name, environment[name])
-        variables[_normal(keys)] = name
+        # Numbers of items as numbers: 00 and 0 are the same one.
+        variables[tuple(int(key) if _is_number(key) else key for key in keys)] = name
     return tree, variables
 
 
@@ -107,15 +96,7 @@ def _value(keys: KeyPath, name: str, text: str) -> Any:
         return text
     if text.strip().startswith(("[", "{")):
         return read_text(text, name).data
-    if text.strip() in ("null", "~"):
-        return None
-    return _written_out(keys, text)
-
-
-def _written_out(path: KeyPath, value: Any) -> Any:
-    """A plain text where a section can stand, as that section."""
-    section = section_at(path)
-    return value if section is None else section.written_out(value)
+    return None if text.strip() in ("null", "~") else written_out(keys, text)
 
 
 def _merge(
@@ -135,23 +116,16 @@ def _merge(
         for key in sorted(over, key=int):
             index = int(key)
             if index > len(items):
-                raise ConfigError(
-                    f"{key_text((*path, index))}: there is no such item; the list has {len(items)}, "
-                    f"so the next one is {key_text((*path, len(items)))}"
-                )
+                fix = f"the list has {len(items)}, so the next one is {key_text((*path, len(items)))}"
+                raise ConfigError(f"{key_text((*path, index))}: there is no such item; {fix}")
             item = items[index] if index < len(items) else {}
             items[index : index + 1] = [_merge(item, over[key], (*path, index), origins, names)]
         return items
-    base = _written_out(path, base)
+    base = written_out(path, base)
     merged = dict(base) if isinstance(base, Mapping) else {}
     for key, value in over.items():
         merged[key] = _merge(merged.get(key), value, (*path, key), origins, names)
     return merged
-
-
-def _normal(keys: KeyPath) -> KeyPath:
-    """Numbers of items as numbers: ``00`` and ``0`` are the same one."""
-    return tuple(int(key) if _is_number(key) else key for key in keys)
 
 
 def _is_number(key: Any) -> bool:

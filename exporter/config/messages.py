@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from exporter.config.base import Section
 from exporter.config.schema import Config
@@ -19,20 +19,15 @@ Origins = dict[Path, str]
 
 _SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
 _ADDRESS = re.compile(r"upstream|listen|url|collector")
-# Greedy up to the last @: a password may hold a /, a quote or another @.
-_USER_INFO = re.compile(r"(?<=//)\S*@")
+_USER_INFO = re.compile(r"(?<=//).*", re.DOTALL)
+_USER_INFO_IN_ADDRESS = re.compile(r"^(['\"\[]*(?:https?://)?).*", re.DOTALL)
 _NAMES_A_KEY = ("extra_forbidden", "invalid_key")
-_USER_INFO_IN_ADDRESS = re.compile(r"(?<=['\"])((?:https?://)?)\S*@")
 _SHOWN_CHARACTERS = 80
 
-_WHOLE = "it must be a whole number; write one such as 50"
-_NUMBER = "it must be a number; write one such as 0.5"
+# By pydantic's type of the error, or the word that it begins with.
 _RULES = {
-    "int_parsing": _WHOLE,
-    "int_type": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_parsing": _NUMBER,
-    "float_type": _NUMBER,
+    "int": "it must be a whole number; write one such as 50",
+    "float": "it must be a number; write one such as 0.5",
     "finite_number": "it must be a finite number; write one such as 0.5",
     "greater_than": "it must be more than {gt:g}; give a larger one",
     "greater_than_equal": "it must be at least {ge:g}; give {ge:g} or more",
@@ -41,11 +36,9 @@ _RULES = {
     "string_type": "it must be text; put it in quotes",
     "string_too_short": "it is too short; give {min_length} characters or more",
     "string_too_long": "it is too long; give {max_length} characters or fewer",
-    "bool_type": "it must be true or false; write one of the two",
-    "bool_parsing": "it must be true or false; write one of the two",
-    "tuple_type": "it must be a list; write it in square brackets, or each item on a line behind a dash",
-    "byte_size": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
-    "byte_size_unit": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
+    "bool": "it must be true or false; write one of the two",
+    "tuple": "it must be a list; write it in square brackets, or each item on a line behind a dash",
+    "byte": "it must be a size in bytes; write one such as 512KiB, 1MiB or 1000000",
     "invalid_key": "keys are text; put it in quotes",
 }
 
@@ -58,13 +51,7 @@ def explain(error: ValidationError, origins: Origins) -> str:
 
 def key_text(path: Path) -> str:
     """A path as it is written in a message: ``drift[0].reference``."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def key_path(text: str) -> Path:
@@ -86,16 +73,16 @@ def annotation_at(path: Path) -> Any:
         owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
         if owner is not None:
             annotation = owner.model_fields[part].annotation
-        elif isinstance(part, int) or (isinstance(part, str) and part.isdigit()):
+        elif str(part).isdecimal():
             annotation = _item(annotation)
         else:
             return None
     return annotation
 
 
-def section_at(path: Path) -> type[Section] | None:
-    """The section at a path, or None where a single value stands."""
-    return next((each for each in _sections(annotation_at(path)) if issubclass(each, Section)), None)
+def written_out(path: Path, value: Any) -> Any:
+    """A plain text where a section can stand, as that section; anything else as it is."""
+    return next((section.written_out(value) for section in _sections(annotation_at(path))), value)
 
 
 def is_text(annotation: Any) -> bool:
@@ -105,22 +92,19 @@ def is_text(annotation: Any) -> bool:
 
 
 def _explain(item: Any, origins: Origins) -> str:
-    place = item["loc"]
+    place, value = item["loc"], item.get("input")
     path: Path = tuple(
         part
         for number, part in enumerate(place, 1)
         # An alternative's tag, such as <path>; the last part of an unknown key is the user's own.
         if not str(part).startswith("<") or (number == len(place) and item["type"] in _NAMES_A_KEY)
     )
-    value = item.get("input")
-    broken = item.get("ctx", {}).get("error")
     if item["type"] == "invalid_key":
         path, value = (*path[:-1], str(path[-1])), path[-1]
-    key = key_text(path) or "config"
+    broken = item.get("ctx", {}).get("error")
     if isinstance(broken, Rule):
-        key = f"{key}.{broken.key}" if path else broken.key
-        value = _given(value, broken)
-        path = (*path, *key_path(broken.key))
+        path, value = (*path, *key_path(broken.key)), _given(value, broken)
+    key = _without_user_info(key_text(path)) or "config"
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
     where = f"{key} ({origin})" if origin else key
@@ -128,7 +112,7 @@ def _explain(item: Any, origins: Origins) -> str:
         return f"{where}: is required and was not given; add it"
     if unknown:
         return f"{where}: {_unknown(path, value)}"
-    return f"{where}: {_short(key, value)} is not valid: {_rule(item, path)}"
+    return f"{where}: {_shown(key, value)} is not valid: {_rule(item, path)}"
 
 
 def _rule(item: Any, path: Path) -> str:
@@ -145,7 +129,7 @@ def _rule(item: Any, path: Path) -> str:
     if kind == "path_type":
         learn = bool(_sections(annotation_at(path)))
         return f"it must be a path{' or {learn: 1000}' if learn else ''}; put a path in quotes"
-    rule = _RULES.get(kind)
+    rule = _RULES.get(kind) or _RULES.get(kind.partition("_")[0])
     return rule.format(**details) if rule else f"{item['msg'][0].lower()}{item['msg'][1:]}; correct it"
 
 
@@ -153,7 +137,8 @@ def _unknown(path: Path, value: Any) -> str:
     known = _known_keys(path[:-1])
     near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key, set to {_short(near[0] if near else str(path[-1]), value)}; {fix}"
+    shown = _shown(near[0] if near else str(path[-1]), value, is_address=True)
+    return f"unknown key, set to {shown}; {fix}"
 
 
 def _given(section: Any, broken: Rule) -> Any:
@@ -166,17 +151,25 @@ def _given(section: Any, broken: Rule) -> Any:
     return value
 
 
-def _short(key: str, value: Any) -> str:
+def _shown(key: str, value: Any, *, is_address: bool = False) -> str:
+    """A value as far as a message may show it; that of an unknown key may be an address as well."""
     if _SECRET.search(key):
         return "a value that is not shown"
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
-        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
-    text = _USER_INFO.sub("***@", repr(list(value) if isinstance(value, tuple) else value))
-    if _ADDRESS.search(key):
-        text = _USER_INFO_IN_ADDRESS.sub(r"\1***@", text)
+        return f"a section with the keys {_without_user_info(', '.join(map(str, value))) or '(none)'}"
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    text = _without_user_info(text, is_address=is_address or _ADDRESS.search(key) is not None)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _without_user_info(text: str, *, is_address: bool = True) -> str:
+    """A text with nothing left up to its last @: a password may hold a slash, a quote or another @."""
+    before, at, host = text.rpartition("@")
+    if is_address and at:
+        before = _USER_INFO_IN_ADDRESS.sub(r"\1***", before)
+    return _USER_INFO.sub("***", before) + at + host
 
 
 def _origin(path: Path, origins: Origins, *, within: bool) -> str | None:
@@ -191,9 +184,9 @@ def _known_keys(path: Path) -> list[str]:
     return sorted({key for section in _sections(annotation_at(path)) for key in section.model_fields})
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def _sections(annotation: Any) -> list[type[Section]]:
     """The sections among the alternatives of a type; not those inside of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     if getattr(annotation, "__origin__", None) is tuple:
         return []

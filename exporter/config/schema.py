@@ -28,55 +28,44 @@ from exporter.config.types import (
 class QueueConfig(Section):
     """The queue between the request path and the worker."""
 
-    max_items: Whole = Field(
-        default=10_000, ge=1, description="Exchanges and observations that wait at most; more are dropped."
-    )
-    max_bytes: Bytes = Field(
-        default=ByteSize(64 * 1024 * 1024), description="What they hold at most, in bytes; more is dropped."
-    )
-    max_batch: Whole = Field(default=256, ge=1, le=65_536, description="Items handled in one go.")
-    flush_interval_seconds: Duration = Field(
-        default=0.1, description="How long an item waits for others, so that a batch is worth it."
-    )
-    drain_seconds: Duration = Field(
-        default=5.0, description="At a stop: how long what waits may take before it is given up."
-    )
+    max_items: Whole = Field(default=10_000, ge=1)
+    """Exchanges and observations that wait at most; more are dropped."""
+    max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
+    """What they hold at most, in bytes; more is dropped."""
+    max_batch: Whole = Field(default=256, ge=1, le=65_536)
+    """Items handled in one go."""
+    flush_interval_seconds: Duration = 0.1
+    """How long an item waits for others, so that a batch is worth it."""
+    drain_seconds: Duration = 5.0
+    """At a stop: how long what waits may take before it is given up."""
 
 
 class SidecarConfig(Section):
     """The data plane in front of an inference service."""
 
-    upstream: Upstream = Field(description="The service: `http://HOST:PORT` or `unix:/path`.")
-    listen: Address = Field(
-        default="0.0.0.0:8080", description="Where clients connect: `HOST:PORT` or `unix:/path`."
-    )
-    connect_timeout: Duration = Field(
-        default=5.0, description="For resolving the upstream's name and connecting; a 502 or 504 then."
-    )
-    first_byte_timeout: Duration = Field(
-        default=300.0, description="How long the upstream may take to begin its response; a 504 then."
-    )
-    idle_timeout: Duration = Field(
-        default=3600.0, description="A connection on which nothing moves for so long is closed."
-    )
-    max_connections: Whole = Field(
-        default=10_000, ge=1, description="Clients connected at once; further ones wait to be accepted."
-    )
-    drain_seconds: Duration = Field(
-        default=30.0, description="At a stop: how long exchanges under way may take to end."
-    )
+    upstream: Upstream
+    """The service: `http://HOST:PORT` or `unix:/path`."""
+    listen: Address = "0.0.0.0:8080"
+    """Where clients connect: `HOST:PORT` or `unix:/path`."""
+    connect_timeout: Duration = 5.0
+    """For resolving the upstream's name and connecting; a 502 or 504 then."""
+    first_byte_timeout: Duration = 300.0
+    """How long the upstream may take to begin its response; a 504 then."""
+    idle_timeout: Duration = 3600.0
+    """A connection on which nothing moves for so long is closed."""
+    max_connections: Whole = Field(default=10_000, ge=1)
+    """Clients connected at once; further ones wait to be accepted."""
+    drain_seconds: Duration = 30.0
+    """At a stop: how long exchanges under way may take to end."""
 
 
 class AdminConfig(Section):
     """The sidecar's listener for `/metrics`, health and the ingest API."""
 
-    listen: Address = Field(default="127.0.0.1:9109", description="`HOST:PORT` or `unix:/path`.")
-    token: str | None = Field(
-        default=None,
-        min_length=8,
-        repr=False,
-        description="Bearer token that is asked for; none by default.",
-    )
+    listen: Address = "127.0.0.1:9109"
+    """`HOST:PORT` or `unix:/path`."""
+    token: str | None = Field(default=None, min_length=8, repr=False)
+    """Bearer token that is asked for; none by default."""
 
 
 class CollectorConfig(Section):
@@ -84,106 +73,73 @@ class CollectorConfig(Section):
 
     plain_key: ClassVar[str | None] = "url"
 
-    url: CollectorUrl = Field(
-        description="`http://HOST:PORT`, `https://HOST:PORT` or `unix:/path`: its admin listener."
-    )
-    token: str | None = Field(
-        default=None, min_length=8, repr=False, description="The collector's own `admin.token`."
-    )
+    url: CollectorUrl
+    """`http://HOST:PORT`, `https://HOST:PORT` or `unix:/path`: its admin listener."""
+    token: str | None = Field(default=None, min_length=8, repr=False)
+    """The collector's own `admin.token`."""
 
 
 class IngestConfig(Section):
     """Observations and labels that others post to the admin listener."""
 
-    enabled: bool = Field(default=False, description="Whether the routes exist.")
-    max_body_bytes: Bytes = Field(
-        default=ByteSize(8 * 1024 * 1024), description="A longer body is refused with 413, unpacked or not."
-    )
-    retry_after: Duration = Field(default=1.0, description="What `Retry-After` says when the queue is full.")
-    event_window: Duration = Field(
-        default=60.0,
-        description="CloudEvents: how long a request waits for its response, or a response for it.",
-    )
-    max_events: Whole = Field(default=10_000, ge=1, description="CloudEvents that wait for the other half.")
-    max_event_bytes: Bytes = Field(
-        default=ByteSize(64 * 1024 * 1024), description="What they hold at most, in bytes."
-    )
-    max_records: Whole = Field(
-        default=100_000,
-        ge=1,
-        le=10_000_000,
-        description="Identifiers remembered, so that a repeated record counts once.",
-    )
+    enabled: bool = False
+    """Whether the routes exist."""
+    max_body_bytes: Bytes = ByteSize(8 * 1024 * 1024)
+    """A longer body is refused with 413, unpacked or not."""
+    retry_after: Duration = 1.0
+    """What `Retry-After` says when the queue is full."""
+    event_window: Duration = 60.0
+    """CloudEvents: how long a request waits for its response, or a response for it."""
+    max_events: Whole = Field(default=10_000, ge=1)
+    """CloudEvents that wait for the other half."""
+    max_event_bytes: Bytes = ByteSize(64 * 1024 * 1024)
+    """What they hold at most, in bytes."""
+    max_records: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    """Identifiers remembered, so that a repeated record counts once."""
 
 
 class LabelsConfig(Section):
     """How long and for how many predictions a late label is waited for."""
 
-    window: Duration = Field(
-        default=86_400.0,
-        description="How long a prediction waits for its label, and a label for its prediction.",
-    )
-    max_items: Whole = Field(
-        default=100_000, ge=1, le=10_000_000, description="How many wait; the oldest then give way."
-    )
+    window: Duration = 86_400.0
+    """How long a prediction waits for its label, and a label for its prediction."""
+    max_items: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    """How many wait; the oldest then give way."""
 
 
 class AlertsConfig(Section):
     """What the generated alert rules and dashboards hold the service to."""
 
-    errors_per_second: Number = Field(
-        default=20.0,
-        gt=0,
-        description="Responses a second with a status of 400 or above; more raise an alert.",
-    )
-    server_error_ratio: Number = Field(
-        default=0.1, gt=0, lt=1, description="Share of responses with a status from 500 that is an alert."
-    )
-    min_confidence: Number = Field(
-        default=0.75, gt=0, lt=1, description="An average confidence below it raises an alert."
-    )
-    latency_sla: Duration = Field(
-        default=0.5,
-        description="What counts as fast: a bound of `http_request_duration_seconds`, such as `250ms`.",
-    )
-    latency_objective: Number = Field(
-        default=0.99, ge=0.5, lt=1, description="The share of requests that has to be fast."
-    )
-    rising_score_ratio: Number = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        description="From which share of its threshold a rising statistic raises an alert.",
-    )
-    class_shift: Number = Field(
-        default=0.2,
-        gt=0,
-        lt=1,
-        description="Share of predictions that may go to other classes than the day before.",
-    )
-    job: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=128,
-        description="Prometheus's `job` that rules and dashboards look at; every one by default.",
-    )
-    runbook_url: Link | None = Field(
-        default=None, description="Where the runbooks are; by default those of this project."
-    )
+    errors_per_second: Number = Field(default=20.0, gt=0)
+    """Responses a second with a status of 400 or above; more raise an alert."""
+    server_error_ratio: Number = Field(default=0.1, gt=0, lt=1)
+    """Share of responses with a status from 500 that is an alert."""
+    min_confidence: Number = Field(default=0.75, gt=0, lt=1)
+    """An average confidence below it raises an alert."""
+    latency_sla: Duration = 0.5
+    """What counts as fast: a bound of `http_request_duration_seconds`, such as `250ms`."""
+    latency_objective: Number = Field(default=0.99, ge=0.5, lt=1)
+    """The share of requests that has to be fast."""
+    rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
+    """From which share of its threshold a rising statistic raises an alert."""
+    class_shift: Number = Field(default=0.2, gt=0, lt=1)
+    """Share of predictions that may go to other classes than the day before."""
+    job: str | None = Field(default=None, min_length=1, max_length=128)
+    """Prometheus's `job` that rules and dashboards look at; every one by default."""
+    runbook_url: Link | None = None
+    """Where the runbooks are; by default those of this project."""
 
 
 class Config(Section):
     """Everything that can be set."""
 
-    model: LabelText = Field(
-        default="model", min_length=1, max_length=128, description="Value of the `model` label."
-    )
+    model: LabelText = Field(default="model", min_length=1, max_length=128)
+    """Value of the `model` label."""
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DetectorEntry, ...] = ()
     collector: CollectorConfig | None = None
-    isolation: Literal["auto", "process", "thread"] = Field(
-        default="auto", description="Where the hook reads, counts and tests; see below."
-    )
+    isolation: Literal["auto", "process", "thread"] = "auto"
+    """Where the hook reads, counts and tests; see below."""
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
@@ -194,19 +150,17 @@ class Config(Section):
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:
         if self.collector is not None and self.drift:
-            raise Rule(
-                "collector",
-                self.collector.url,
-                "with a collector the detectors are its own; move drift to the collector's configuration",
-            )
+            fix = "move drift to the collector's configuration"
+            raise Rule("collector", self.collector.url, f"with a collector the detectors are its own; {fix}")
         return self
 
     @model_validator(mode="after")
     def _each_address_once(self) -> Config:
         if self.sidecar is None:
             return self
-        upstream = self.sidecar.upstream
-        taken = {"sidecar.upstream": upstream if upstream.startswith("unix:") else _with_port(upstream)}
+        upstream = self.sidecar.upstream.removeprefix("http://")
+        has_port = upstream.startswith("unix:") or re.search(r":[0-9]+$", upstream)
+        taken = {"sidecar.upstream": upstream if has_port else f"{upstream}:80"}
         for key, address in (("sidecar.listen", self.sidecar.listen), ("admin.listen", self.admin.listen)):
             for other, there in taken.items():
                 if not can_both_listen(address, there):
@@ -221,15 +175,7 @@ class Config(Section):
             # A checkpoint is counted under the entry's own name, a window under its label.
             labels = {entry.label, *entry.labels(entry.windows)}
             if taken & labels:
-                raise Rule(
-                    f"drift[{index}].name",
-                    entry.label,
-                    "another entry of drift goes by this name; give each its own",
-                )
+                rule = "another entry of drift goes by this name; give each its own"
+                raise Rule(f"drift[{index}].name", entry.label, rule)
             taken |= labels
         return self
-
-
-def _with_port(upstream: str) -> str:
-    host = upstream.removeprefix("http://")
-    return host if re.search(r":[0-9]+$", host) else f"{host}:80"

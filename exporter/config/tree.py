@@ -48,24 +48,17 @@ def read_file(path: Path) -> Tree:
     try:
         text = _bytes(path).decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = str(error)
-        if isinstance(error, OSError):
-            reason = error.strerror or reason
-        elif isinstance(error, UnicodeDecodeError):
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeError):
             reason = "not UTF-8 text"
-        raise ConfigError(
-            f"{source}: cannot be read ({reason}); give the path of a YAML file in UTF-8"
-        ) from None
-    tree = read_text(text, source)
-    if tree.data is None:
-        return Tree({}, {})
-    if not isinstance(tree.data, dict):
-        found = "a list" if isinstance(tree.data, list) else "a single value"
-        raise ConfigError(
-            f"{source}: holds {found}; it must be a mapping of sections, "
-            "such as capture: {paths: [/predict]}"
-        )
-    return tree
+        fix = "give the path of a YAML file in UTF-8"
+        raise ConfigError(f"{source}: cannot be read ({reason}); {fix}") from None
+    data, lines = read_text(text, source)
+    if not isinstance(data, dict | None):
+        found = "a list" if isinstance(data, list) else "a single value"
+        rule = "it must be a mapping of sections, such as capture: {paths: [/predict]}"
+        raise ConfigError(f"{source}: holds {found}; {rule}")
+    return Tree(data or {}, lines)
 
 
 def read_text(text: str, source: str) -> Tree:
@@ -80,25 +73,18 @@ def read_text(text: str, source: str) -> Tree:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        data = None if node is None else loader.plain(node, ())
+        return Tree(None if node is None else loader.plain(node), loader.lines)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = str(error.problem)
-        fix = "" if "; " in problem else "; correct it"
-        raise ConfigError(f"{_at(source, mark)}: not valid YAML: {problem}{fix}") from None
+        mark: Any = error.problem_mark or error.context_mark
+        line, problem = mark.line, str(error.problem)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problem = f"the character U+{int(error.character):04X} must not stand in it"
-        raise ConfigError(f"{source}, line {line}: not valid YAML: {problem}; remove it") from None
-    except Exception as error:  # the scanner lets others out as well, such as for "\UFFFFFFFF"
+        line = text.count("\n", 0, error.position)
+        problem = f"the character U+{int(error.character):04X} must not stand in it; remove it"
+    except Exception:  # the scanner lets others out as well, such as for "\UFFFFFFFF"
+        line = 0 if loader is None else loader.line
         problem = "an escape or a directive there means nothing"
-        raise ConfigError(f"{_at(source, loader)}: not valid YAML: {problem}; correct it") from error
-    return Tree(data, loader.lines)
-
-
-def _at(source: str, place: Any) -> str:
-    """Where a mark or a parser stands."""
-    return source if place is None else f"{source}, line {place.line + 1}"
+    fix = "" if "; " in problem else "; correct it"
+    raise ConfigError(f"{source}, line {line + 1}: not valid YAML: {problem}{fix}")
 
 
 def _bytes(path: Path) -> bytes:
@@ -138,8 +124,10 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-    def plain(self, node: yaml.Node, path: KeyPath) -> Any:
-        """What a node stands for; an alias is followed as often as it stands."""
+    def plain(self, node: yaml.Node, path: KeyPath = (), key: yaml.Node | None = None) -> Any:
+        """What a node stands for, as the value of ``key``; an alias is followed as often as it stands."""
+        if path:
+            self.lines[path] = (key or node).start_mark.line + 1
         self._values += 1
         if self._values > MAX_VALUES:
             raise _problem(_TOO_MANY, node)
@@ -151,41 +139,29 @@ class _Loader(yaml.SafeLoader):
             raise _problem(f"the tag {node.tag} means nothing here; leave it out", node)
         if isinstance(node, yaml.MappingNode):
             return self._section(node, path)
-        return [self._at(item, item, (*path, index)) for index, item in enumerate(node.value)]
+        return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _section(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         section: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _problem(
-                    "a list or section stands where a key has to be; "
-                    "render the template if it is one, or put the text in quotes",
-                    key_node,
-                )
-            if key_node.tag == f"{_TAG}merge":
-                for other in self._merged(value_node, path):
-                    merged = {**other, **merged}
-                continue
+                fix = "render the template if it is one, or put the text in quotes"
+                raise _problem(f"a list or section stands where a key has to be; {fix}", key_node)
             key = self._scalar(key_node)
             if not isinstance(key, str):
                 raise _problem(f"the key {key_node.value} is not text; put it in quotes", key_node)
             if key in section:
                 raise _problem(f"the key {key} is given twice in one section", key_node)
-            section[key] = self._at(key_node, value_node, (*path, key))
+            value = self.plain(value_node, (*path, key), key_node)
+            if key_node.tag != f"{_TAG}merge":
+                section[key] = value
+                continue
+            for other in value if isinstance(value, list) else [value]:  # the first wins
+                if not isinstance(other, dict):
+                    raise _problem("<< takes a section or a list of them", value_node)
+                merged = {**other, **merged}
         return {**merged, **section}
-
-    def _merged(self, node: yaml.Node, path: KeyPath) -> list[dict[str, Any]]:
-        """What a merge key (``<<``) takes in, the first to win first."""
-        value = self.plain(node, (*path, "<<"))
-        sections = value if isinstance(value, list) else [value]
-        if not all(isinstance(section, dict) for section in sections):
-            raise _problem("<< takes a section or a list of them", node)
-        return sections
-
-    def _at(self, place: yaml.Node, node: yaml.Node, path: KeyPath) -> Any:
-        self.lines[path] = place.start_mark.line + 1
-        return self.plain(node, path)
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         name = node.tag.removeprefix(_TAG)

@@ -6,7 +6,7 @@ What a rule says goes into a message behind the key and the value: "KEY: VALUE i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any
@@ -26,16 +26,10 @@ _NO_USER_INFO = "an address holds no user name or password; remove what stands b
 
 
 class Rule(ValueError):
-    """A rule between several keys of a section that is broken.
+    """A broken rule between several keys of a section.
 
-    Parameters
-    ----------
-    key
-        Path of the key to change, from the section on.
-    value
-        What it was set to.
-    rule
-        The rule and the fix.
+    It tells the path of the key to change, from the section on, what that was set to, and the rule with
+    the fix.
     """
 
     def __init__(self, key: str, value: Any, rule: str) -> None:
@@ -59,9 +53,8 @@ def parse_duration(value: Any) -> Any:
         try:
             return float(text)
         except ValueError:
-            raise ValueError(
-                "a duration is a number with a unit; write one such as 500ms, 30s, 15m, 12h or 7d"
-            ) from None
+            fix = "write one such as 500ms, 30s, 15m, 12h or 7d"
+            raise ValueError(f"a duration is a number with a unit; {fix}") from None
     # In decimals, so that 350ms is 0.35 and not the float beside it.
     return float(sum(Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _PART.findall(text)))
 
@@ -74,29 +67,23 @@ def _not_for_ever(value: float) -> float:
 
 def _address(value: Any) -> str:
     if not isinstance(value, str) or not (_is_socket(value) or _is_host_and_port(value, least=0)):
-        raise ValueError(
-            "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket; "
-            "write one such as 127.0.0.1:9109"
-        )
+        rule = "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket"
+        raise ValueError(f"{rule}; write one such as 127.0.0.1:9109")
     return value
 
 
 def _upstream(value: str) -> str:
     if value.startswith("https://"):
-        raise ValueError(
-            "TLS is passed on as it comes and never begun here; "
-            "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
-        )
+        fix = "write http://HOST:PORT, and let clients speak TLS with that port through the sidecar"
+        raise ValueError(f"TLS is passed on as it comes and never begun here; {fix}")
     host = value.removeprefix("http://").removesuffix("/")
     if "@" in host and not value.startswith("unix:"):
         raise ValueError(_NO_USER_INFO)
     if _is_socket(value):
         return value
     if not value.startswith("http://") or not _is_host(host):
-        raise ValueError(
-            "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it; "
-            "write one such as http://127.0.0.1:8000"
-        )
+        rule = "an upstream is http://HOST:PORT (port 1 to 65535) or unix:/path, and nothing behind it"
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:8000")
     return value.removesuffix("/")
 
 
@@ -108,10 +95,8 @@ def _collector(value: str) -> str:
     if "@" in host:
         raise ValueError(f"{_NO_USER_INFO}, and give the collector's token as collector.token")
     if scheme not in ("http", "https") or not _is_host(host) or re.search(r"[\s?#]", rest):
-        raise ValueError(
-            "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket; "
-            "write one such as http://127.0.0.1:9109"
-        )
+        rule = "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket"
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:9109")
     return value
 
 
@@ -147,9 +132,8 @@ def _path_pattern(value: str) -> str:
         try:
             re.compile(value.removeprefix("regex:"))
         except re.error as error:
-            raise ValueError(
-                f"the text after regex: is not a regular expression ({error}); correct it"
-            ) from None
+            rule = f"the text after regex: is not a regular expression ({error})"
+            raise ValueError(f"{rule}; correct it") from None
         return value
     if not value.startswith("/"):
         raise ValueError("a path is /exact, /prefix/* or regex:PATTERN; write one such as /predict")
@@ -158,13 +142,13 @@ def _path_pattern(value: str) -> str:
     return value
 
 
-def _matches(pattern: str, rule: str) -> Callable[[str], str]:
+def _matches(pattern: str, rule: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(rule)
         return value
 
-    return check
+    return AfterValidator(check)
 
 
 def _not_a_truth_value(value: Any) -> Any:
@@ -217,20 +201,16 @@ LabelText = Annotated[str, AfterValidator(_label)]
 Device = Annotated[
     str,
     Shown("device"),
-    AfterValidator(
-        _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1")
-    ),
+    _matches(r"auto|cpu|cuda(:\d+)?", "a device is auto, cpu, cuda or cuda:N; write one such as cuda:1"),
 ]
 Digest = Annotated[
     str,
     Shown("SHA-256"),
-    AfterValidator(_matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it")),
+    _matches(r"[0-9a-f]{64}", "a SHA-256 is 64 digits 0-9 and a-f; sha256sum prints it"),
 ]
 Link = Annotated[
     str,
     Shown("URL"),
-    AfterValidator(
-        _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it")
-    ),
+    _matches(r"https?://\S+", "a link starts with http:// or https:// and has no spaces; write all of it"),
 ]
 Buckets = Annotated[tuple[Number, ...], AfterValidator(_ascending)]

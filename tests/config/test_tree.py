@@ -96,6 +96,7 @@ def test_any_text_gives_a_tree_or_a_configuration_error(text: str):
         read_text(text, "it")
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(lambda p: "".join(p).encode())
 )
@@ -112,6 +113,7 @@ def test_any_file_gives_a_configuration_or_a_configuration_error(
         assert isinstance(load_config(path, environment={}), Config)
 
 
+@settings(deadline=None)
 @given(PLAIN, st.booleans())
 def test_what_is_valid_is_read_as_pyyaml_reads_it(value: object, flow: bool):
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True)
