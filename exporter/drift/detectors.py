@@ -135,12 +135,8 @@ def _completed(config: DetectorConfig, fitted: Detector | None) -> DetectorConfi
 def _check_checkpoint(kept: Any, config: DetectorConfig, ready: Any, saved: Any) -> None:
     """Whether a checkpoint holds the detector that the configuration asks for now."""
     wanted: dict[str, Any] = {"windows": config.windows, **config.fit_settings}
-    if ready is not None:
-        wanted |= {
-            name: getattr(ready, name)
-            for name in ("expected_run_length", "bandwidth")
-            if hasattr(ready, name)
-        }
+    for name in ("expected_run_length", "bandwidth"):
+        wanted[name] = getattr(ready, name, wanted.get(name))
     wanted = {name: value for name, value in wanted.items() if value is not None and hasattr(kept, name)}
     found = {name: getattr(kept, name) for name in wanted}
     if wanted != found:
