@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.arrays import on_host
 from exporter.config import EmbedderConfig
 from exporter.errors import ConfigError
 
@@ -85,7 +86,7 @@ def load_torchscript(config: EmbedderConfig) -> Run:
             output = module(torch.from_numpy(batch).to(device))
         if not isinstance(output, torch.Tensor):
             raise TypeError(f"the output is a {type(output).__name__}, not a tensor")
-        return output.float().cpu().numpy()
+        return on_host(output.float())
 
     return run
 
@@ -135,7 +136,7 @@ def load_torchvision(config: EmbedderConfig) -> Run:
             model(torch.from_numpy(batch).to(device))
         output = captured[-1]
         captured.clear()
-        return output.float().cpu().numpy()
+        return on_host(output.float())
 
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -12,19 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.arrays import on_host, place, resolve_device, to_device
+from exporter.arrays import on_host, place, resolve_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
 from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
-from exporter.detectors.validation import (
-    as_rows,
-    check_positive,
-    check_reference,
-    check_windows,
-    fit_memory,
-)
+from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
 from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
@@ -62,10 +55,8 @@ class OnlineMMD:
         feature_names: tuple[str, ...] = (),
     ) -> None:
         self.feature_names = feature_names
-        self._mean = reference.mean(axis=0)
         self._std = reference.std(axis=0)
-        self._scaling = Scaling(to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        rows = self._scaling.apply(to_device(reference, device))
+        self._scaling, rows = Scaling.of(reference, bandwidth, device)
         self._reference = reference
         self._witness = Witness(rows, _CHUNK)
         self._a = reference_kernel_mean
@@ -131,8 +122,7 @@ class OnlineMMD:
         rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
-        scaling = Scaling(to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        scaled = scaling.apply(to_device(rows, device))
+        _, scaled = Scaling.of(rows, bandwidth, device)
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
@@ -155,7 +145,7 @@ class OnlineMMD:
     @property
     def n_features(self) -> int:
         """Length of the embeddings it takes."""
-        return int(self._mean.shape[0])
+        return int(self._reference.shape[1])
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -216,9 +206,9 @@ class OnlineMMD:
             kept.append(taken.finite)
             values = self._witness(taken.z, taken.squared_norm)
             for s in range(0, values.size, BLOCK):  # none where all rows were refused
-                block = slice(s, s + BLOCK)
+                part = slice(s, s + BLOCK)
                 stats.append(
-                    self._window.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
+                    self._window.push(taken.z[part], taken.squared_norm[part], values[part], self._a)
                 )
         finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
         by_window = np.full((rows.shape[0], len(self._windows)), np.nan)
@@ -241,14 +231,10 @@ class OnlineMMD:
             raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
         z, values = self._window.last(w)
         if not values.size:
-            empty = np.zeros(0)
-            return Evidence(np.zeros(0, dtype=np.int64), empty, empty)
+            return Evidence.none()
         shift = on_host(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
         spread = np.where(self._std > 0, self._std, self._std[self._std > 0].min())
-        moved = shift / spread
-        order = np.argsort(-np.abs(moved), kind="stable")[:10]
-        names = tuple(self.feature_names[n] for n in order) if self.feature_names else ()
-        return Evidence(order.astype(np.int64), moved[order], values, names)
+        return Evidence.of(shift / spread, values, self.feature_names)
 
     def save(self, path: str | os.PathLike[str], *, mode: int = 0o644) -> None:
         """Write all of it to one ``.npz``, a file of that mode: atomically, without pickle."""
