@@ -29,7 +29,7 @@ class Onset:
 class Episode:
     """The alarm of a window of so many observations: single tests above the threshold, joined.
 
-    It begins with a test above the threshold and ends once a whole window of tests in a row stayed
+    It begins with a test above the threshold and ends once a full window of tests in a row stayed
     below it: until then the window still holds observations of the drift.
     """
 

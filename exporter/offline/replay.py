@@ -17,7 +17,7 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class ReplayedEpisode:
-    """One episode of drift: from the first test above the threshold until a whole window stayed below it.
+    """One episode of drift: from the first test above the threshold until a full window stayed below it.
 
     Rows are those of the recording, from 0.
     """
@@ -25,7 +25,7 @@ class ReplayedEpisode:
     window: int  # length of the one that spoke
     first_row: int
     last_row: int  # the last one above the threshold
-    ended: bool  # whether a whole window of tests below the threshold followed
+    ended: bool  # whether a full window of tests below the threshold followed
     peak_ratio: float  # the largest statistic over its threshold
     peak_row: int
     alarms: int  # tests above the threshold

@@ -92,7 +92,7 @@ class Witness:
         where = device(reference.z)
         n = reference.squared_norm.size
         self._xp = xp
-        # One product gives the whole exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
+        # One product gives the full exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
         # read: few rows cost a third of what a transposed view costs.
         self._reference = xp.empty((reference.z.shape[1] + 2, n), dtype=xp.float32, device=where)
         self._reference[:-2] = (reference.z * 2.0).T
@@ -109,7 +109,7 @@ class Witness:
     def __call__(self, z: Any, squared_norm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(b,) float64 witness values of (b, d) scaled rows, b at most ``chunk``.
 
-        What float32 loses of ``squared_norm`` is the same for a whole row of kernel values and
+        What float32 loses of ``squared_norm`` is the same for all of a row of kernel values and
         would not average out; it is put back in float64.
         """
         xp, b = self._xp, squared_norm.size

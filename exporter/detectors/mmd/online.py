@@ -22,7 +22,7 @@ from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
 
-_KIND = "online-mmd"
+_ENGINE = "online-mmd"
 _CHUNK = 256
 
 
@@ -249,7 +249,7 @@ class OnlineMMD:
             "report": dataclasses.asdict(self._report),
             "feature_names": self.feature_names,
         }
-        storage.write(path, _KIND, settings, arrays | self._window.state(), mode=mode)
+        storage.write(path, _ENGINE, settings, arrays | self._window.state(), mode=mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
@@ -263,7 +263,7 @@ class OnlineMMD:
             If the device is not there.
         """
         device = resolve_device(device, None)
-        settings, arrays = storage.read(path, _KIND)
+        settings, arrays = storage.read(path, _ENGINE)
         try:
             report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
             if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():

@@ -190,7 +190,7 @@ def _as_in_operation(
     """The unbiased squared MMD that a window of an independent stream would have.
 
     ``pairs`` is the sum over unordered pairs of members, ``crossing`` the sum of the members' row
-    sums over the whole reference.
+    sums over all of the reference.
     """
     n = source.n
     biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))
