@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,18 @@ _ENGINE = "online-mmd"
 _CHUNK = 256
 
 
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What :meth:`OnlineMMD.fit` found beside the thresholds, as it stands in the detector's file."""
+
+    windows: tuple[int, ...]
+    expected_run_length: float
+    bandwidth: float
+    reference_kernel_mean: float
+    report: CalibrationReport
+    feature_names: tuple[str, ...]
+
+
 class OnlineMMD:
     """Has the stream left the reference? Tested at every observation.
 
@@ -42,32 +55,18 @@ class OnlineMMD:
     """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
 
     def __init__(
-        self,
-        reference: NDArray[np.float64],
-        *,
-        windows: tuple[int, ...],
-        thresholds: NDArray[np.float64],
-        expected_run_length: float,
-        bandwidth: float,
-        reference_kernel_mean: float,
-        report: CalibrationReport,
-        device: str = "cpu",
-        feature_names: tuple[str, ...] = (),
+        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: _Fitted, device: str
     ) -> None:
-        self.feature_names = feature_names
-        self._std = reference.std(axis=0)
-        self._scaling, rows = Scaling.of(reference, bandwidth, device)
+        self.feature_names = fitted.feature_names
+        self._fitted = fitted
         self._reference = reference
-        self._witness = Witness(rows, _CHUNK)
-        self._a = reference_kernel_mean
-        self._windows = windows
         self._thresholds = thresholds
-        self._expected_run_length = expected_run_length
-        self._bandwidth = bandwidth
-        self._report = report
         self._device = device
-        self._window = SlidingWindow(windows, rows.z)
+        self._std = reference.std(axis=0)
+        self._scaling, rows = Scaling.of(reference, fitted.bandwidth, device)
+        self._witness = Witness(rows, _CHUNK)
         self._z = rows.z
+        self._window = SlidingWindow(self.windows, rows.z)
 
     @classmethod
     def fit(
@@ -130,17 +129,8 @@ class OnlineMMD:
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        return cls(
-            rows,
-            windows=windows,
-            thresholds=thresholds,
-            expected_run_length=expected_run_length,
-            bandwidth=bandwidth,
-            reference_kernel_mean=a,
-            report=report,
-            device=device,
-            feature_names=tuple(feature_names),
-        )
+        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names))
+        return cls(rows, thresholds, fitted, device)
 
     @property
     def n_features(self) -> int:
@@ -150,12 +140,12 @@ class OnlineMMD:
     @property
     def windows(self) -> tuple[int, ...]:
         """Window lengths, in observations, ascending."""
-        return self._windows
+        return self._fitted.windows
 
     @property
     def expected_run_length(self) -> float:
         """Mean number of tests between false alarms, by calibration."""
-        return self._expected_run_length
+        return self._fitted.expected_run_length
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
@@ -165,7 +155,7 @@ class OnlineMMD:
     @property
     def threshold(self) -> float:
         """What ``Scores.test_stat`` has to exceed: the threshold, or 1 with several windows."""
-        return float(self._thresholds[0]) if len(self._windows) == 1 else 1.0
+        return float(self._thresholds[0]) if len(self.windows) == 1 else 1.0
 
     @property
     def reference(self) -> NDArray[np.float64]:
@@ -175,12 +165,12 @@ class OnlineMMD:
     @property
     def bandwidth(self) -> float:
         """Sigma of the kernel."""
-        return self._bandwidth
+        return self._fitted.bandwidth
 
     @property
     def report(self) -> CalibrationReport:
         """How the thresholds were found, and whether to believe them."""
-        return self._report
+        return self._fitted.report
 
     @property
     def n_seen(self) -> int:
@@ -199,6 +189,7 @@ class OnlineMMD:
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
         rows = as_rows(place(batch, self._device), self.n_features)
+        a = self._fitted.reference_kernel_mean
         stats: list[NDArray[np.float64]] = []
         kept: list[NDArray[np.bool_]] = []
         for start in range(0, rows.shape[0], _CHUNK):
@@ -207,14 +198,12 @@ class OnlineMMD:
             values = self._witness(taken.z, taken.squared_norm)
             for s in range(0, values.size, BLOCK):  # none where all rows were refused
                 part = slice(s, s + BLOCK)
-                stats.append(
-                    self._window.push(taken.z[part], taken.squared_norm[part], values[part], self._a)
-                )
+                stats.append(self._window.push(taken.z[part], taken.squared_norm[part], values[part], a))
         finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
-        by_window = np.full((rows.shape[0], len(self._windows)), np.nan)
+        by_window = np.full((rows.shape[0], len(self.windows)), np.nan)
         if stats:
             by_window[finite] = np.concatenate(stats)
-        return Scores.of(by_window, self._thresholds, ~finite, self._windows)
+        return Scores.of(by_window, self._thresholds, ~finite, self.windows)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
@@ -226,9 +215,9 @@ class OnlineMMD:
         ConfigError
             If ``window`` is none of ``windows``.
         """
-        w = self._windows[-1] if window is None else window
-        if w not in self._windows:
-            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
+        w = self.windows[-1] if window is None else window
+        if w not in self.windows:
+            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self.windows))}")
         z, values = self._window.last(w)
         if not values.size:
             return Evidence.none()
@@ -241,14 +230,7 @@ class OnlineMMD:
         narrow = self._reference.astype(np.float32)
         exact = np.array_equal(narrow.astype(np.float64), self._reference)
         arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
-        settings = {
-            "windows": self._windows,
-            "expected_run_length": self._expected_run_length,
-            "bandwidth": self._bandwidth,
-            "reference_kernel_mean": self._a,
-            "report": dataclasses.asdict(self._report),
-            "feature_names": self.feature_names,
-        }
+        settings = dataclasses.asdict(self._fitted)
         storage.write(path, _ENGINE, settings, arrays | self._window.state(), mode=mode)
 
     @classmethod
@@ -266,19 +248,18 @@ class OnlineMMD:
         settings, arrays = storage.read(path, _ENGINE)
         try:
             report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
+            names = tuple(settings.get("feature_names", ()))  # which older files have not
             if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
                 raise ValueError(f"thresholds {thresholds} for windows {windows}")
-            detector = cls(
-                arrays["reference"].astype(np.float64),
-                windows=windows,
-                thresholds=thresholds,
-                expected_run_length=settings["expected_run_length"],
-                bandwidth=settings["bandwidth"],
-                reference_kernel_mean=settings["reference_kernel_mean"],
-                report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
-                device=device,
-                feature_names=tuple(settings.get("feature_names", ())),
+            fitted = _Fitted(
+                windows,
+                settings["expected_run_length"],
+                settings["bandwidth"],
+                settings["reference_kernel_mean"],
+                CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
+                names,
             )
+            detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
         except Exception as error:  # the arrays of a stranger fail wherever they are used first
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
@@ -286,4 +267,4 @@ class OnlineMMD:
 
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
-        self._window = SlidingWindow(self._windows, self._z)
+        self._window = SlidingWindow(self.windows, self._z)
