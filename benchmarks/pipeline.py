@@ -30,7 +30,7 @@ import numpy as np
 import orjson
 from prometheus_client import CollectorRegistry
 
-from exporter.config import CaptureConfig, Config, DriftConfig, FieldsConfig
+from exporter.config import CaptureConfig, Config, FieldsConfig, MMDConfig
 from exporter.detectors import OnlineMMD
 from exporter.http.exchange import Exchange
 from exporter.metrics.instruments import Instruments
@@ -129,7 +129,7 @@ def proxy(folder: Path, n: int) -> Case:
 
 def measure(case: Case, *, batch: int, rounds: int) -> dict[str, float]:
     """Microseconds for each observation, by stage."""
-    drift = DriftConfig(window=WINDOW, reference=case.detector)
+    drift = MMDConfig(window=WINDOW, reference=case.detector)
     config = Config(model="benchmark", capture=case.capture, drift=(drift,))
     pipeline = make_pipeline(config, Instruments(CollectorRegistry()), apart=True)
     pipeline.start()

@@ -18,13 +18,7 @@ from exporter.errors import ConfigError, InvalidEmbedding
 
 
 def resolve_device(device: str, reference: Any) -> str:
-    """The device to use for ``device`` as :meth:`OnlineMMD.fit` takes it.
-
-    Raises
-    ------
-    ConfigError
-        If it is not there.
-    """
+    """The device to use for ``device`` as :meth:`OnlineMMD.fit` takes it; a ConfigError if there is none."""
     if device == "cpu":
         return device
     if device == "auto":
@@ -33,36 +27,30 @@ def resolve_device(device: str, reference: Any) -> str:
         # Looking for CUDA must not cost the import of torch where nobody uses it.
         torch = sys.modules.get("torch")
         return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
-    name = device.removeprefix("torch:")
+    library = _torch(device)
     try:
-        import torch as library
-
-        library.empty(0, device=name)
-    except ImportError as error:
-        raise ConfigError(f"device: {device!r} needs torch; install it, or give 'auto' or 'cpu'") from error
+        library.empty(0, device=device.removeprefix("torch:"))
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: {device!r} is not there ({error}); give 'auto' or 'cpu'") from error
     return device
 
 
 def check_device(device: str) -> None:
-    """Whether a device is there, without beginning to use it: in a process that forks, CUDA is lost then.
+    """Raise a ConfigError if a device is not there, without beginning to use it.
 
-    Raises
-    ------
-    ConfigError
-        If it is not.
+    In a process that forks, CUDA would be lost to the children.
     """
     name, _, number = device.removeprefix("torch:").partition(":")
-    if name != "cuda":
-        return
+    if name == "cuda" and int(number or 0) >= (count := _torch(device).cuda.device_count()):
+        raise ConfigError(f"device: {device!r} is not there (there are {count}); give 'auto' or 'cpu'")
+
+
+def _torch(device: str) -> Any:
     try:
         import torch
     except ImportError as error:
         raise ConfigError(f"device: {device!r} needs torch; install it, or give 'auto' or 'cpu'") from error
-    count = torch.cuda.device_count()
-    if int(number or 0) >= count:
-        raise ConfigError(f"device: {device!r} is not there (there are {count}); give 'auto' or 'cpu'")
+    return torch
 
 
 def to_device(array: NDArray[Any], device: str) -> Any:
@@ -75,13 +63,7 @@ def to_device(array: NDArray[Any], device: str) -> Any:
 
 
 def place(batch: Any, device: str) -> Any:
-    """The batch as an array of the engine's library, on its device.
-
-    Raises
-    ------
-    InvalidEmbedding
-        If it is no array of numbers.
-    """
+    """The batch as an array of the engine's library, on its device; an InvalidEmbedding if it is no array."""
     try:
         if device == "cpu":
             return on_host(batch)

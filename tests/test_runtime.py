@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import exporter.drift.calibrator
-from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
+from exporter.config import Config, LearnConfig, MMDConfig, QueueConfig
 from exporter.errors import InvalidReference
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation
@@ -26,7 +26,7 @@ from tests.streams import PlainDetector, Samples, normal, observations
 WAIT = 20.0
 
 
-def make(*drift: DriftConfig, **settings: Any) -> Runtime:
+def make(*drift: MMDConfig, **settings: Any) -> Runtime:
     queue = QueueConfig(flush_interval_seconds=0.001)
     return Runtime(Config(model="m", drift=drift, queue=queue), **settings)
 
@@ -149,7 +149,7 @@ def test_orphans_are_counted():
 
 def test_a_reference_that_cannot_serve_stops_the_start(tmp_path: Any):
     with pytest.raises(InvalidReference):
-        make(DriftConfig(reference=tmp_path / "none.npy"))
+        make(MMDConfig(reference=tmp_path / "none.npy"))
 
 
 def test_a_scrape_is_rendered_in_both_formats():
@@ -164,7 +164,7 @@ def test_a_scrape_is_rendered_in_both_formats():
 
 
 def test_one_made_before_a_fork_works_in_the_child():
-    runtime = make(DriftConfig(window=3, reference=LearnConfig(learn=100_000)))
+    runtime = make(MMDConfig(window=3, reference=LearnConfig(learn=100_000)))
 
     def child() -> Any:
         taken = send(runtime, observations(normal(5)))
@@ -229,7 +229,7 @@ def test_a_calibration_cut_off_by_a_fork_is_made_in_the_child(monkeypatch: pytes
         return PlainDetector()
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
-    runtime = make(DriftConfig(window=3, reference=LearnConfig(learn=40)))
+    runtime = make(MMDConfig(window=3, reference=LearnConfig(learn=40)))
     send(runtime, observations(normal(40)))
     assert entered.wait(WAIT)
 

@@ -1,14 +1,7 @@
 """Settings: one frozen model for each section, read from YAML and the environment."""
 
 from exporter.config.capture import CaptureConfig, EmbedderConfig, FieldsConfig, ImageConfig, Payload
-from exporter.config.drift import (
-    AlibiConfig,
-    DetectorConfig,
-    DriftConfig,
-    LearnConfig,
-    MMDConfig,
-    SampleConfig,
-)
+from exporter.config.drift import AlibiConfig, DetectorConfig, LearnConfig, MMDConfig, SampleConfig
 from exporter.config.schema import (
     AdminConfig,
     AlertsConfig,
@@ -28,7 +21,6 @@ __all__ = [
     "CollectorConfig",
     "Config",
     "DetectorConfig",
-    "DriftConfig",
     "EmbedderConfig",
     "FieldsConfig",
     "ImageConfig",

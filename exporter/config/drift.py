@@ -10,16 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from exporter.config.base import Section
-from exporter.config.types import (
-    Device,
-    Digest,
-    Duration,
-    LabelText,
-    Number,
-    Rule,
-    Whole,
-    alternative,
-)
+from exporter.config.types import Device, Digest, Duration, LabelText, Number, Rule, Whole, alternative
 
 # The engine cannot calibrate for less.
 _SHORTEST_RUN = 10.0
@@ -294,6 +285,3 @@ DetectorEntry = Annotated[
     _Entries, Discriminator(lambda entry: f"<{_detector(entry)}>"), BeforeValidator(_has_its_own_keys)
 ]
 """An entry of ``drift``, told apart by its ``detector``."""
-
-DriftConfig = MMDConfig
-"""The former name of the settings of ``mmd``, from when they were those of all detectors."""

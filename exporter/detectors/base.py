@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +84,19 @@ class Evidence:
     shifts: NDArray[np.float64]
     witness: NDArray[np.float64]
     names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, moved: NDArray[np.float64], witness: NDArray[np.float64], names: Sequence[str] = ()
+    ) -> Evidence:
+        """The ten that ``moved`` most of (d,) shifts, which are called ``names``."""
+        order = np.argsort(-np.abs(moved), kind="stable")[:10].astype(np.int64)
+        return cls(order, moved[order], witness, tuple(names[n] for n in order) if names else ())
+
+    @classmethod
+    def none(cls) -> Evidence:
+        """That of an empty window."""
+        return cls.of(np.zeros(0), np.zeros(0))
 
 
 @runtime_checkable

@@ -15,19 +15,12 @@ from exporter.detectors.mmd.online import OnlineMMD
 
 @dataclass(frozen=True, slots=True)
 class DetectorType:
-    """How a detector of one type comes to be.
+    """How a detector of one type comes to be, by the settings that its configuration gives.
 
-    Parameters
-    ----------
-    load
-        ``load(path, device=...)`` reads what the detector's own ``save`` wrote: a fitted file, or a
-        checkpoint.
-    fit
-        ``fit(reference, feature_names=..., progress=..., **settings)`` makes one from (n, d) embeddings,
-        with the settings that its configuration calls ``fit_settings``; None if it cannot be made here.
-    open
-        ``open(path, **settings)`` reads what others wrote, with ``load_settings``; None if the reference
-        is a file of :attr:`load`, or one of embeddings.
+    ``load(path, device=...)`` reads what the detector's own ``save`` wrote: a fitted file, or a checkpoint.
+    ``fit(reference, feature_names=..., progress=..., **fit_settings)`` makes one from (n, d) embeddings; None
+    if it cannot be made here. ``open(path, **load_settings)`` reads what others wrote; None if the reference
+    is a file of ``load``, or one of embeddings.
     """
 
     load: Callable[..., Detector]

@@ -27,12 +27,7 @@ _CHECKSUM = "sha256"
 
 
 def write(
-    path: str | os.PathLike[str],
-    engine: str,
-    settings: dict[str, Any],
-    arrays: dict[str, Any],
-    *,
-    mode: int = 0o644,
+    path: str | os.PathLike[str], engine: str, settings: dict[str, Any], arrays: dict[str, Any], *, mode: int
 ) -> None:
     """Write ``settings`` (JSON values) and ``arrays`` (NumPy, no objects) to ``path``, with that mode."""
     target = Path(path)
@@ -58,10 +53,7 @@ def write(
 
 
 def remove_half_written(path: str | os.PathLike[str]) -> None:
-    """Remove what processes that were killed while they wrote ``path`` left beside it.
-
-    For whoever is the only one to write it now.
-    """
+    """Remove what killed processes left beside ``path``; for whoever is the only one to write it now."""
     target = Path(path)
     ours = re.compile(re.escape(f".{target.name}.") + r"\d+\.tmp")
     with contextlib.suppress(OSError):
@@ -85,12 +77,7 @@ def is_detector_file(path: str | os.PathLike[str]) -> bool:
 def read(path: str | os.PathLike[str], engine: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Settings and arrays of a file that :func:`write` made.
 
-    Raises
-    ------
-    DetectorFileError
-        If the file is corrupt, truncated, of another engine or from a newer version.
-    FileNotFoundError
-        If there is none.
+    A DetectorFileError if it is corrupt, truncated, of another engine or from a newer version.
     """
     data = Path(path).read_bytes()
     try:

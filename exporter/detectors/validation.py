@@ -20,10 +20,10 @@ _BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit co
 def check_windows(window: int | Sequence[int]) -> tuple[int, ...]:
     """Window lengths, ascending and distinct; each an integer of at least 2."""
     lengths = list(window) if isinstance(window, (list, tuple, np.ndarray)) else [window]
-    valid = [
+    valid = {
         int(w) for w in lengths if isinstance(w, (int, np.integer)) and not isinstance(w, bool) and w >= 2
-    ]
-    if not lengths or len(valid) != len(lengths) or len(set(valid)) != len(valid):
+    }
+    if not lengths or len(valid) != len(lengths):
         raise ConfigError(f"window: {window!r}; give one integer of at least 2, or several different ones")
     return tuple(sorted(valid))
 
@@ -45,13 +45,7 @@ def check_count(name: str, value: int) -> int:
 
 
 def as_samples(name: str, sample: Any) -> NDArray[np.float64]:
-    """(n, d) float64 of an offline sample, NumPy or torch: n >= 2, d >= 1, finite.
-
-    Raises
-    ------
-    InvalidEmbedding
-        If it is anything else.
-    """
+    """(n, d) float64 of an offline sample, NumPy or torch: n >= 2, d >= 1, finite; or an InvalidEmbedding."""
     x = on_host(sample)
     if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1 or x.dtype.kind not in "fiub":
         raise InvalidEmbedding(f"{name}: shape {x.shape}, dtype {x.dtype}; give (n, d) real numbers, n >= 2")
@@ -65,11 +59,8 @@ def as_samples(name: str, sample: Any) -> NDArray[np.float64]:
 def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.float64]:
     """The reference as (n, d) float64, if it can serve as one.
 
-    Raises
-    ------
-    InvalidReference
-        If it is not (n, d) real numbers, n < 4 * the longest window, any value is NaN or
-        infinite, or fewer than 10 rows are distinct.
+    An InvalidReference if it is not (n, d) real numbers, n < 4 * the longest window, any value is NaN or
+    infinite, or fewer than 10 rows are distinct.
     """
     x = on_host(reference)
     if x.ndim != 2 or x.shape[1] < 1:
@@ -105,13 +96,7 @@ def count_distinct(x: NDArray[np.float64]) -> int:
 
 
 def as_rows(batch: Any, n_features: int) -> Any:
-    """(b, d) view of (b, d) or (d,) embeddings.
-
-    Raises
-    ------
-    InvalidEmbedding
-        If they are not real numbers of length ``n_features``.
-    """
+    """(b, d) view of (b, d) or (d,) embeddings; InvalidEmbedding if not real numbers of that length."""
     if isinstance(batch, np.ndarray):
         real = batch.dtype.kind in "fiub"
     else:
@@ -121,9 +106,8 @@ def as_rows(batch: Any, n_features: int) -> Any:
     if batch.ndim == 1:
         batch = array_namespace(batch).reshape(batch, (1, -1))
     if batch.ndim != 2 or batch.shape[1] != n_features:
-        shape = tuple(batch.shape)
         raise InvalidEmbedding(
-            f"embedding: shape {shape}; the reference has embeddings of length {n_features}: "
+            f"embedding: shape {tuple(batch.shape)}; the reference has embeddings of length {n_features}: "
             f"give ({n_features},) or (b, {n_features})"
         )
     return batch
@@ -132,13 +116,7 @@ def as_rows(batch: Any, n_features: int) -> Any:
 def fit_memory(
     rows: NDArray[np.float64], limit: int, windows: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """The rows, or as many of them as the limit allows, and what to say about them.
-
-    Raises
-    ------
-    InvalidReference
-        If the limit does not allow for the windows.
-    """
+    """The rows, or as many of them as the limit (in bytes) allows, and what to say about them."""
     n = rows.shape[0]
     notes = []
     most = math.isqrt(limit // _BYTES_A_PAIR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector
@@ -12,32 +12,23 @@ from exporter.drift.detectors import fit_detector
 from exporter.errors import InferenceExporterError
 
 
-class Fail(Protocol):
-    """Told why no detector came of it."""
-
-    def __call__(self, reason: str, *, with_traceback: bool = ...) -> None:
-        """Take note."""
-
-
 class _Cancelled(Exception):
     """Ends a calibration whose result nobody wants any more."""
 
 
 class Calibrator:
-    """One calibration at a time, on a thread of its own.
+    """One calibration at a time of an entry of ``drift``, on a thread of its own.
 
-    Parameters
-    ----------
-    config
-        The entry of ``drift`` to fit a detector for.
-    adopt
-        Called on that thread with the detector, and with the event that says whether it is still wanted.
-    fail
-        Called instead if there is none.
+    On that thread ``adopt`` is called with the detector, and with the event that says whether it is no longer
+    wanted; or ``fail``, with the reason why there is none and whether a traceback tells more.
     """
 
     def __init__(
-        self, config: DetectorConfig, *, adopt: Callable[[Detector, threading.Event], None], fail: Fail
+        self,
+        config: DetectorConfig,
+        *,
+        adopt: Callable[[Detector, threading.Event], None],
+        fail: Callable[[str, bool], None],
     ) -> None:
         self.reference: Any = None
         self._config = config
@@ -61,11 +52,9 @@ class Calibrator:
 
     def join(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the one under way; True if none is."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_seconds)
-            return not thread.is_alive()
-        return True
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+        return self._thread is None or not self._thread.is_alive()
 
     def after_fork(self) -> None:
         """In a child process: the thread did not come along."""
@@ -78,14 +67,13 @@ class Calibrator:
                 raise _Cancelled
 
         try:
-            detector = fit_detector(self._config, self.reference, progress)
-            self._adopt(detector, cancelled)
+            self._adopt(fit_detector(self._config, self.reference, progress), cancelled)
         except _Cancelled:
             return
         except InferenceExporterError as error:
-            self._fail(str(error), with_traceback=False)
+            self._fail(str(error), False)
         except Exception:
-            self._fail("its calibration raised")
+            self._fail("its calibration raised", True)
         else:
             if not cancelled.is_set():
                 self.reference = None

@@ -19,20 +19,11 @@ log = logging.getLogger(__name__)
 class Checkpoint:
     """Writes a detector to a file at most once an interval; failing to is logged and counted.
 
-    One process at a time writes the file: the first that does, until it closes the checkpoint or ends.
-    Others of the same path would undo its work with every write of theirs; theirs fail. The file can
-    be read by its owner only, since it holds embeddings.
+    ``written`` is called with the time of each successful write, ``failed`` after each other one.
 
-    Parameters
-    ----------
-    path
-        The file; it is replaced atomically.
-    interval_seconds
-        Least time between two writes.
-    written
-        Called with the time (seconds since the epoch) of each successful write.
-    failed
-        Called after each failed one.
+    One process at a time writes the file: the first that does, until it closes the checkpoint or ends.
+    Others of the same path would undo its work with every write of theirs; theirs fail. The file is
+    replaced atomically, and can be read by its owner only, since it holds embeddings.
     """
 
     def __init__(
@@ -77,15 +68,13 @@ class Checkpoint:
         """Save now."""
         self._last = self._clock()
         try:
-            if not self._is_ours():
-                self.failed()
+            if self._is_ours():
+                detector.save(self._path, mode=0o600)
+                self._written(self._clock())
                 return
-            detector.save(self._path, mode=0o600)
         except Exception:
             log.exception("checkpoint %s could not be written", self._path)
-            self.failed()
-        else:
-            self._written(self._clock())
+        self.failed()
 
     def close(self) -> None:
         """Leave the file to whoever writes it next; in a child process, to the parent."""

@@ -25,14 +25,8 @@ def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = No
 
     A checkpoint that cannot be read, or that was made under other settings or from another reference,
     is skipped, with a warning and a call of ``failed``: a cold start is better than none, and better
-    than verdicts by rules that no longer hold.
-
-    Raises
-    ------
-    DetectorFileError
-        If the configured reference is a detector file, but a damaged one.
-    ConfigError
-        If the file was fitted for other windows than the configuration asks for, or the device is not there.
+    than verdicts by rules that no longer hold. A fitted file that is damaged, or was fitted for other windows
+    than the configuration asks for, is an error, as is a device that is not there.
     """
     check_device(config.device)
     saved = _saved(config)
@@ -55,14 +49,8 @@ def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = No
 def read_reference(config: DetectorConfig) -> tuple[DetectorConfig, Table]:
     """What to calibrate a detector with: the settings, and the (n, d) reference that they name.
 
-    A fitted file gives its own reference, and the settings that the configuration leaves open.
-
-    Raises
-    ------
-    InvalidReference
-        If it is missing, unreadable, too small, constant, not finite or of the wrong shape.
-    ConfigError
-        If the settings do not go with it.
+    A fitted file gives its own reference, and the settings that the configuration leaves open. An
+    InvalidReference if the file cannot serve, a ConfigError if the settings do not go with it.
     """
     if isinstance(config.reference, LearnConfig):
         raise TypeError("a reference that is learnt cannot be read")
@@ -119,8 +107,11 @@ def _saved(config: DetectorConfig) -> Detector | None:
 
 def _changes(config: DetectorConfig, fitted: Detector) -> dict[str, Any]:
     """What the configuration asks for and a fitted detector was not made for."""
-    asked = {name: config.fit_settings[name] for name in config.asked if hasattr(fitted, name)}
-    return {name: value for name, value in asked.items() if value != getattr(fitted, name)}
+    return {
+        name: value
+        for name, value in config.fit_settings.items()
+        if name in config.asked and value != getattr(fitted, name, value)
+    }
 
 
 def _completed(config: DetectorConfig, fitted: Detector | None) -> DetectorConfig:
@@ -135,12 +126,8 @@ def _completed(config: DetectorConfig, fitted: Detector | None) -> DetectorConfi
 def _check_checkpoint(kept: Any, config: DetectorConfig, ready: Any, saved: Any) -> None:
     """Whether a checkpoint holds the detector that the configuration asks for now."""
     wanted: dict[str, Any] = {"windows": config.windows, **config.fit_settings}
-    if ready is not None:
-        wanted |= {
-            name: getattr(ready, name)
-            for name in ("expected_run_length", "bandwidth")
-            if hasattr(ready, name)
-        }
+    for name in ("expected_run_length", "bandwidth"):
+        wanted[name] = getattr(ready, name, wanted.get(name))
     wanted = {name: value for name, value in wanted.items() if value is not None and hasattr(kept, name)}
     found = {name: getattr(kept, name) for name in wanted}
     if wanted != found:

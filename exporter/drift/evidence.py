@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from exporter.detectors.base import Detector, Evidence
-from exporter.drift.detector_metrics import Onset
+from exporter.drift.window_metrics import Onset
 from exporter.observation import DriftEvent, Observation, TypicalObservation
 
 _SHOWN = 5
@@ -16,13 +16,11 @@ class Recent:
     """Identity and time of the last ``size`` observations that entered a detector, oldest first."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
         self._members: deque[tuple[str | None, float]] = deque(maxlen=size)
 
-    def add(self, observations: Sequence[Observation]) -> None:
+    def add(self, observations: Iterable[Observation]) -> None:
         """Note those that entered the window, in order."""
-        newest = observations[-self.size :]
-        self._members.extend([(item.request_id, item.timestamp) for item in newest])
+        self._members.extend((item.request_id, item.timestamp) for item in observations)
 
     def clear(self) -> None:
         """Forget all, as when the window is emptied."""
@@ -34,21 +32,17 @@ class Recent:
         Both end with the newest observation. Members that entered before a restart are left out:
         a checkpoint holds their embeddings, not their names.
         """
-        known = min(len(self._members), len(evidence.witness))
-        if not known:
-            return []
-        members = list(self._members)[-known:]
-        ranked = sorted(zip(evidence.witness[-known:], members, strict=True), key=lambda pair: float(pair[0]))
-        return [
-            TypicalObservation(request_id, timestamp, float(witness))
-            for witness, (request_id, timestamp) in ranked
-        ]
+        # From the newest on, as far as both go.
+        pairs = zip(reversed(evidence.witness.tolist()), reversed(self._members), strict=False)
+        members = [TypicalObservation(name, time, witness) for witness, (name, time) in pairs]
+        members.reverse()  # the oldest first, also among equals
+        return sorted(members, key=lambda member: member.witness)
 
 
 def moved_dimensions(evidence: Evidence) -> tuple[tuple[int, float], ...]:
     """The (dimension, shift in reference standard deviations) that moved most."""
-    pairs = zip(evidence.dimensions, evidence.shifts, strict=True)
-    return tuple((int(dimension), float(shift)) for dimension, shift in pairs)[:_SHOWN]
+    pairs = zip(evidence.dimensions.tolist(), evidence.shifts.tolist(), strict=True)
+    return tuple(pairs)[:_SHOWN]
 
 
 def drift_event(

@@ -7,18 +7,13 @@ _OVERTAKEN_SECONDS = 1.0
 
 
 class RateSampler:
-    """Lets at most ``max_per_second`` observations through, evenly spaced.
+    """Lets at most ``max_per_second`` observations through, evenly spaced; all of them where it is None.
 
     Neighbours in time are often alike (video frames, retries of one client), and a threshold that
     is calibrated for independent observations does not hold for them. Even spacing takes the
     observations apart, where a token bucket would pass a burst of neighbours: two that pass are
     never closer than half of 1 / ``max_per_second``, and n of them take (n - 1.5) / ``max_per_second``
     seconds or more. The half step of grace keeps up the rate where the stream itself comes in steps.
-
-    Parameters
-    ----------
-    max_per_second
-        None lets everything through.
     """
 
     def __init__(self, max_per_second: float | None) -> None:

@@ -18,12 +18,10 @@ from exporter.config import DetectorConfig, LearnConfig
 from exporter.detectors.base import Detector
 from exporter.drift.calibrator import Calibrator
 from exporter.drift.checkpoint import Checkpoint
-from exporter.drift.detector_metrics import DetectorMetrics
 from exporter.drift.detectors import load_detector, read_reference
-from exporter.drift.embeddings import stacked, vectors
 from exporter.drift.evidence import Recent, drift_event
 from exporter.drift.sampling import RateSampler
-from exporter.drift.window_metrics import State
+from exporter.drift.window_metrics import State, WindowMetrics
 from exporter.errors import InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Observation
@@ -91,24 +89,21 @@ class DriftWatch:
         reference, self._learner = None, None
         if self._detector is None and not isinstance(config.reference, LearnConfig):
             config, reference = read_reference(config)
-        self._windows = config.windows if self._detector is None else self._detector.windows
-        self._recent = Recent(max(self._windows))
+        self._lengths = config.windows if self._detector is None else self._detector.windows
+        self._recent = Recent(max(self._lengths))
         # Where processes share their metrics, one that only forks others has nothing to say for itself.
-        self._alone = instruments.shared_folder is None
-        self._metrics = DetectorMetrics(
-            model,
-            config.labels(self._windows),
-            self._windows,
-            instruments,
-            clock=clock,
-            shown=self._alone,
-        )
+        self._shown = self._alone = instruments.shared_folder is None
+        labels = config.labels(self._lengths)
+        self._windows = [
+            WindowMetrics(model, label, window, column, instruments)
+            for column, (label, window) in enumerate(zip(labels, self._lengths, strict=True))
+        ]
         self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
         self._calibrator.reference = reference
         if self._detector is not None:
             self._enter("filling")
         elif isinstance(config.reference, LearnConfig):
-            self._learner = ReferenceLearner(config.reference.learn, window=self._windows)
+            self._learner = ReferenceLearner(config.reference.learn, window=self._lengths)
             self._enter("learning")
         else:
             self._enter("calibrating")
@@ -116,7 +111,7 @@ class DriftWatch:
     @property
     def state(self) -> State:
         """Where the detector is. With several windows it is ready when the last of them is."""
-        return self._metrics.state
+        return next((window.state for window in self._windows if window.state != "ready"), "ready")
 
     @property
     def detector(self) -> Detector | None:
@@ -126,11 +121,14 @@ class DriftWatch:
     @property
     def labels(self) -> set[str]:
         """Values of the ``detector`` label, one for each window."""
-        return self._metrics.labels
+        return {window.label for window in self._windows}
 
     def start(self) -> None:
-        """Begin, or go on, in this process."""
-        self._metrics.show()
+        """Begin, or go on, in this process: from now on everything shows."""
+        self._shown = True
+        for window in self._windows:
+            window.show_state(self._detector)
+            window.show_last()
         if self.state == "calibrating":
             self._calibrator.start()
 
@@ -139,7 +137,7 @@ class DriftWatch:
         return self._sampler.admits(timestamp)
 
     def take(self, observations: Sequence[Observation]) -> None:
-        """Test observations, in order; each has an embedding.
+        """Test observations, in order; the embedding of each is a (d,) NumPy array of real numbers.
 
         A failure of the detector is logged and counted, ends in the state ``failed``, and is not
         raised: the observations were recorded all the same.
@@ -179,25 +177,28 @@ class DriftWatch:
 
     def forget(self, labels: set[str]) -> None:
         """Take the metrics of windows that are gone off the scrape, lest an alert stays up for ever."""
-        self._metrics.forget(labels)
+        for window in self._windows:
+            if window.label in labels:
+                window.forget()
 
     def after_fork(self) -> None:
         """In a child process: no thread came along, and what one of them was changing is in pieces."""
-        self._metrics.shown = self._alone
+        self._shown = self._alone
         if self._lock.locked():
             self._recent.clear()
             if self._detector is not None:
                 self._detector.reset()
                 self._enter("filling")
             if self._learner is not None:
-                self._learner = ReferenceLearner(self._learner.size, window=self._windows)
+                self._learner = ReferenceLearner(self._learner.size, window=self._lengths)
         self._lock = threading.Lock()
         self._calibrator.after_fork()
         if self._checkpoint is not None:
             self._checkpoint.close()
 
     def _learn(self, learner: ReferenceLearner, observations: Sequence[Observation]) -> None:
-        for _, row in vectors(observations, self._refuse):
+        for observation in observations:
+            row = observation.embedding
             reason = learner.add(row)
             if reason is not None:
                 self._refuse(reason, row.size if reason == "wrong_shape" else None)
@@ -209,7 +210,7 @@ class DriftWatch:
         try:
             self._calibrator.reference = learner.reference()
         except InvalidReference as error:
-            self._fail(str(error), with_traceback=False)
+            self._fail(str(error), False)
             return
         self._enter("calibrating")
         self._calibrator.start()
@@ -221,31 +222,44 @@ class DriftWatch:
                 self._enter("filling")
 
     def _test(self, detector: Detector, observations: Sequence[Observation]) -> None:
-        tested, rows = stacked(observations, detector.n_features or None, self._refuse)
-        if not len(rows):
+        tested = self._fitting(detector, observations)
+        if not tested:
             return
+        rows = np.concatenate([item.embedding for item in tested]).reshape(len(tested), -1)
         started = time.perf_counter()
         try:
             scores = detector.update(rows)
         except InvalidEmbedding as error:
             log.warning("detector %s refuses %d embeddings: %s", self.config.label, len(tested), error)
             for _ in tested:
-                self._refuse("wrong_shape", None)
+                self._refuse("wrong_shape")
             return
-        onsets = self._metrics.record(scores, time.perf_counter() - started)
-        kept = np.flatnonzero(~scores.refused)
-        for _ in range(len(tested) - kept.size):
-            self._refuse("not_finite", None)
-        self._recent.add([tested[row] for row in kept[-self._recent.size :]])
+        seconds, now = time.perf_counter() - started, self._clock()
+        onsets = [onset for window in self._windows for onset in window.record(scores, seconds, now)]
+        for _ in range(np.count_nonzero(scores.refused)):
+            self._refuse("not_finite")
+        entered = np.flatnonzero(~scores.refused)[-max(self._lengths) :]
+        self._recent.add(tested[row] for row in entered)
         for onset in onsets:
             observation = tested[onset.row]
-            self._on_event(
-                drift_event(self._model, onset, observation, detector, self._recent, self._clock())
-            )
+            self._on_event(drift_event(self._model, onset, observation, detector, self._recent, now))
         if self._checkpoint is not None:
             self._checkpoint.save_if_due(detector)
 
-    def _refuse(self, reason: str, length: int | None) -> None:
+    def _fitting(self, detector: Detector, observations: Sequence[Observation]) -> list[Observation]:
+        """Those whose embedding is as long as the detector's, or as the first that a detector takes.
+
+        One caller's odd embedding must not end the test for everybody.
+        """
+        shape = (detector.n_features or max(1, observations[0].embedding.size),)
+        fitting = [item for item in observations if item.embedding.shape == shape]
+        if len(fitting) < len(observations):
+            for item in observations:
+                if item.embedding.shape != shape:
+                    self._refuse("wrong_shape", item.embedding.size)
+        return fitting
+
+    def _refuse(self, reason: str, length: int | None = None) -> None:
         """Count an embedding that cannot be used; say so if its ``length`` is why, which is for long."""
         self._refuse_value("embedding", reason)
         now = self._clock()
@@ -264,18 +278,16 @@ class DriftWatch:
         )
 
     def _enter(self, state: State) -> None:
-        self._metrics.enter(state, self._detector)
+        for window in self._windows:
+            window.state = state
+            if self._shown:
+                window.show_state(self._detector)
 
-    def _fail(self, reason: str, *, with_traceback: bool = True) -> None:
-        self._fault(reason, with_traceback=with_traceback)
+    def _fail(self, reason: str, with_traceback: bool = True) -> None:
+        self._fault(reason, with_traceback)
         self._enter("failed")
 
-    def _fault(self, reason: str, *, with_traceback: bool = False) -> None:
-        log.error(
-            "detector %s of model %s: %s",
-            self.config.label,
-            self._model,
-            reason,
-            exc_info=with_traceback,
-        )
+    def _fault(self, reason: str, with_traceback: bool = False) -> None:
+        label = self.config.label
+        log.error("detector %s of model %s: %s", label, self._model, reason, exc_info=with_traceback)
         self._errors.inc()

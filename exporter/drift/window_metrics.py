@@ -1,62 +1,114 @@
-"""One window of one detector, as the metrics show it: state, statistic, threshold, events, episodes."""
+"""One window of a detector at work: its state, its episodes of drift, and what the metrics show of it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from exporter.drift.episode import Episode
+from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
 
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 
 
-class WindowMetrics:
-    """A window's ``detector`` label, its metrics and its episode.
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """An episode of drift begins: in which window, with which row of the batch, and how loudly."""
 
-    Parameters
-    ----------
-    model, label
-        Values of the labels ``model`` and ``detector``.
-    window
-        Length of the window, in observations.
+    label: str
+    window: int
+    row: int
+    test_stat: float
+    threshold: float
+
+
+@dataclass(slots=True)
+class Episode:
+    """The alarm of a window of so many observations: single tests above the threshold, joined.
+
+    It begins with a test above the threshold and ends once a full window of tests in a row stayed
+    below it: until then the window still holds observations of the drift.
     """
 
-    def __init__(self, model: str, label: str, window: int, instruments: Instruments) -> None:
+    window: int
+    active: bool = False
+    quiet: int = 0
+
+    def step(self, is_drift: bool) -> bool:
+        """Take the next verdict; True if an episode begins with it."""
+        if is_drift:
+            begins = not self.active
+            self.active = True
+            self.quiet = 0
+            return begins
+        if self.active:
+            self.quiet += 1
+            if self.quiet >= self.window:
+                self.active = False
+        return False
+
+
+class WindowMetrics:
+    """The ``column``-th window of a detector, under a ``detector`` label of its own."""
+
+    def __init__(self, model: str, label: str, window: int, column: int, instruments: Instruments) -> None:
         self.label = label
-        self.window = window
         self.state: State = "filling"
-        self.instruments = DetectorInstruments(instruments, model, label)
+        self._window = window
+        self._column = column
+        self._instruments = DetectorInstruments(instruments, model, label)
         self._episode = Episode(window)
-        self._last: tuple[float, float] | None = None
+        self._last = (0.0, 1.0)  # statistic and threshold
 
-    def enter(self, state: State) -> None:
-        """Take up a state, and show it."""
-        self.state = state
-        self.instruments.enter_state(state)
-
-    def record(self, statistics: NDArray[np.float64], threshold: float, now: float) -> list[int]:
-        """Count tests, in order; give the positions among them at which an episode begins."""
-        if not statistics.size:
+    def record(self, scores: Scores, seconds: float, now: float) -> list[Onset]:
+        """Count the verdicts on a batch, for which the detector took ``seconds``; give the onsets in it."""
+        shown = self._instruments
+        shown.detect_seconds.observe(seconds)
+        statistics = scores.test_stat_by_window[:, self._column]
+        threshold = float(scores.threshold_by_window[self._column])
+        # There is none while the window fills, nor of a row that was refused.
+        tested = np.flatnonzero(~np.isnan(statistics))
+        if not tested.size:
             return []
-        observe_all(self.instruments.test_stat, statistics)
-        self._last = (float(statistics[-1]), threshold)
-        begins = []
+        statistics = statistics[tested]
+        observe_all(shown.test_stat, statistics)
+        onsets = []
         if self._episode.active or statistics.max() > threshold:
             verdicts = (statistics > threshold).tolist()
-            begins = [index for index, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
-            self.instruments.events.inc(sum(verdicts))
-            self.instruments.episodes.inc(len(begins))
-        self.instruments.last_test_timestamp.set(now)
+            begins = [n for n, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
+            onsets = [
+                Onset(self.label, self._window, int(tested[n]), float(statistics[n]), threshold)
+                for n in begins
+            ]
+            shown.events.inc(sum(verdicts))
+            shown.episodes.inc(len(onsets))
+        self._last = (float(statistics[-1]), threshold)
+        shown.last_test_timestamp.set(now)
         self.show_last()
-        return begins
+        if self.state == "filling":
+            self.state = "ready"
+            shown.enter_state("ready")
+        return onsets
+
+    def show_state(self, detector: Detector | None) -> None:
+        """Show the state, and what the calibration came to, if there was one by now."""
+        shown = self._instruments
+        shown.enter_state(self.state)
+        shown.threshold.set(0 if detector is None else float(detector.thresholds[self._column]))
+        if detector is not None:
+            shown.expected_run_length.set(detector.expected_run_length)
+            shown.calibration_ok.set(getattr(getattr(detector, "report", None), "trustworthy", True))
 
     def show_last(self) -> None:
         """Show where the last test left things; zeros before the first, also where another went before."""
-        statistic, threshold = self._last or (0.0, 1.0)
-        self.instruments.test_stat_last.set(statistic)
-        self.instruments.score_ratio.set(statistic / threshold)
-        self.instruments.active.set(1 if self._episode.active else 0)
+        statistic, threshold = self._last
+        self._instruments.test_stat_last.set(statistic)
+        self._instruments.score_ratio.set(statistic / threshold)
+        self._instruments.active.set(1 if self._episode.active else 0)
+
+    def forget(self) -> None:
+        """Leave the scrape, lest an alert stays up for ever."""
+        self._instruments.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,24 +14,17 @@ from exporter.detectors.mmd.online import OnlineMMD
 SHIFTS = (0.1, 0.25, 0.5, 1.0, 2.0)
 DIRECTIONS = ("all dimensions", "main direction", "one dimension")
 SECONDS_PER_MONTH = 30 * 86400.0
+_UNITS = (("day", 86400, "hour", 3600), ("hour", 3600, "minute", 60), ("minute", 60, "second", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
     """How many tests pass until a shift is seen.
 
-    Parameters
-    ----------
-    shift
-        In standard deviations of the reference, along ``direction``.
-    direction
-        ``all dimensions`` (each by so many of its own), ``main direction`` (the first principal axis),
-        or ``one dimension`` (the one with the largest spread).
-    median
-        Median number of observations from the shift to the alarm; None where fewer than half of the
-        simulated streams raised one in time.
-    seen
-        Share of the streams that did, 0 to 1.
+    The ``shift`` is in standard deviations of the reference, along ``all dimensions`` (each by so many of
+    its own), the ``main direction`` (the first principal axis) or ``one dimension`` (that of the largest
+    spread). ``median`` is the median number of observations from the shift to the alarm, None where fewer
+    than half of the simulated streams raised one in time; ``seen`` is the share that did, 0 to 1.
     """
 
     shift: float
@@ -66,13 +60,10 @@ def simulate_delays(
     cells = [(shift, name) for name in directions for shift in shifts]
     delays = []
     for index, (shift, name) in enumerate(cells):
-        vector = shift * vectors[name]
-        waits = [_wait(detector, reference, vector, rng) for _ in range(runs)]
-        seen = [wait for wait in waits if wait is not None]
-        # Streams that were not seen in time wait longer than any that was.
-        ranked = np.sort([np.inf if wait is None else wait for wait in waits])
-        median = float(ranked[(runs - 1) // 2])
-        delays.append(Delay(shift, name, median if np.isfinite(median) else None, len(seen) / runs))
+        waits = np.sort([_wait(detector, reference, shift * vectors[name], rng) for _ in range(runs)])
+        median = float(waits[(runs - 1) // 2])
+        seen = float(np.isfinite(waits).mean())
+        delays.append(Delay(shift, name, median if np.isfinite(median) else None, seen))
         if progress is not None:
             progress((index + 1) / len(cells))
     return delays
@@ -81,9 +72,10 @@ def simulate_delays(
 def _directions(reference: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
     """The shift of one standard deviation along each direction, (d,) each."""
     std = reference.std(axis=0)
-    widest = np.zeros_like(std)
-    widest[np.argmax(std)] = std.max()
-    found = {"all dimensions": std, "one dimension": widest}
+    found = {
+        "all dimensions": std,
+        "one dimension": np.where(np.arange(std.size) == std.argmax(), std, 0.0),
+    }
     if "main direction" in names:
         centred = reference - reference.mean(axis=0)
         _, singular, axes = np.linalg.svd(centred, full_matrices=False)
@@ -93,7 +85,8 @@ def _directions(reference: NDArray[np.float64], names: tuple[str, ...]) -> dict[
 
 def _wait(
     detector: OnlineMMD, reference: NDArray[np.float64], vector: NDArray[np.float64], rng: np.random.Generator
-) -> int | None:
+) -> float:
+    """Tests from the shift to the alarm; infinite where there was none in time."""
     n, longest = reference.shape[0], detector.windows[-1]
     order = np.resize(rng.permutation(n), longest + horizon(detector))
     detector.reset()
@@ -108,57 +101,40 @@ def _wait(
     excess = (1.0 - typical) * (1.0 - fresh) + (own - shifted) * fresh
     statistic = after.test_stat_by_window + 2.0 * excess / (n - 1.0)
     above = (statistic > before.threshold_by_window).any(axis=1)
-    return int(np.argmax(above)) + 1 if above.any() else None
+    return float(np.argmax(above)) + 1.0 if above.any() else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What an expected run length is in time.
-
-    Parameters
-    ----------
-    tests_per_second
-        Above 0.
-    seconds_between, per_month
-        Mean time between false alarms, and false alarms in 30 days.
-    window_seconds
-        (k,) how far back the windows look.
-    """
+    """What an expected run length is in time."""
 
     tests_per_second: float
-    seconds_between: float
-    per_month: float
-    window_seconds: tuple[float, ...]
+    seconds_between: float  # mean time between false alarms
+    per_month: float  # false alarms in 30 days
+    window_seconds: tuple[float, ...]  # how far back each window looks
 
     @classmethod
     def of(cls, detector: OnlineMMD, tests_per_second: float) -> Rate:
         """The detector's run length at so many tests a second."""
         seconds = detector.expected_run_length / tests_per_second
-        return cls(
-            tests_per_second,
-            seconds,
-            SECONDS_PER_MONTH / seconds,
-            tuple(w / tests_per_second for w in detector.windows),
-        )
+        look_back = tuple(w / tests_per_second for w in detector.windows)
+        return cls(tests_per_second, seconds, SECONDS_PER_MONTH / seconds, look_back)
 
 
 def in_words(seconds: float) -> str:
     """A duration as people say it: two units at most."""
     if seconds < 0.95:
         return f"{seconds:.2g} seconds"
-    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     if seconds >= 730 * 86400:
         return f"{seconds / (365.25 * 86400):,.1f} years"
     rounded = round(seconds) if seconds >= 10 else seconds
-    for index, (name, size) in enumerate(units):
+    for name, size, smaller, small in _UNITS:
         if rounded >= size:
-            if size == 1:
-                return f"{rounded:.3g} second{'' if rounded == 1 else 's'}"
-            following, small = units[index + 1]
             count, rest = divmod(rounded, size)
-            parts = [f"{count:.0f} {name}{'' if count == 1 else 's'}"]
-            if rest >= small and count < 10:
-                more = rest // small
-                parts.append(f"{more:.0f} {following}{'' if more == 1 else 's'}")
-            return " ".join(parts)
-    return f"{seconds:.3g} seconds"
+            text = _counted(count, name)
+            return f"{text} {_counted(rest // small, smaller)}" if rest >= small and count < 10 else text
+    return f"{rounded:.3g} second{'' if rounded == 1 else 's'}"
+
+
+def _counted(count: float, name: str) -> str:
+    return f"{count:.0f} {name}{'' if count == 1 else 's'}"

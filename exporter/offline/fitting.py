@@ -26,20 +26,10 @@ _SPREAD_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
-    """What to calibrate; None is the default, or what a directory saved by alibi-detect says.
+    """What to calibrate, in the words of :meth:`OnlineMMD.fit` and :func:`load_reference`.
 
-    Parameters
-    ----------
-    windows
-        Window lengths, in observations.
-    expected_run_length
-        Mean number of tests between false alarms.
-    false_alarm_interval, max_per_second
-        The same in time: seconds between false alarms, at so many tests a second. Both or none.
-    bandwidth, seed, device
-        As for :meth:`OnlineMMD.fit`.
-    key
-        The array of an npz, or the column of lists of a parquet file.
+    None is the default, or what a directory saved by alibi-detect says. ``false_alarm_interval``, in seconds,
+    at ``max_per_second`` tests says the same as ``expected_run_length``.
     """
 
     windows: tuple[int, ...] | None = None
@@ -52,13 +42,7 @@ class FitRequest:
     key: str | None = None
 
     def run_length(self) -> float | None:
-        """The expected run length that is asked for.
-
-        Raises
-        ------
-        ConfigError
-            If it is asked for in two ways, or in half of one.
-        """
+        """The expected run length; a ConfigError if it is asked for in two ways, or in half of one."""
         if self.false_alarm_interval is None:
             return self.expected_run_length
         if self.expected_run_length is not None:
@@ -75,27 +59,13 @@ class FitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A saved detector and what there is to know about it.
-
-    Parameters
-    ----------
-    detector
-        As saved.
-    rows
-        Rows of the reference.
-    null_std
-        (k,) float64, the standard deviation of each window's statistic without drift.
-    seconds
-        What the calibration took.
-    notes
-        What a directory saved by alibi-detect could not pass on, or what is odd about the columns of a file.
-    """
+    """A saved detector and what there is to know about it."""
 
     detector: OnlineMMD
-    rows: int
-    null_std: NDArray[np.float64]
-    seconds: float
-    notes: tuple[str, ...] = ()
+    rows: int  # of the reference
+    null_std: NDArray[np.float64]  # (k,) of each window's statistic without drift
+    seconds: float  # that the calibration took
+    notes: tuple[str, ...] = ()  # what alibi-detect could not pass on, or what is odd about the columns
 
 
 def fit_file(
@@ -120,18 +90,15 @@ def fit_file(
     if not target.resolve().parent.is_dir():
         raise ConfigError(f"--out: {target}; the folder does not exist, create it")
     run_length, windows, bandwidth = request.run_length(), request.windows, request.bandwidth
-    notes: tuple[str, ...] = ()
     if Path(source).is_dir():
         saved = read_online_mmd(source)
-        notes = saved.notes
         windows = windows or (saved.window,)
         run_length = saved.expected_run_length if run_length is None else run_length
         bandwidth = saved.bandwidth if bandwidth is None else bandwidth
-        table = Table(check_reference(saved.reference, check_windows(windows)))
+        table = Table(check_reference(saved.reference, check_windows(windows)), notes=saved.notes)
     else:
         windows = windows or (DEFAULT_WINDOW,)
         table = load_reference(source, window=windows, key=request.key)
-        notes = table.notes
     start = time.perf_counter()
     detector = OnlineMMD.fit(
         table.rows,
@@ -147,21 +114,14 @@ def fit_file(
     try:
         detector.save(target)
     except OSError as error:
-        raise ConfigError(
-            f"--out: {target} cannot be written ({error.strerror}); give another path"
-        ) from error
+        message = f"--out: {target} cannot be written ({error.strerror}); give another path"
+        raise ConfigError(message) from error
     spread = null_std(table.rows, detector.windows, detector.bandwidth)
-    return Fitted(detector, len(table.rows), spread, seconds, notes)
+    return Fitted(detector, len(table.rows), spread, seconds, table.notes)
 
 
 def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
-    """A saved detector with an empty window.
-
-    Raises
-    ------
-    DetectorFileError
-        If there is no such file, or it holds no detector.
-    """
+    """A saved detector with an empty window; a DetectorFileError if the file is none."""
     if Path(path).suffix.lower() != ".npz":
         raise DetectorFileError(
             f"reference: {path} is no detector file (.npz); make one with `inference-exporter fit {path}`"

@@ -17,14 +17,9 @@ from exporter.references.files import read_table
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recorded stream.
+    """A recorded stream: (n, d) real numbers, and an id for each row, or none where the file names none.
 
-    Parameters
-    ----------
-    embeddings
-        (n, d) real; rows with NaN or infinity are kept, the detector refuses them.
-    request_ids
-        One for each row, or empty where the file names none.
+    Rows with NaN or infinity are kept; the detector refuses them.
     """
 
     embeddings: NDArray[Any]
@@ -87,9 +82,8 @@ def _read_line(line: bytes, key: str, where: str) -> tuple[NDArray[np.float64], 
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InvalidEmbedding(
-            f"stream: {where} is not JSON ({error}); write one value on each line"
-        ) from error
+        message = f"stream: {where} is not JSON ({error}); write one value on each line"
+        raise InvalidEmbedding(message) from error
     request_id = None
     if isinstance(value, dict):
         name = value.get("request_id")

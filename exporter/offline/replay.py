@@ -17,58 +17,31 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class ReplayedEpisode:
-    """One episode of drift: from the first test above the threshold until a whole window stayed below it.
+    """One episode of drift: from the first test above the threshold until a full window stayed below it.
 
-    Parameters
-    ----------
-    window
-        Length of the window that spoke.
-    first_row, last_row
-        Zero-based rows of the recording with its first and last test above the threshold.
-    ended
-        Whether a whole window of tests below the threshold followed.
-    peak_ratio, peak_row
-        The largest statistic over its threshold, and where it was.
-    alarms
-        Tests above the threshold.
-    moved_dimensions
-        (dimension, shift in reference standard deviations) at the onset, largest first.
+    Rows are those of the recording, from 0.
     """
 
-    window: int
+    window: int  # length of the one that spoke
     first_row: int
-    last_row: int
-    ended: bool
-    peak_ratio: float
+    last_row: int  # the last one above the threshold
+    ended: bool  # whether a full window of tests below the threshold followed
+    peak_ratio: float  # the largest statistic over its threshold
     peak_row: int
-    alarms: int
-    moved_dimensions: tuple[tuple[int, float], ...]
+    alarms: int  # tests above the threshold
+    moved_dimensions: tuple[tuple[int, float], ...]  # at the onset, with their shifts, the largest first
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Verdicts on a recorded stream of n rows by k windows.
-
-    Parameters
-    ----------
-    windows, thresholds
-        Window lengths, ascending, and their thresholds at the end.
-    test_stat
-        (n, k) float64; NaN where no test was made.
-    ratio
-        (n, k) float64; the statistic over the threshold of its time.
-    refused
-        (n,) bool; rows with NaN or infinity.
-    episodes
-        In the order of their onsets.
-    """
+    """Verdicts on a recorded stream of n rows by k windows."""
 
     windows: tuple[int, ...]
-    thresholds: NDArray[np.float64]
-    test_stat: NDArray[np.float64]
-    ratio: NDArray[np.float64]
-    refused: NDArray[np.bool_]
-    episodes: tuple[ReplayedEpisode, ...]
+    thresholds: NDArray[np.float64]  # (k,) at the end
+    test_stat: NDArray[np.float64]  # (n, k); NaN where no test was made
+    ratio: NDArray[np.float64]  # (n, k), the statistic over the threshold of its time
+    refused: NDArray[np.bool_]  # (n,) rows with NaN or infinity
+    episodes: tuple[ReplayedEpisode, ...]  # in the order of their onsets
 
     @property
     def is_drift(self) -> bool:
@@ -77,13 +50,7 @@ class Replay:
 
 
 def replay(detector: Detector, embeddings: Any, *, progress: Callable[[float], None] | None = None) -> Replay:
-    """Run (n, d) recorded embeddings through a detector; its window is empty before and after.
-
-    Raises
-    ------
-    InvalidEmbedding
-        If d is not the detector's.
-    """
+    """Run (n, d) recorded embeddings through a detector; its window is empty before and after."""
     detector.reset()
     n, k = len(embeddings), len(detector.windows)
     test_stat, ratio = np.full((n, k), np.nan), np.full((n, k), np.nan)
@@ -123,17 +90,13 @@ def replay(detector: Detector, embeddings: Any, *, progress: Callable[[float], N
 
 
 def _episodes(
-    ratio: NDArray[np.float64],
-    window: int,
-    moved: Callable[[int, int], tuple[tuple[int, float], ...]],
+    ratio: NDArray[np.float64], window: int, moved: Callable[[int, int], tuple[tuple[int, float], ...]]
 ) -> list[ReplayedEpisode]:
     """Episodes of one window; rows without a test do not count towards the quiet that ends one."""
     tested = np.flatnonzero(~np.isnan(ratio))
     above = np.flatnonzero(ratio[tested] > 1.0)
-    if not above.size:
-        return []
     found = []
-    for part in np.split(above, np.flatnonzero(np.diff(above) > window) + 1):
+    for part in np.split(above, np.flatnonzero(np.diff(above) > window) + 1) if above.size else ():
         rows = tested[part]
         peak = int(rows[np.argmax(ratio[rows])])
         found.append(

@@ -24,21 +24,11 @@ _TARGETS = frozenset(("target", "label", "labels", "class", "y", "outcome"))
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, as they stand there.
+    """The rows of a file, as they stand there."""
 
-    Parameters
-    ----------
-    rows
-        What the file holds, unchecked: (n, d) where all is well.
-    columns
-        The names of the d columns; empty where the file gives none.
-    notes
-        What is odd about the columns, in plain words; empty when nothing is.
-    """
-
-    rows: Any
-    columns: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    rows: Any  # unchecked: (n, d) where all is well
+    columns: tuple[str, ...] = ()  # the names of the d columns; empty where the file gives none
+    notes: tuple[str, ...] = ()  # what is odd about the columns, in plain words
 
 
 def load_reference(
@@ -68,13 +58,7 @@ def load_reference(
 
 
 def read_table(path: str | os.PathLike[str], *, key: str | None = None) -> Table:
-    """The rows of a file, as :func:`load_reference` reads them, unchecked.
-
-    Raises
-    ------
-    InvalidReference
-        If the file cannot be read as such.
-    """
+    """The rows of a file, as :func:`load_reference` reads them, unchecked."""
     source = Path(path)
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}
     reader = readers.get(source.suffix.lower())
@@ -116,14 +100,8 @@ def _read_csv(path: Path, key: str | None) -> Table:  # noqa: ARG001
         columns = [] if _all_numbers(first) else [name.strip() for name in first]
         kept = _without_index(columns)
         file.seek(0)
-        rows = np.loadtxt(
-            file,
-            delimiter=",",
-            skiprows=1 if columns else 0,
-            usecols=kept if len(kept) < len(columns) else None,
-            ndmin=2,
-            dtype=np.float64,
-        )
+        skip, use = (1 if columns else 0), (kept if len(kept) < len(columns) else None)
+        rows = np.loadtxt(file, np.float64, delimiter=",", skiprows=skip, usecols=use, ndmin=2)
     if not rows.size:
         raise InvalidReference(f"reference: {path} has no rows; write one line for each observation")
     return _table(rows, columns, kept)
@@ -142,9 +120,8 @@ def _read_parquet(path: Path, key: str | None) -> Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise InvalidReference(
-            f"reference: {path} needs pyarrow; pip install pyarrow, or save the rows as .npy"
-        ) from error
+        message = f"reference: {path} needs pyarrow; pip install pyarrow, or save the rows as .npy"
+        raise InvalidReference(message) from error
     try:
         table = parquet.read_table(path)
     except pyarrow.ArrowException as error:

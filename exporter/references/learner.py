@@ -13,7 +13,7 @@ from exporter.errors import ConfigError, InvalidReference
 
 
 class ReferenceLearner:
-    """Collects ``size`` embeddings of a stream as the reference. Memory is ``size`` rows.
+    """Collects ``size`` embeddings of a stream as the reference.
 
     What is wrong in the first minute must not decide what is normal: rows with NaN or infinity are
     refused, and the length is that of the majority. Each row of another length takes back one vote
@@ -32,11 +32,6 @@ class ReferenceLearner:
         self._votes = 0
 
     @property
-    def count(self) -> int:
-        """Rows collected so far."""
-        return len(self._rows)
-
-    @property
     def length(self) -> int | None:
         """Length of the embeddings that are being collected; None before the first."""
         return self._rows[0].size if self._rows else None
@@ -44,7 +39,7 @@ class ReferenceLearner:
     @property
     def complete(self) -> bool:
         """Whether ``size`` rows have been collected."""
-        return self.count >= self.size
+        return len(self._rows) >= self.size
 
     def add(self, row: NDArray[np.generic]) -> Literal["wrong_shape", "not_finite"] | None:
         """Take a (d,) embedding of real numbers; None, or why it was refused."""
@@ -64,13 +59,7 @@ class ReferenceLearner:
         return None
 
     def reference(self) -> NDArray[np.float64]:
-        """The collected rows, (size, d) float64, checked.
-
-        Raises
-        ------
-        InvalidReference
-            If they are too few, constant, or too few of them are distinct.
-        """
+        """The collected rows, (size, d) float64; an InvalidReference if :func:`check_reference` finds one."""
         if not self._rows:
             raise InvalidReference("reference: no embedding has arrived yet; send traffic, or give a file")
         return check_reference(np.stack(self._rows), self._windows)

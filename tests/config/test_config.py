@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.config import AdminConfig, CollectorConfig, Config, DriftConfig, SampleConfig
+from exporter.config import AdminConfig, CollectorConfig, Config, MMDConfig, SampleConfig
 from exporter.config.loading import load_config, load_with_origins
 from exporter.config.types import parse_duration
 from exporter.errors import ConfigError
@@ -378,12 +378,12 @@ def test_what_is_loaded_can_be_loaded_again():
 
 
 def test_run_lengths_come_from_either_way_of_saying_it():
-    assert DriftConfig().run_length == 10_000
-    assert DriftConfig(expected_run_length=500).run_length == 500
-    weekly = DriftConfig(false_alarm_interval=604800, sample=SampleConfig(max_per_second=0.5))
+    assert MMDConfig().run_length == 10_000
+    assert MMDConfig(expected_run_length=500).run_length == 500
+    weekly = MMDConfig(false_alarm_interval=604800, sample=SampleConfig(max_per_second=0.5))
     assert weekly.run_length == 302_400
 
 
 def test_labels_tell_windows_apart():
-    assert DriftConfig().labels((50,)) == ["mmd"]
-    assert DriftConfig(name="images").labels((5, 50)) == ["images_w5", "images_w50"]
+    assert MMDConfig().labels((50,)) == ["mmd"]
+    assert MMDConfig(name="images").labels((5, 50)) == ["images_w5", "images_w50"]

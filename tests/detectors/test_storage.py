@@ -124,7 +124,7 @@ def test_nothing_pickled_is_ever_executed(tmp_path: Path, monkeypatch: pytest.Mo
 def rewritten(saved: Path, path: Path, **changes: object) -> Path:
     settings, arrays = storage.read(saved, "online-mmd")
     del settings["kind"], settings["format"]
-    storage.write(path, "online-mmd", settings | changes, arrays)
+    storage.write(path, "online-mmd", settings | changes, arrays, mode=0o644)
     return path
 
 
@@ -145,7 +145,7 @@ def test_arrays_that_do_not_belong_together_are_refused(saved: Path, tmp_path: P
     settings, arrays = storage.read(saved, "online-mmd")
     del settings["kind"], settings["format"]
     arrays[name] = arrays[name][:-1]
-    storage.write(tmp_path / "odd.npz", "online-mmd", settings, arrays)
+    storage.write(tmp_path / "odd.npz", "online-mmd", settings, arrays, mode=0o644)
     with pytest.raises(DetectorFileError, match="no usable detector"):
         OnlineMMD.load(tmp_path / "odd.npz")
 

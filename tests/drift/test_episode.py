@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.drift.episode import Episode
+from exporter.drift.window_metrics import Episode
 
 
 def test_an_episode_ends_after_a_whole_window_below_the_threshold():

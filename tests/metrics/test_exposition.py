@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 _SERVER = """
 import json, os, signal, sys, time
 import numpy as np
-from exporter.config import Config, DriftConfig, LearnConfig, QueueConfig
+from exporter.config import Config, MMDConfig, LearnConfig, QueueConfig
 from exporter.observation import Observation
 from exporter.runtime import Runtime
 
 ending = sys.argv[1]
 runtime = Runtime(Config(
     model="m",
-    drift=(DriftConfig(window=10, reference=LearnConfig(learn=100000)),),
+    drift=(MMDConfig(window=10, reference=LearnConfig(learn=100000)),),
     queue=QueueConfig(flush_interval_seconds=0.001),
 ))
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 import exporter.runtime
-from exporter.config import Config, DriftConfig, LearnConfig
+from exporter.config import Config, LearnConfig, MMDConfig
 from exporter.metrics.contract import (
     CONTRACT,
     DETECTOR_STATES,
@@ -36,7 +36,7 @@ GOLDEN = Path(__file__).parent / "golden" / "fresh_metrics.txt"
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runtime:
     monkeypatch.setattr(exporter.runtime, "orphan_observes", lambda: 0)  # it counts for the whole process
-    entry = DriftConfig(window=(10, 50), reference=LearnConfig(learn=500), checkpoint=tmp_path / "kept.npz")
+    entry = MMDConfig(window=(10, 50), reference=LearnConfig(learn=500), checkpoint=tmp_path / "kept.npz")
     return Runtime(Config(model="digits", drift=(entry,)))
 
 

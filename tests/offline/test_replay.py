@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.detectors import OnlineMMD
-from exporter.drift.episode import Episode
+from exporter.drift.window_metrics import Episode
 from exporter.errors import InvalidEmbedding
 from exporter.offline.replay import replay
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 import exporter.drift.watch
-from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig, SampleConfig
+from exporter.config import CaptureConfig, Config, LearnConfig, MMDConfig, QueueConfig, SampleConfig
 from exporter.embedders.embedder import Embedder
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
@@ -68,7 +68,7 @@ class Bench:
         return balance.observed, balance.processed, balance.dropped, balance.sampled_out, balance.queued
 
 
-def make_config(drift: tuple[DriftConfig, ...] = (), **queue: Any) -> Config:
+def make_config(drift: tuple[MMDConfig, ...] = (), **queue: Any) -> Config:
     return Config(
         model="m",
         drift=drift,
@@ -148,7 +148,7 @@ def test_an_answer_to_n_instances_counts_as_n(bench: Any, n: int):
 
 def test_embeddings_and_notes_join_the_readings(bench: Any, plain: list[PlainDetector]):
     plain.append(detector := PlainDetector((2,)))
-    b = bench(make_config((DriftConfig(window=2, reference=LEARN),)))
+    b = bench(make_config((MMDConfig(window=2, reference=LEARN),)))
     made = exchange({"prediction": "cat", "probability": 0.9})
     made.add_embeddings(np.arange(3 * D, dtype=float).reshape(3, D))
     made.notes = {"predicted_class": "dog"}
@@ -206,8 +206,8 @@ def test_a_detector_that_fails_takes_nothing_with_it(bench: Any, plain: list[Pla
     b = bench(
         make_config(
             (
-                DriftConfig(name="a", window=2, reference=LEARN),
-                DriftConfig(name="b", window=2, reference=LEARN),
+                MMDConfig(name="a", window=2, reference=LEARN),
+                MMDConfig(name="b", window=2, reference=LEARN),
             )
         )
     )
@@ -222,8 +222,8 @@ def test_sampled_out_is_what_no_detector_tested(bench: Any, plain: list[PlainDet
     b = bench(
         make_config(
             (
-                DriftConfig(name="a", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.5)),
-                DriftConfig(name="b", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.2)),
+                MMDConfig(name="a", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.5)),
+                MMDConfig(name="b", window=2, reference=LEARN, sample=SampleConfig(max_per_second=0.2)),
             )
         )
     )
@@ -354,7 +354,7 @@ def test_with_an_embedder_and_a_rate_each_is_tested_or_sampled_out_once(
 ):
     plain.append(detector := PlainDetector((2,)))
     sample = SampleConfig(max_per_second=0.5)
-    b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
+    b = bench(make_config((MMDConfig(window=2, reference=LEARN, sample=sample),)))
     b.pipeline.extractor._embedder = embedder = FakeEmbedder()
     for second in range(100):
         answer = {"prediction": "cat"} | ({"embedding": [1.0] * D} if own == "answer" else {})
@@ -377,7 +377,7 @@ def test_what_was_tested_was_not_sampled_out_also_if_it_was_not_worth_embedding(
 ):
     plain.append(detector := PlainDetector((2,)))
     sample = SampleConfig(max_per_second=0.5)
-    b = bench(make_config((DriftConfig(window=2, reference=LEARN, sample=sample),)))
+    b = bench(make_config((MMDConfig(window=2, reference=LEARN, sample=sample),)))
     b.pipeline.extractor._embedder = FakeEmbedder()
     said = exchange({"prediction": "said, and tested"}, ended=0.0)
     said.notes = {"embedding": np.full(D, 1.0)}
@@ -418,7 +418,7 @@ def test_an_event_handler_that_raises_is_counted(bench: Any, plain: list[PlainDe
         raise RuntimeError("pager is down")
 
     plain.append(PlainDetector((2,)))
-    b = bench(make_config((DriftConfig(window=2, reference=LEARN),)), on_event=boom)
+    b = bench(make_config((MMDConfig(window=2, reference=LEARN),)), on_event=boom)
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.errors("notify") == 1
     assert b.samples("drift_episodes_total", detector="mmd") == 1
@@ -460,7 +460,7 @@ def test_a_thread_that_hangs_over_a_stop_and_a_restart_corrupts_nothing(plain: l
         assert release.wait(WAIT)
 
     plain.append(detector := PlainDetector((2,), before_update=hang))
-    b = Bench(make_config((DriftConfig(window=2, reference=LEARN),), drain_seconds=0.05, max_batch=2))
+    b = Bench(make_config((MMDConfig(window=2, reference=LEARN),), drain_seconds=0.05, max_batch=2))
     b.monitor.start()
     hung = b.monitor.worker._thread
     assert hung is not None
@@ -520,15 +520,15 @@ def test_the_ledger_is_exact_over_submitters_stops_and_scrapes(
 
 
 def test_reconfiguring_keeps_what_did_not_change(plain: list[PlainDetector]):
-    first = DriftConfig(name="first", window=2, reference=LEARN)
-    second = DriftConfig(name="second", window=2, reference=LEARN)
+    first = MMDConfig(name="first", window=2, reference=LEARN)
+    second = MMDConfig(name="second", window=2, reference=LEARN)
     plain += [PlainDetector((2,)), PlainDetector((2,)), PlainDetector((3,))]
     b = Bench(make_config((first, second)))
     b.monitor.start()
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.samples("drift_active", detector="second") == 1
     kept = b.drift.watches[0]
-    third = DriftConfig(name="third", window=3, reference=LEARN)
+    third = MMDConfig(name="third", window=3, reference=LEARN)
     b.pipeline.reconfigure(make_config((first, third)))
     assert b.drift.watches[0] is kept
     assert b.samples("drift_active", detector="second") is None
@@ -539,11 +539,11 @@ def test_reconfiguring_keeps_what_did_not_change(plain: list[PlainDetector]):
 
 def test_a_changed_entry_does_not_inherit_an_alarm(plain: list[PlainDetector]):
     plain += [PlainDetector((2,)), PlainDetector((3,))]
-    b = Bench(make_config((DriftConfig(window=2, reference=LEARN),)))
+    b = Bench(make_config((MMDConfig(window=2, reference=LEARN),)))
     b.monitor.start()
     b.send(*observations(np.full((3, D), 9.0)))
     assert b.samples("drift_active", detector="mmd") == 1
-    b.pipeline.reconfigure(make_config((DriftConfig(window=3, reference=LEARN),)))
+    b.pipeline.reconfigure(make_config((MMDConfig(window=3, reference=LEARN),)))
     assert b.samples("drift_active", detector="mmd") == 0
     assert b.samples("drift_events_total", detector="mmd") == 2
     b.monitor.stop()

@@ -20,7 +20,7 @@ import pytest
 
 import exporter.drift.watch
 import exporter.processes.helper
-from exporter.config import CaptureConfig, Config, DriftConfig, LearnConfig, QueueConfig
+from exporter.config import CaptureConfig, Config, LearnConfig, MMDConfig, QueueConfig
 from exporter.detectors import OnlineMMD
 from exporter.errors import ConfigError, InvalidReference
 from exporter.http.exchange import Exchange
@@ -44,7 +44,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def config(*drift: DriftConfig, **queue: Any) -> Config:
+def config(*drift: MMDConfig, **queue: Any) -> Config:
     return Config(
         model="m",
         drift=drift,
@@ -128,7 +128,7 @@ def test_everything_shows_as_if_a_thread_had_done_it(make: Callable[..., Runtime
     runtimes = {}
     for isolated in (True, False):
         runtime = runtimes[isolated] = make(
-            config(DriftConfig(reference=detector, window=5)),
+            config(MMDConfig(reference=detector, window=5)),
             isolated=isolated,
             on_event=events[isolated].append,
         )
@@ -152,7 +152,7 @@ def test_it_is_another_process_and_ends_with_the_runtime(make: Callable[..., Run
 
 
 def test_what_a_calibration_comes_to_shows_without_traffic(make: Callable[..., Runtime]):
-    runtime = make(config(DriftConfig(reference=LearnConfig(learn=60), window=5, expected_run_length=100)))
+    runtime = make(config(MMDConfig(reference=LearnConfig(learn=60), window=5, expected_run_length=100)))
     samples = Samples(runtime.registry)
     until(lambda: samples("drift_detector_state", detector="mmd", state="learning"))
     assert samples.state() == "learning"
@@ -164,7 +164,7 @@ def test_what_a_calibration_comes_to_shows_without_traffic(make: Callable[..., R
 def test_its_log_is_the_services(
     make: Callable[..., Runtime], detector: Path, caplog: pytest.LogCaptureFixture
 ):
-    runtime = make(config(DriftConfig(reference=detector, window=5)))
+    runtime = make(config(MMDConfig(reference=detector, window=5)))
     with caplog.at_level(logging.WARNING):
         send(runtime, observations(normal(20, shift=5.0)))
     assert [record.name for record in caplog.records if record.message.startswith("drift: model m")] == [
@@ -378,7 +378,7 @@ def test_the_service_itself_builds_no_detector(
         raise AssertionError("a detector was built in the service")
 
     monkeypatch.setattr(exporter.drift.watch.DriftWatch, "__init__", built)
-    runtime = make(config(DriftConfig(reference=detector, window=5)))
+    runtime = make(config(MMDConfig(reference=detector, window=5)))
     samples = Samples(runtime.registry)
     send(runtime, observations(normal(7)))
     assert samples.state() == "ready"
@@ -442,7 +442,7 @@ def test_its_settings_stay(make: Callable[..., Runtime]):
 
 def test_a_checkpoint_is_written_at_the_end(make: Callable[..., Runtime], detector: Path, tmp_path: Path):
     path = tmp_path / "checkpoint.npz"
-    runtime = make(config(DriftConfig(reference=detector, window=5, checkpoint=path)))
+    runtime = make(config(MMDConfig(reference=detector, window=5, checkpoint=path)))
     send(runtime, observations(normal(7)))
     runtime.stop()
     assert path.exists()

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
-from exporter.config import AdminConfig, Config, DriftConfig, IngestConfig, QueueConfig
+from exporter.config import AdminConfig, Config, IngestConfig, MMDConfig, QueueConfig
 from exporter.detectors import OnlineMMD
 from exporter.observation import Observation
 from exporter.processors.drift import Drift
@@ -39,7 +39,7 @@ class Watched:
         self.runtime = Runtime(
             Config(
                 model="food",
-                drift=(DriftConfig(reference=fitted, window=WINDOW),),
+                drift=(MMDConfig(reference=fitted, window=WINDOW),),
                 queue=QueueConfig(flush_interval_seconds=0.001),
                 ingest=IngestConfig(enabled=True),
                 admin=AdminConfig(),

@@ -21,7 +21,6 @@ from exporter.arrays import on_host
 from exporter.detectors.alibi.pinned import pinned_copy
 from exporter.detectors.alibi.reader import CONFIG_FILE, read_array, read_online_mmd, read_settings
 from exporter.detectors.base import Detector, Evidence, Scores
-from exporter.detectors.mmd.calibration import Progress
 from exporter.detectors.mmd.kernel import median_bandwidth, squared_distances
 from exporter.detectors.mmd.online import OnlineMMD
 from exporter.detectors.validation import as_rows
@@ -42,14 +41,11 @@ def load_alibi_detector(
     sha256: str | None = None,
     device: str = "auto",
     seed: int | None = None,
-    progress: Progress | None = None,
 ) -> Detector:
     """A detector from a directory that alibi-detect's ``save_detector`` wrote.
 
     Parameters
     ----------
-    directory
-        Where ``config.toml`` stands.
     window
         Observations in each test of an offline detector; online ones bring their own.
     trust_pickles
@@ -58,7 +54,7 @@ def load_alibi_detector(
     sha256
         What :func:`exporter.detectors.alibi.pinned.directory_digest` gives for the directory; obligatory with
         ``trust_pickles``.
-    device, seed, progress
+    device, seed
         For :meth:`OnlineMMD.fit`; alibi-detect calibrates anew on loading, with its own device and
         random state.
 
@@ -89,7 +85,6 @@ def load_alibi_detector(
         bandwidth=saved.bandwidth,
         device=device,
         seed=seed,
-        progress=progress,
     )
 
 
@@ -110,34 +105,26 @@ class AlibiDetector:
         self._preprocess = getattr(self._inner, "preprocess_fn", None)
         self._reference = reference
         shape = settings.get("input_shape")
-        if isinstance(shape, list):
-            self._shape: tuple[int, ...] | None = tuple(shape)
-        else:
-            self._shape = None if self._preprocess is not None else reference.shape[1:]
+        own = None if self._preprocess is not None else reference.shape[1:]
+        self._shape: tuple[int, ...] | None = tuple(shape) if isinstance(shape, list) else own
         self._online = settings["name"] in _ONLINE
         if self._online:
             sizes = [int(size) for size in settings.get("window_sizes") or [settings["window_size"]]]
-            self._windows = tuple(sorted(sizes))
+            self.windows = tuple(sorted(sizes))
             self._order = np.argsort(sizes, kind="stable")
-            self._expected_run_length = float(settings["ert"])
+            self.expected_run_length = float(settings["ert"])
             self._threshold = 1.0 if "window_sizes" in settings else float(self._inner.thresholds[-1])
         else:
             alpha = float(settings.get("p_val") or 0.05)
-            self._windows = (window,)
-            self._expected_run_length = window / alpha
+            self.windows = (window,)
+            self.expected_run_length = window / alpha
             self._threshold = -math.log10(alpha)
         self._recent: list[NDArray[Any]] = []
         self._untested = 0
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], *, sha256: str, window: int = 50) -> AlibiDetector:
-        """Check the digest, then let alibi-detect load the very bytes that were checked.
-
-        Raises
-        ------
-        DetectorFileError, ConfigError
-            As :func:`load_alibi_detector`.
-        """
+        """Check the digest, then let alibi-detect load the very bytes that were checked."""
         if window < 2:
             raise ConfigError(f"window: {window}; give a whole number from 2")
         with pinned_copy(directory, sha256) as copy:
@@ -166,76 +153,49 @@ class AlibiDetector:
         return 0 if self._shape is None else math.prod(self._shape)
 
     @property
-    def windows(self) -> tuple[int, ...]:
-        """Window lengths, in observations, ascending."""
-        return self._windows
-
-    @property
-    def expected_run_length(self) -> float:
-        """Mean number of observations between false alarms, as the detector was configured."""
-        return self._expected_run_length
-
-    @property
     def thresholds(self) -> NDArray[np.float64]:
         """(k,) float64, the threshold of each window; an online one varies over its first windows."""
-        return np.full(len(self._windows), self._threshold)
+        return np.full(len(self.windows), self._threshold)
 
     def update(self, batch: Any) -> Scores:
-        """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
-
-        Raises
-        ------
-        InvalidEmbedding
-            If the length of the embeddings is not ``n_features``; the state is then unchanged.
-        """
+        """Take (b, d) or (d,) embeddings, in order; give a verdict on each."""
         batch = on_host(batch)
         if self._shape is None and batch.ndim:
             self._shape = batch.shape[-1:]
         rows = as_rows(batch, self.n_features)
-        b, k = rows.shape[0], len(self._windows)
+        b, k = rows.shape[0], len(self.windows)
         refused = ~np.isfinite(rows).all(axis=1)
         stats = np.full((b, k), np.nan)
         is_drift = np.zeros(b, dtype=np.bool_)
         for i in np.flatnonzero(~refused):
             row = rows[i].astype(self._reference.dtype).reshape(self._shape or ())
             self._recent.append(row)
-            del self._recent[: -self._windows[-1]]
+            del self._recent[: -self.windows[-1]]
             self._untested += 1
             if self._online:
                 stats[i], is_drift[i] = self._test_online(row)
-            elif self._untested == self._windows[-1]:
+            elif self._untested == self.windows[-1]:
                 stats[i], is_drift[i] = self._test_window()
-        return Scores(
-            test_stat=np.fmax.reduce(stats, axis=1),
-            threshold=self._threshold,
-            is_drift=is_drift,
-            refused=refused,
-            windows=self._windows,
-            test_stat_by_window=stats,
-            threshold_by_window=self.thresholds,
-        )
+        largest = np.fmax.reduce(stats, axis=1)
+        return Scores(largest, self._threshold, is_drift, refused, self.windows, stats, self.thresholds)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
 
         Both are compared as the detector sees them: after its preprocessing.
         """
-        rows = self._recent[-(self._windows[-1] if window is None else window) :]
+        rows = self._recent[-(self.windows[-1] if window is None else window) :]
         if not rows:
-            return Evidence(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+            return Evidence.none()
         stacked = np.stack(rows)
         seen = stacked if self._preprocess is None else np.asarray(self._preprocess(stacked))
         y = seen.reshape(seen.shape[0], -1).astype(np.float64)
         x = self._reference.reshape(self._reference.shape[0], -1).astype(np.float64)
         mean, spread = x.mean(axis=0), x.std(axis=0)
         spread = np.where(spread > 0, spread, spread.max() or 1.0)
-        moved = (y.mean(axis=0) - mean) / spread
-        order = np.argsort(-np.abs(moved), kind="stable")[:10]
         sigma = median_bandwidth(x - mean, np.random.default_rng(0))
-        distance = squared_distances(y, x)
-        return Evidence(
-            order.astype(np.int64), moved[order], np.exp(-distance / (2.0 * sigma**2)).mean(axis=1)
-        )
+        witness = np.exp(-squared_distances(y, x) / (2.0 * sigma**2)).mean(axis=1)
+        return Evidence.of((y.mean(axis=0) - mean) / spread, witness)
 
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
@@ -247,7 +207,7 @@ class AlibiDetector:
     def _test_online(self, row: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
         data = self._detector.predict(row)["data"]
         # It appends every statistic, verdict and row to arrays for good, and looks back this far at most.
-        for history, length in (("test_stats", 1), ("drift_preds", 1), ("xs", self._windows[-1])):
+        for history, length in (("test_stats", 1), ("drift_preds", 1), ("xs", self.windows[-1])):
             if hasattr(self._inner, history):
                 setattr(self._inner, history, getattr(self._inner, history)[-length:])
         stat = np.asarray(data["test_stat"], dtype=np.float64)

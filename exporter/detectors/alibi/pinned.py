@@ -26,10 +26,7 @@ _CHUNK_BYTES = 1 << 20
 def directory_digest(directory: str | os.PathLike[str]) -> str:
     """SHA-256 of all files of a directory, 64 lower-case hex digits; nothing is interpreted.
 
-    Raises
-    ------
-    DetectorFileError
-        If it is not a directory, is empty, or holds anything but plain files and folders.
+    A DetectorFileError if it is not a directory, is empty, or holds anything but plain files and folders.
     """
     return _digest(Path(directory), None)
 
@@ -39,12 +36,7 @@ def pinned_copy(directory: str | os.PathLike[str], sha256: str) -> Iterator[Path
     """A private copy of the directory, made only of the bytes that ``sha256`` was checked against.
 
     Each file is read once, hashed and copied in the same step, so nothing can be exchanged between
-    the check and the use. The copy is removed at the end.
-
-    Raises
-    ------
-    DetectorFileError
-        As :func:`directory_digest`, or if the digest is another than ``sha256``.
+    the check and the use. The copy is removed at the end. A DetectorFileError if the digest is another.
     """
     source = Path(directory)
     with tempfile.TemporaryDirectory(prefix="inference-exporter-") as folder:
@@ -64,21 +56,14 @@ def _digest(source: Path, copy: Path | None) -> str:
     lines = hashlib.sha256()
     for relative in _files(source):
         content = hashlib.sha256()
+        target = Path(os.devnull) if copy is None else copy / relative
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             # O_NOFOLLOW: a file replaced by a link since it was listed is an error, not followed.
-            with open(source / relative, "rb", opener=_open_plain) as file:
-                target = None
-                if copy is not None:
-                    (copy / relative).parent.mkdir(parents=True, exist_ok=True)
-                    target = (copy / relative).open("wb")
-                try:
-                    while chunk := file.read(_CHUNK_BYTES):
-                        content.update(chunk)
-                        if target is not None:
-                            target.write(chunk)
-                finally:
-                    if target is not None:
-                        target.close()
+            with open(source / relative, "rb", opener=_open_plain) as file, target.open("wb") as copied:
+                while chunk := file.read(_CHUNK_BYTES):
+                    content.update(chunk)
+                    copied.write(chunk)
         except OSError as error:
             raise DetectorFileError(
                 f"{source / relative}: cannot be read ({error.strerror}); give a readable directory"
@@ -122,13 +107,8 @@ def _files(source: Path) -> list[str]:
 
 
 def _plain_name(relative: str, path: Path) -> str:
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        bad = True
-    else:
-        bad = "\\" in relative or "\n" in relative or "\r" in relative
-    if bad:
+    valid_utf8 = relative.encode(errors="replace").decode() == relative
+    if not valid_utf8 or set(relative) & set("\\\n\r"):
         raise DetectorFileError(
             f"{str(path)!r}: a file name with a backslash, a line break or invalid UTF-8; rename it"
         )

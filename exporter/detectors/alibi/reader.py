@@ -31,37 +31,17 @@ _RBF = "GaussianRBF"
 
 @dataclass(frozen=True, slots=True)
 class SavedOnlineMMD:
-    """Reference and settings of an ``MMDDriftOnline`` that alibi-detect saved.
+    """Reference and settings of an ``MMDDriftOnline`` that alibi-detect saved."""
 
-    Parameters
-    ----------
-    reference
-        (n, d) float; rows with more axes are flattened, as the kernel there does.
-    expected_run_length
-        Its ``ert``.
-    window
-        Its ``window_size``.
-    bandwidth
-        Its ``sigma``; None where it took the median heuristic, which is ours too.
-    notes
-        What was left behind, in plain words; empty when nothing was.
-    """
-
-    reference: NDArray[Any]
-    expected_run_length: float
-    window: int
-    bandwidth: float | None
-    notes: tuple[str, ...]
+    reference: NDArray[Any]  # (n, d); rows with more axes are flattened, as the kernel there does
+    expected_run_length: float  # its ert
+    window: int  # its window_size
+    bandwidth: float | None  # its sigma; None where it took the median heuristic, which is ours too
+    notes: tuple[str, ...]  # what was left behind, in plain words
 
 
 def read_settings(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings in ``config.toml``; ``"None"``, alibi-detect's way to write None, is None.
-
-    Raises
-    ------
-    DetectorFileError
-        If there is no such file, or it names no detector.
-    """
+    """The settings in ``config.toml``; ``"None"``, alibi-detect's way to write None, is None."""
     folder = Path(directory)
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -138,13 +118,7 @@ def read_online_mmd(directory: str | os.PathLike[str]) -> SavedOnlineMMD:
 
 
 def read_array(folder: Path, name: Any) -> NDArray[Any]:
-    """One ``.npy`` file of a saved detector, by the name that its settings give.
-
-    Raises
-    ------
-    DetectorFileError
-        If the name leads out of ``folder``, or the file is missing, cut short or holds objects.
-    """
+    """One ``.npy`` file of a saved detector, which lies inside ``folder`` and holds real numbers."""
     if not isinstance(name, str) or "\0" in name:
         raise DetectorFileError(f"{folder}: x_ref is {name!r}; it must be the name of an .npy file")
     path = folder / name
@@ -162,9 +136,8 @@ def read_array(folder: Path, name: Any) -> NDArray[Any]:
             raise ValueError("an archive, not an array")
         array = np.array(mapped)
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
-        raise DetectorFileError(
-            f"{path}: not readable as a plain .npy array ({error}); save the detector again"
-        ) from error
+        message = f"{path}: not readable as a plain .npy array ({error}); save the detector again"
+        raise DetectorFileError(message) from error
     if array.dtype.kind not in "fiub":
         raise DetectorFileError(f"{path}: dtype {array.dtype}; it must hold real numbers")
     return array

@@ -7,6 +7,7 @@ cancellation, the scaling keeps them free of overflow.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 from numpy.typing import NDArray
 
-from exporter.arrays import on_host
+from exporter.arrays import on_host, to_device
 
 # Scaled coordinates beyond this lie at kernel value 0 from everything; kept finite in float32 when squared.
 FARTHEST = 1e12
@@ -28,37 +29,26 @@ FAR = 64.0
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Scaled rows, ready for kernel products.
+    """Scaled rows, ready for kernel products."""
 
-    Parameters
-    ----------
-    z
-        (n, d) float32 on the engine's device.
-    squared_norm
-        (n,) float64 NumPy array: ``|z|^2``.
-    finite
-        (m,) bool NumPy array over the *given* rows: those that were kept, ``n`` of ``m``.
-    """
-
-    z: Any
-    squared_norm: NDArray[np.float64]
-    finite: NDArray[np.bool_]
+    z: Any  # (n, d) float32 on the engine's device
+    squared_norm: NDArray[np.float64]  # (n,) |z|^2
+    finite: NDArray[np.bool_]  # (m,) over the *given* rows: those that were kept, n of m
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The map from embeddings to scaled rows.
+    """The map from embeddings to scaled rows."""
 
-    Parameters
-    ----------
-    mean
-        (d,) float64 on the engine's device.
-    factor
-        ``1 / (sigma sqrt(2))``.
-    """
+    mean: Any  # (d,) float64 on the engine's device
+    factor: float  # 1 / (sigma sqrt(2))
 
-    mean: Any
-    factor: float
+    @classmethod
+    def of(cls, reference: NDArray[np.float64], bandwidth: float, device: str) -> tuple[Scaling, Rows]:
+        """The map for (n, d) reference rows and a bandwidth sigma, and these rows by it."""
+        mean = to_device(reference.mean(axis=0), device)
+        scaling = cls(mean, 1.0 / (bandwidth * math.sqrt(2.0)))
+        return scaling, scaling.apply(to_device(reference, device))
 
     def apply(self, x: Any) -> Rows:
         """Scale (n, d) rows of any real dtype; drop those with NaN or infinity."""
@@ -102,7 +92,7 @@ class Witness:
         where = device(reference.z)
         n = reference.squared_norm.size
         self._xp = xp
-        # One product gives the whole exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
+        # One product gives the full exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
         # read: few rows cost a third of what a transposed view costs.
         self._reference = xp.empty((reference.z.shape[1] + 2, n), dtype=xp.float32, device=where)
         self._reference[:-2] = (reference.z * 2.0).T
@@ -119,7 +109,7 @@ class Witness:
     def __call__(self, z: Any, squared_norm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(b,) float64 witness values of (b, d) scaled rows, b at most ``chunk``.
 
-        What float32 loses of ``squared_norm`` is the same for a whole row of kernel values and
+        What float32 loses of ``squared_norm`` is the same for all of a row of kernel values and
         would not average out; it is put back in float64.
         """
         xp, b = self._xp, squared_norm.size

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.arrays import on_host, place, resolve_device, to_device
+from exporter.arrays import on_host, place, resolve_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
 from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
-from exporter.detectors.validation import (
-    as_rows,
-    check_positive,
-    check_reference,
-    check_windows,
-    fit_memory,
-)
+from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
 from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
 
-_KIND = "online-mmd"
+_ENGINE = "online-mmd"
 _CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What :meth:`OnlineMMD.fit` found beside the thresholds, as it stands in the detector's file."""
+
+    windows: tuple[int, ...]
+    expected_run_length: float
+    bandwidth: float
+    reference_kernel_mean: float
+    report: CalibrationReport
+    feature_names: tuple[str, ...]
 
 
 class OnlineMMD:
@@ -49,34 +55,18 @@ class OnlineMMD:
     """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
 
     def __init__(
-        self,
-        reference: NDArray[np.float64],
-        *,
-        windows: tuple[int, ...],
-        thresholds: NDArray[np.float64],
-        expected_run_length: float,
-        bandwidth: float,
-        reference_kernel_mean: float,
-        report: CalibrationReport,
-        device: str = "cpu",
-        feature_names: tuple[str, ...] = (),
+        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: _Fitted, device: str
     ) -> None:
-        self.feature_names = feature_names
-        self._mean = reference.mean(axis=0)
-        self._std = reference.std(axis=0)
-        self._scaling = Scaling(to_device(self._mean, device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        rows = self._scaling.apply(to_device(reference, device))
+        self.feature_names = fitted.feature_names
+        self._fitted = fitted
         self._reference = reference
-        self._witness = Witness(rows, _CHUNK)
-        self._a = reference_kernel_mean
-        self._windows = windows
         self._thresholds = thresholds
-        self._expected_run_length = expected_run_length
-        self._bandwidth = bandwidth
-        self._report = report
         self._device = device
-        self._window = SlidingWindow(windows, rows.z)
+        self._std = reference.std(axis=0)
+        self._scaling, rows = Scaling.of(reference, fitted.bandwidth, device)
+        self._witness = Witness(rows, _CHUNK)
         self._z = rows.z
+        self._window = SlidingWindow(self.windows, rows.z)
 
     @classmethod
     def fit(
@@ -131,8 +121,7 @@ class OnlineMMD:
         rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
-        scaling = Scaling(to_device(rows.mean(axis=0), device), 1.0 / (bandwidth * math.sqrt(2.0)))
-        scaled = scaling.apply(to_device(rows, device))
+        _, scaled = Scaling.of(rows, bandwidth, device)
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
@@ -140,32 +129,23 @@ class OnlineMMD:
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        return cls(
-            rows,
-            windows=windows,
-            thresholds=thresholds,
-            expected_run_length=expected_run_length,
-            bandwidth=bandwidth,
-            reference_kernel_mean=a,
-            report=report,
-            device=device,
-            feature_names=tuple(feature_names),
-        )
+        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names))
+        return cls(rows, thresholds, fitted, device)
 
     @property
     def n_features(self) -> int:
         """Length of the embeddings it takes."""
-        return int(self._mean.shape[0])
+        return int(self._reference.shape[1])
 
     @property
     def windows(self) -> tuple[int, ...]:
         """Window lengths, in observations, ascending."""
-        return self._windows
+        return self._fitted.windows
 
     @property
     def expected_run_length(self) -> float:
         """Mean number of tests between false alarms, by calibration."""
-        return self._expected_run_length
+        return self._fitted.expected_run_length
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
@@ -175,7 +155,7 @@ class OnlineMMD:
     @property
     def threshold(self) -> float:
         """What ``Scores.test_stat`` has to exceed: the threshold, or 1 with several windows."""
-        return float(self._thresholds[0]) if len(self._windows) == 1 else 1.0
+        return float(self._thresholds[0]) if len(self.windows) == 1 else 1.0
 
     @property
     def reference(self) -> NDArray[np.float64]:
@@ -185,12 +165,12 @@ class OnlineMMD:
     @property
     def bandwidth(self) -> float:
         """Sigma of the kernel."""
-        return self._bandwidth
+        return self._fitted.bandwidth
 
     @property
     def report(self) -> CalibrationReport:
         """How the thresholds were found, and whether to believe them."""
-        return self._report
+        return self._fitted.report
 
     @property
     def n_seen(self) -> int:
@@ -209,6 +189,7 @@ class OnlineMMD:
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
         rows = as_rows(place(batch, self._device), self.n_features)
+        a = self._fitted.reference_kernel_mean
         stats: list[NDArray[np.float64]] = []
         kept: list[NDArray[np.bool_]] = []
         for start in range(0, rows.shape[0], _CHUNK):
@@ -216,15 +197,13 @@ class OnlineMMD:
             kept.append(taken.finite)
             values = self._witness(taken.z, taken.squared_norm)
             for s in range(0, values.size, BLOCK):  # none where all rows were refused
-                block = slice(s, s + BLOCK)
-                stats.append(
-                    self._window.push(taken.z[block], taken.squared_norm[block], values[block], self._a)
-                )
+                part = slice(s, s + BLOCK)
+                stats.append(self._window.push(taken.z[part], taken.squared_norm[part], values[part], a))
         finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
-        by_window = np.full((rows.shape[0], len(self._windows)), np.nan)
+        by_window = np.full((rows.shape[0], len(self.windows)), np.nan)
         if stats:
             by_window[finite] = np.concatenate(stats)
-        return Scores.of(by_window, self._thresholds, ~finite, self._windows)
+        return Scores.of(by_window, self._thresholds, ~finite, self.windows)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
@@ -236,34 +215,23 @@ class OnlineMMD:
         ConfigError
             If ``window`` is none of ``windows``.
         """
-        w = self._windows[-1] if window is None else window
-        if w not in self._windows:
-            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self._windows))}")
+        w = self.windows[-1] if window is None else window
+        if w not in self.windows:
+            raise ConfigError(f"window: {window!r}; give one of {', '.join(map(str, self.windows))}")
         z, values = self._window.last(w)
         if not values.size:
-            empty = np.zeros(0)
-            return Evidence(np.zeros(0, dtype=np.int64), empty, empty)
+            return Evidence.none()
         shift = on_host(z).mean(axis=0, dtype=np.float64) / self._scaling.factor
         spread = np.where(self._std > 0, self._std, self._std[self._std > 0].min())
-        moved = shift / spread
-        order = np.argsort(-np.abs(moved), kind="stable")[:10]
-        names = tuple(self.feature_names[n] for n in order) if self.feature_names else ()
-        return Evidence(order.astype(np.int64), moved[order], values, names)
+        return Evidence.of(shift / spread, values, self.feature_names)
 
     def save(self, path: str | os.PathLike[str], *, mode: int = 0o644) -> None:
         """Write all of it to one ``.npz``, a file of that mode: atomically, without pickle."""
         narrow = self._reference.astype(np.float32)
         exact = np.array_equal(narrow.astype(np.float64), self._reference)
         arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
-        settings = {
-            "windows": self._windows,
-            "expected_run_length": self._expected_run_length,
-            "bandwidth": self._bandwidth,
-            "reference_kernel_mean": self._a,
-            "report": dataclasses.asdict(self._report),
-            "feature_names": self.feature_names,
-        }
-        storage.write(path, _KIND, settings, arrays | self._window.state(), mode=mode)
+        settings = dataclasses.asdict(self._fitted)
+        storage.write(path, _ENGINE, settings, arrays | self._window.state(), mode=mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
@@ -277,22 +245,21 @@ class OnlineMMD:
             If the device is not there.
         """
         device = resolve_device(device, None)
-        settings, arrays = storage.read(path, _KIND)
+        settings, arrays = storage.read(path, _ENGINE)
         try:
             report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
+            names = tuple(settings.get("feature_names", ()))  # which older files have not
             if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
                 raise ValueError(f"thresholds {thresholds} for windows {windows}")
-            detector = cls(
-                arrays["reference"].astype(np.float64),
-                windows=windows,
-                thresholds=thresholds,
-                expected_run_length=settings["expected_run_length"],
-                bandwidth=settings["bandwidth"],
-                reference_kernel_mean=settings["reference_kernel_mean"],
-                report=CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
-                device=device,
-                feature_names=tuple(settings.get("feature_names", ())),
+            fitted = _Fitted(
+                windows,
+                settings["expected_run_length"],
+                settings["bandwidth"],
+                settings["reference_kernel_mean"],
+                CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
+                names,
             )
+            detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
         except Exception as error:  # the arrays of a stranger fail wherever they are used first
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
@@ -300,4 +267,4 @@ class OnlineMMD:
 
     def reset(self) -> None:
         """Empty the window; keep reference and thresholds."""
-        self._window = SlidingWindow(self._windows, self._z)
+        self._window = SlidingWindow(self.windows, self._z)

@@ -17,28 +17,14 @@ _KS_HARMLESS = 0.02  # a deviation this small is significant in a large sample, 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Survival function and quantiles of a sample beyond its 90 % point.
+    """Survival function and quantiles of a sample beyond its 90 % point."""
 
-    Parameters
-    ----------
-    sample
-        (n,) float64, sorted.
-    start
-        Where the fitted tail begins.
-    share
-        Probability of the tail.
-    shape, scale
-        Of the generalised Pareto distribution: shape > 0 is heavy, < 0 bounded.
-    fit_distance
-        Kolmogorov-Smirnov distance between the sample's tail and the fit.
-    """
-
-    sample: NDArray[np.float64]
-    start: float
-    share: float
-    shape: float
+    sample: NDArray[np.float64]  # (n,) sorted
+    start: float  # where the fitted tail begins
+    share: float  # its probability
+    shape: float  # of the generalised Pareto distribution: > 0 is heavy, < 0 bounded
     scale: float
-    fit_distance: float
+    fit_distance: float  # Kolmogorov-Smirnov distance between the sample's tail and the fit
 
     @classmethod
     def fit(cls, values: NDArray[np.float64]) -> Tail:

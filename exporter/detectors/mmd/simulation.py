@@ -30,27 +30,13 @@ _ERRORS = 256
 
 @dataclass(frozen=True, slots=True)
 class NullRuns:
-    """Simulated runs of a stream without drift.
+    """Simulated runs of a stream without drift."""
 
-    Parameters
-    ----------
-    length
-        Windows on each circle.
-    maxima
-        (runs, k) float64: the largest statistic of each window length.
-    peaks
-        (runs, k) int64: position of the last member of the window that had it.
-    rows
-        (runs, length) int32: the reference rows on each circle.
-    spaced
-        (m, k) float64: statistics of windows that do not overlap.
-    """
-
-    length: int
-    maxima: NDArray[np.float64]
-    peaks: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    spaced: NDArray[np.float64]
+    length: int  # windows on each circle
+    maxima: NDArray[np.float64]  # (runs, k) the largest statistic of each window length
+    peaks: NDArray[np.int64]  # (runs, k) position of the last member of the window that had it
+    rows: NDArray[np.int32]  # (runs, length) the reference rows on each circle
+    spaced: NDArray[np.float64]  # (m, k) statistics of windows that do not overlap
 
 
 class _Kernel:
@@ -204,7 +190,7 @@ def _as_in_operation(
     """The unbiased squared MMD that a window of an independent stream would have.
 
     ``pairs`` is the sum over unordered pairs of members, ``crossing`` the sum of the members' row
-    sums over the whole reference.
+    sums over all of the reference.
     """
     n = source.n
     biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))

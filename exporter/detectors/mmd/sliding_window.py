@@ -100,21 +100,11 @@ class SlidingWindow:
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from ``state``.
-
-        Raises
-        ------
-        ValueError
-            If its arrays do not belong together.
-        """
+        """Go on from ``state``; a ValueError if its arrays do not belong together."""
         rows, count = state["ring_rows"], int(state["ring_count"][0])
         held, k = rows.shape[0], len(self._windows)
-        shapes = {
-            "ring_norms": (held,),
-            "ring_values": (held,),
-            "ring_forward": (k, held),
-            "ring_pairs": (k,),
-        }
+        one = (held,)
+        shapes = {"ring_norms": one, "ring_values": one, "ring_forward": (k, held), "ring_pairs": (k,)}
         wrong = [name for name, shape in shapes.items() if state[name].shape != shape]
         if wrong or held != min(count, self._widest) or rows.shape[1] != self._buffer.shape[1]:
             raise ValueError(f"running state of inconsistent shapes: {wrong or rows.shape}")

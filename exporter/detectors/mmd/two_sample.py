@@ -95,13 +95,12 @@ def two_sample_mmd(
         )
     rng = np.random.default_rng(seed)
     rows = np.concatenate([first, second])
-    mean = rows.mean(axis=0)
     if bandwidth is None:
         if (rows == rows[0]).all():
             raise InvalidEmbedding("x, y: all rows are equal, which gives no bandwidth; give bandwidth")
-        bandwidth = median_bandwidth(rows - mean, rng)
+        bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
     sigma = check_positive("bandwidth", bandwidth)
-    scaled = Scaling(mean, 1.0 / (sigma * math.sqrt(2.0))).apply(rows)
+    _, scaled = Scaling.of(rows, sigma, "cpu")
     kernel = kernel_matrix(scaled.z, scaled.squared_norm)
     np.fill_diagonal(kernel, 0.0)
     member = np.zeros(total, dtype=np.float32)
