@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exporter.http.http1.follower import UNOBSERVED_REASONS
+from exporter.http.http1.states import UNOBSERVED_REASONS
 from exporter.metrics import contract as metrics
 from exporter.metrics.contract import Spec
 from exporter.observation import LABEL_OUTCOMES
-from exporter.receivers.proxy.stats import UPSTREAM_FAILURES
+from exporter.receivers.proxy.upstream import UPSTREAM_FAILURES
 
 if sys.version_info >= (3, 11):
     import tomllib
