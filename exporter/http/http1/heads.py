@@ -145,9 +145,9 @@ class Heads(Generic[AnyHead]):
 class _Collector:
     """What llhttp calls back with."""
 
+    fields: list[tuple[bytes, bytes]]
     parser: httptools.HttpRequestParser | None = None
     target: bytes = b""
-    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
     complete: bool = False
     keep_alive: bool = False
 
@@ -167,7 +167,7 @@ class _Collector:
 
 def parse_request(select: Select, head: bytes) -> RequestHead | None:
     """Read a request's head; None if it is not HTTP/1."""
-    collector = _Collector()
+    collector = _Collector([])
     parser = collector.parser = httptools.HttpRequestParser(collector)
     switch = False
     try:
@@ -199,7 +199,7 @@ def parse_request(select: Select, head: bytes) -> RequestHead | None:
 
 def parse_response(head: bytes) -> ResponseHead | None:
     """Read a response's head; None if it is not HTTP/1."""
-    collector = _Collector()
+    collector = _Collector([])
     parser = httptools.HttpResponseParser(collector)
     try:
         parser.feed_data(head)
