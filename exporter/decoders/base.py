@@ -84,11 +84,8 @@ def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
     One reading takes it as it is; the i-th of several, counted from 0, is known as ``ID:i``, so that
     a label which arrives later can be joined to one instance of a batch.
     """
-    if len(readings) == 1:
-        readings[0]["request_id"] = request_id
-    else:
-        for index, reading in enumerate(readings):
-            reading["request_id"] = f"{request_id}:{index}"
+    for index, reading in enumerate(readings):
+        reading["request_id"] = request_id if len(readings) == 1 else f"{request_id}:{index}"
     return readings
 
 

@@ -78,8 +78,7 @@ class Columns:
 
     def vector(self, row: Mapping[str, Any]) -> Any:
         """(d,) float32, or None if the mapping does not have the names of the others."""
-        names = _number_names(row)
-        names.sort()
+        names = sorted(_number_names(row))
         if names != self._names:
             if self._votes > 0:
                 self._votes -= 1

@@ -121,7 +121,10 @@ def vector_reading(row: list[Any]) -> Reading:
         return {}
     if len(row) == 1:
         return {"value": row[0]}
-    return from_probabilities(row) if is_distribution(row) else {"embedding": row}
+    if not is_distribution(row):
+        return {"embedding": row}
+    highest = max(row)
+    return {"predicted_class": row.index(highest), "confidence": highest}
 
 
 def from_probabilities(probabilities: Any, classes: Any = None) -> Reading:
@@ -149,8 +152,10 @@ def numeric(row: Any) -> bool:
 
 def is_distribution(probabilities: Collection[float]) -> bool:
     """Whether numbers lie in 0..1 and sum to 1, as far as half precision can tell."""
-    lowest, highest = min(probabilities), max(probabilities)
-    return lowest >= 0.0 and highest <= 1.0 and abs(sum(probabilities) - 1.0) <= SUM_TOLERANCE
+    for probability in probabilities:  # mostly the first one says that they do not
+        if not 0.0 <= probability <= 1.0:
+            return False
+    return abs(sum(probabilities) - 1.0) <= SUM_TOLERANCE
 
 
 def _choose(document: dict[str, Any]) -> _Chosen:

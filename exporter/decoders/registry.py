@@ -21,10 +21,7 @@ DECODERS: dict[str, Decoder] = {
 
 
 def make_reader(config: CaptureConfig) -> Decoder:
-    """The decoder that ``capture.payload`` names, with ``capture.fields``, which win, laid over it.
-
-    Raises :class:`ConfigError` if an address of ``capture.fields`` cannot be parsed.
-    """
+    """What ``capture.payload`` names, under ``capture.fields``; :class:`ConfigError` for a bad address."""
     mapping = FieldMapping(config.fields)
     if config.payload == "fields":
         return mapping.read

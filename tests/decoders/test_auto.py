@@ -146,6 +146,15 @@ def test_mapped_fields_win_over_the_preset():
     assert reading == {"predicted_class": "a", "confidence": 0.9}
 
 
+def test_headers_say_the_prediction_and_either_side_the_identifier():
+    read = DECODERS["headers"]
+    headers = ((b"x-predicted-class", b"cat"), (b"x-confidence", b"0.5"), (b"x-request-id", b""))
+    made = exchange(b"", headers=headers, request_headers=((b"x-request-id", b"n"),))
+    assert read(made) == [{"predicted_class": "cat", "confidence": "0.5", "request_id": "n"}]
+    with pytest.raises(PayloadError, match="none of the headers x-predicted-class"):
+        read(exchange(b"", headers=((b"x-request-id", b"n"),)))
+
+
 def test_fields_may_be_names_in_the_response():
     config = CaptureConfig.model_validate(
         {"payload": "fields", "fields": {"predicted_class": "label", "confidence": "response.p"}}
