@@ -34,8 +34,6 @@ _TIMEOUT_SECONDS = 5.0  # for connecting, and for each wait for bytes of the res
 _MAX_BATCH_BYTES = 1024 * 1024
 _MAX_RESPONSE_BYTES = 65_536
 
-Batch = list[bytes]
-
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
@@ -77,8 +75,7 @@ class CollectorClient:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._deadline = float("inf")
-        self._given_up = False
-        self._warned = False
+        self._given_up = self._warned = False
         self._key = secrets.token_hex(8)
         self._batches = 0
 
@@ -147,8 +144,8 @@ class CollectorClient:
                     break
         self._connection.close()
 
-    def _next_batch(self) -> Batch:
-        batch: Batch = []
+    def _next_batch(self) -> list[bytes]:
+        batch: list[bytes] = []
         size = 0
         with self._lock:
             while self._waiting and len(batch) < self.max_batch:
@@ -158,7 +155,7 @@ class CollectorClient:
                 batch.append(self._waiting.popleft())
         return batch
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, batch: list[bytes]) -> None:
         """Send a batch until it is taken, or refused piece by piece, or the client has to stop."""
         body = b"[" + b",".join(batch) + b"]"
         self._batches += 1
@@ -214,7 +211,7 @@ class CollectorClient:
             self._warned = True
             log.warning("the collector %s does not take observations (%s)", self._url, reason)
 
-    def _settle(self, batch: Batch, outcome: str) -> None:
+    def _settle(self, batch: list[bytes], outcome: str) -> None:
         with self._lock:
             if not self._given_up:  # by stop(), which counted them
                 self._queued_bytes -= sum(map(len, batch))

@@ -20,14 +20,13 @@ class Collector(Processor):
     def __init__(self, config: CollectorConfig, queue: QueueConfig, instruments: Instruments) -> None:
         self._new_client = partial(CollectorClient, config, queue)
         self._client = self._new_client()
-        self._stopped = False
         self._drain_seconds = queue.drain_seconds
         self._sent = instruments["inference_exporter_forwarded_total"]
         self._queued = instruments["inference_exporter_forward_queued"]
         dropped = instruments["inference_exporter_forward_dropped_total"]
         self._dropped = {reason: dropped.labels(reason) for reason in FORWARD_DROP_REASONS}
         self._totals = Totals()
-        self._metrics_are_the_parents = False
+        self._stopped = self._metrics_are_the_parents = False
         instruments.before_collect(self.publish)
 
     def start(self) -> None:

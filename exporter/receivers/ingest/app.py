@@ -32,7 +32,6 @@ from exporter.receivers.ingest.cloudevents import EventJoiner, Joined, is_cloude
 from exporter.receivers.ingest.documents import LABELS, OBSERVATIONS, REPORT, Accepted, Refused, Report
 from exporter.receivers.ingest.openapi import openapi
 
-_IDEMPOTENCY_KEY = b"idempotency-key"
 _MAX_KEY_BYTES = 256
 _MAX_KEYS = 10_000
 
@@ -137,7 +136,7 @@ class IngestApp:
         observations = [item.observation(self._model, now) for item in posted]
         for index, observation in enumerate(observations):
             self._check(observation, "" if len(observations) == 1 else f"[{index}].")
-        key = header(headers, _IDEMPOTENCY_KEY)
+        key = header(headers, b"idempotency-key")
         if key is not None and len(key) > _MAX_KEY_BYTES:
             rule = f"it must be at most {_MAX_KEY_BYTES} bytes; send a shorter one"
             raise IngestError(422, "idempotency-key", rule)
@@ -220,8 +219,7 @@ class IngestApp:
 
     def _refusal(self, error: IngestError) -> Response:
         headers = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}, 429: self._later}
-        refused = Refused(error=str(error), field=error.field)
-        return _json(error.status, refused, headers.get(error.status))
+        return _json(error.status, Refused(error=str(error), field=error.field), headers.get(error.status))
 
 
 def _json(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> Response:

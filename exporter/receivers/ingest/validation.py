@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -63,13 +64,18 @@ class Document(BaseModel):
     @classmethod
     def _is_closed(cls, data: Any) -> Any:
         # Left to pydantic, each of a million unknown fields would make a message.
-        known = [field.alias or name for name, field in cls.model_fields.items()]
-        if isinstance(data, dict) and not data.keys() <= set(known):
+        known = _names(cls)
+        if isinstance(data, dict) and not data.keys() <= known.keys():
             name = next(name for name in data if name not in known)
             near = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.5)
             fix = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
             raise Rule(name, data[name], f"there is no such field; {fix}")
         return data
+
+
+@cache
+def _names(document: type[Document]) -> dict[str, str]:
+    return {field.alias or name: name for name, field in document.model_fields.items()}
 
 
 def validated(adapter: TypeAdapter[T], document: Any, at: str = "") -> T:
