@@ -9,15 +9,22 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from exporter.receivers.proxy.pair import Pair
+from typing import Protocol, cast
 
 # Reasons for not reading from an end; it is read again when none is left.
 PEER_FULL, CONNECTING, DRAINING, BROKEN = 1, 2, 4, 8
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class Ends(Protocol):
+    """Who has both ends of a pair, and is told what happens to each."""
+
+    def made(self, end: End) -> None: ...
+    def ended(self, end: End) -> None: ...
+    def lost(self, end: End, exc: Exception | None) -> None: ...
+    def other(self, end: End) -> End: ...
+    def tap_failed(self) -> None: ...
 
 
 class End(asyncio.Protocol):
@@ -28,7 +35,7 @@ class End(asyncio.Protocol):
 
     __slots__ = ("ended", "gone", "pair", "pauses", "received", "record", "transport", "write")
 
-    def __init__(self, pair: Pair, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
+    def __init__(self, pair: Ends, write: Callable[[bytes], None], record: Callable[[bytes], None]) -> None:
         self.pair = pair
         self.record = record
         self.write = write

@@ -10,15 +10,14 @@ import asyncio
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from exporter.http.http1.states import UNFOLLOWED
 from exporter.receivers.proxy.end import BROKEN, CONNECTING, DRAINING, PEER_FULL, End
+from exporter.receivers.proxy.limits import ProxyLimits
+from exporter.receivers.proxy.stats import ProxyStats
 from exporter.receivers.proxy.tap import ConnectionTap
 from exporter.receivers.proxy.upstream import response_of_ours, speaks_http1
-
-if TYPE_CHECKING:
-    from exporter.receivers.proxy.proxy import Proxy
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +31,21 @@ def _ignore(_data: bytes, /) -> None:
     pass
 
 
+class Owner(Protocol):
+    """What a pair needs of the proxy, which it tells when it is over."""
+
+    limits: ProxyLimits
+    stats: ProxyStats
+    loop: asyncio.AbstractEventLoop
+
+    def forget(self, pair: Pair) -> None: ...
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Pair:
     """The two ends, and what happens to one when the other ends, breaks or stays silent."""
 
-    proxy: Proxy
+    proxy: Owner
     tap: ConnectionTap | None
     client: End = field(init=False)
     upstream: End = field(init=False)
