@@ -33,15 +33,10 @@ def multiprocess_folder() -> Path | None:
 def render(
     registry: CollectorRegistry, accept: str = "", shared_folder: Path | None = None
 ) -> tuple[str, bytes]:
-    """Content type and body of the response to a scrape.
+    """Content type and body of the response to a scrape, in the format that its ``Accept`` header chooses.
 
-    Parameters
-    ----------
-    accept
-        The scrape's ``Accept`` header, which chooses between the Prometheus and OpenMetrics formats.
-    shared_folder
-        Where given, the values of all processes that share it are put together, and those that belong
-        to processes which have died are left out of live gauges.
+    With a ``shared_folder``, the values of all processes that share it are put together, and those of
+    processes which have died are left out of live gauges.
     """
     encode, content_type = choose_encoder(_offered(accept))
     if shared_folder is None:
