@@ -39,7 +39,7 @@ esac
 
 
 def setup(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "MAKEFLAGS")}
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL")}
     return subprocess.run(
         ["make", "setup", *arguments], cwd=clone, env=environment, capture_output=True, text=True, check=False
     )
@@ -49,7 +49,7 @@ def test_a_python_that_serves_makes_an_environment(clone: Path):
     run = setup(clone, f"PYTHON={python(clone / 'python3')}")
     assert run.returncode == 0, run.stderr
     assert (clone / ".venv" / ".ready").exists()
-    assert setup(clone).stdout.startswith("make: Nothing to be done")
+    assert "Nothing to be done" in setup(clone).stdout
 
 
 def test_a_python_that_is_too_old_is_named_and_leaves_nothing(clone: Path):
