@@ -39,7 +39,8 @@ esac
 
 
 def setup(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL")}
+    of_make = ("PYTHON", "MAKEFLAGS", "MAKELEVEL")
+    environment = {key: value for key, value in os.environ.items() if key not in of_make}
     return subprocess.run(
         ["make", "setup", *arguments], cwd=clone, env=environment, capture_output=True, text=True, check=False
     )
