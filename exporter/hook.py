@@ -18,7 +18,7 @@ from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
-from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
+from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS, method_label
 from exporter.observation import DriftEvent, Observation
 from exporter.processes.supervisor import can_spawn
 from exporter.receivers.asgi.middleware import CaptureMiddleware
@@ -183,17 +183,26 @@ class InferenceExporter:
 
     def _add_http_metrics(self, app: Any) -> None:
         try:
-            from prometheus_fastapi_instrumentator import Instrumentator
+            from prometheus_fastapi_instrumentator import Instrumentator, metrics
         except ImportError as error:
             raise ConfigError(
                 "instrument: prometheus-fastapi-instrumentator is not installed; "
                 "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
             ) from error
-        Instrumentator(registry=self.registry).instrument(
-            app,
+        instrumentator = Instrumentator(registry=self.registry)
+        record = metrics.default(
+            registry=self.registry,
             latency_lowr_buckets=HTTP_DURATION_BUCKETS,
             latency_highr_buckets=HTTP_DURATION_HIGHR_BUCKETS,
         )
+        if record is not None:  # it is where the registry has these metrics already
+
+            def record_known_method(info: metrics.Info) -> None:
+                info.method = method_label(info.method)
+                record(info)
+
+            instrumentator.add(record_known_method)
+        instrumentator.instrument(app)
 
 
 def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:

@@ -167,6 +167,17 @@ async def test_the_one_line(serve: Any, detector: str):
     assert samples[requests] == 7
 
 
+async def test_methods_that_clients_invent_make_no_series(serve: Any):
+    client = serve()
+    for number in range(30):
+        await client.request(f"INVENTED{number}")
+    await client.request()
+    methods = {
+        dict(labels).get("method") for name, labels in await client.scrape() if name.startswith("http_")
+    }
+    assert methods == {None, "POST", "OTHER"}
+
+
 async def test_every_metric_and_every_label_set_that_can_be_known_is_there_from_the_start(
     serve: Any, detector: str, tmp_path: Path
 ):

@@ -59,6 +59,7 @@ INVALID_VALUES = (
     ("embedding", "not_finite"),
 )
 OTHER_CLASS = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 FORWARD_DROP_REASONS = ("queue_full", "queue_bytes", "refused", "failed", "stopped")
 AGREEMENTS = ("right", "wrong")
 
@@ -226,3 +227,8 @@ HTTP = _specs(
     http_response_size_bytes=_summary("Size of the bodies of responses in bytes, by handler.", "handler"),
 )
 CONTRACT = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *FORWARD, *INGEST, *SIDECAR, *HTTP)
+
+
+def method_label(method: str) -> str:
+    """A request's method as the label ``method``; a client may send any word, which is then ``OTHER``."""
+    return method if method in METHODS else "OTHER"

@@ -23,11 +23,8 @@ from prometheus_client.utils import floatToGoString
 from exporter.http.exchange import Exchange
 from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import PathMatcher
-from exporter.metrics.contract import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS
+from exporter.metrics.contract import HTTP, HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS, method_label
 
-# Anything else a client may send as a method would be a label of its choice.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
-_OTHER_METHOD = "OTHER"
 _NO_HANDLER = "none"
 # One look in the bounds of both histograms is less than one in each.
 _BOUNDS = tuple(sorted({*HTTP_DURATION_BUCKETS, *HTTP_DURATION_HIGHR_BUCKETS}))
@@ -98,7 +95,7 @@ class HttpMetrics(Collector):
     def _route(self, path: str, method: str) -> _Route:
         """Where an exchange is counted, remembered for the next one like it."""
         handler = self._match(path) or _NO_HANDLER
-        route = self._routes[handler, method if method in _METHODS else _OTHER_METHOD]
+        route = self._routes[handler, method_label(method)]
         if len(path) + len(method) <= _MAX_SEEN_LENGTH:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
