@@ -65,29 +65,35 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
-        said: list[Reading] = []
+        said: list[Reading] | None = None
         if exchange.notes or exchange.embeddings:
             readings, said = self._joined(exchange, exchange.notes or {})
         else:
             readings = self.read(exchange)
         if not readings:
             raise PayloadError("no_prediction", "the response holds no instance")
-        for reading in readings:
-            embedding = reading.get("embedding")
-            if embedding is None:
-                continue
-            if self._embedder is not None and from_request(reading):
-                del reading["embedding"]  # what a model of our own makes of it is tested instead
-            elif type(embedding) is dict:
-                reading["embedding"] = vector = self._columns.vector(embedding)
-                if vector is None:
-                    self._refuse("embedding", "wrong_shape")
-        model, refuse, ended = self._model, self._refuse, exchange.ended
-        latency = ended - exchange.started if ended > exchange.started else None
-        found = [clean(reading, refuse) for reading in readings]
-        for fields, own in zip(found, said, strict=False):
-            fields.update(own)
-        return [observation_of(model, source, ended, latency, fields) for fields in found]
+        model, refuse, embedder = self._model, self._refuse, self._embedder
+        started, ended = exchange.started, exchange.ended
+        latency = ended - started if ended > started else None
+        found = []
+        for number, reading in enumerate(readings):
+            if "embedding" in reading and (embedder is not None or type(reading["embedding"]) is dict):
+                self._settle_embedding(reading)
+            fields = clean(reading, refuse)
+            if said is not None:
+                fields.update(said[number])
+            found.append(observation_of(model, source, ended, latency, fields))
+        return found
+
+    def _settle_embedding(self, reading: Reading) -> None:
+        """Put named features in order; what a model of our own makes of a request is tested instead of it."""
+        embedding = reading["embedding"]
+        if self._embedder is not None and from_request(reading):
+            del reading["embedding"]
+        elif type(embedding) is dict:
+            reading["embedding"] = vector = self._columns.vector(embedding)
+            if vector is None:
+                self._refuse("embedding", "wrong_shape")
 
     def _joined(self, exchange: Exchange, notes: Reading) -> tuple[list[Reading], list[Reading]]:
         """What the response says, and what the service noted and the live model computed, which wins.

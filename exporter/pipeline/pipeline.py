@@ -114,8 +114,7 @@ class Pipeline:
         outcomes = Outcomes()
         for number, (source, item, left_unembedded) in enumerate(self._unpacked(items), 1):
             found = self._read(tally, source, item)
-            for start in range(0, len(found), _MANY_OBSERVATIONS):
-                part = found[start : start + _MANY_OBSERVATIONS]
+            for part in (found,) if len(found) <= _MANY_OBSERVATIONS else _parts(found):
                 if left_unembedded:
                     for position, observation in enumerate(part, len(batch)):
                         if observation.embedding is None:
@@ -190,6 +189,11 @@ class Pipeline:
                 log.exception("%s failed over %d observations", type(processor).__name__, len(batch))
                 self._errors.inc()
         tally.ended.update(outcomes.count(len(batch)))
+
+
+def _parts(found: Sequence[Observation]) -> Iterator[Sequence[Observation]]:
+    for start in range(0, len(found), _MANY_OBSERVATIONS):
+        yield found[start : start + _MANY_OBSERVATIONS]
 
 
 def _rest() -> None:
