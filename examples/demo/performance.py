@@ -154,7 +154,7 @@ class Performance:
                 delay = (now.tests - before.tests) - (now.events - before.events) + 1
                 self.found[self.phase] = delay
                 self._say(
-                    f"   DRIFT: statistic {now.statistic:.3f} above {now.threshold:.3f}, request {delay}"
+                    f"   DRIFT: above {now.threshold:.3f} at request {delay}; now at {now.statistic:.3f}"
                 )
             await asyncio.sleep(SCRAPE_SECONDS)
 
