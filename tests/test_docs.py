@@ -123,3 +123,17 @@ def test_every_target_of_the_makefile_is_explained() -> None:
     }
     assert targets
     assert targets <= set(re.findall(r'@echo "make (\w+)', text))
+
+
+def test_the_walks_name_functions_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^\| \d+ \| (.*?) \| (.*?) \|", page, re.MULTILINE)
+    assert len(hops) > 30
+    for functions, files in hops:
+        names = [ROOT / "exporter" / name for name in re.findall(r"`([\w/]+\.py)`", files)]
+        source = "".join(path.read_text(encoding="utf-8") for path in names)
+        for function in re.findall(r"`[\w.]*?(\w+)`", functions):
+            assert not names or re.search(rf"(def|class) {function}\b|\b{function} = ", source), (
+                function,
+                files,
+            )
