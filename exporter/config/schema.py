@@ -23,7 +23,7 @@ from exporter.config.types import (
     Whole,
     can_both_listen,
 )
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 
 class QueueConfig(Section):
