@@ -33,7 +33,7 @@ from exporter.metrics.contract import (
     Spec,
 )
 from exporter.metrics.private import series_of
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
