@@ -21,6 +21,9 @@ from exporter.pipeline.queue import Batch, Queue
 
 log = logging.getLogger(__name__)
 
+# What the thread still does when its last worker is done is next to nothing.
+_END_SECONDS = 1.0
+
 
 class Handler(Protocol):
     """Where the batches go: a :class:`~exporter.pipeline.pipeline.Pipeline`, or the way to one."""
@@ -164,7 +167,7 @@ class Worker:
             self._ledger.settle(left, Tally(ended=Counter(stopped=left)))
             self._queue, self._in_hand, self._bytes_in_hand = Queue(), 0, 0
             self._loan.covers(0)
-        self._serving.remove(self)
+        self._serving.remove(self, at_rest=self._done.is_set())
 
     def serve(self, least: int) -> bool:
         """Handle a batch, if ``least`` items or more wait; whether there was one. On the worker's thread.
@@ -238,11 +241,14 @@ class WorkerThread:
         if len(worker):
             self.wake()
 
-    def remove(self, worker: Worker) -> None:
-        """Serve it no more."""
+    def remove(self, worker: Worker, *, at_rest: bool) -> None:
+        """Serve it no more; whether it is known that the thread does not hang over a batch of it."""
         with self._lock:
             self._workers = tuple(each for each in self._workers if each is not worker)
+            thread = None if self._workers else self.thread
         self.wake()
+        if thread is not None and at_rest and thread is not threading.current_thread():
+            thread.join(_END_SECONDS)
 
     def wake(self) -> None:
         """Something waits."""
