@@ -40,6 +40,8 @@ class Observation:
         The caller's identifier; never a label.
     latency_seconds
         From the first byte of the request to the last byte of the answer.
+    version
+        Which release of the model, where that is said: the value of the ``version`` label.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Observation:
     features: Any = None
     request_id: str | None = None
     latency_seconds: float | None = None
+    version: str = ""
 
     @property
     def n_bytes(self) -> int:
@@ -87,6 +90,7 @@ def observation_of(
     draft.features = get("features")
     draft.request_id = get("request_id")
     draft.latency_seconds = latency_seconds
+    draft.version = get("version") or ""
     draft.__class__ = Observation
     observation: Observation = draft
     return observation
