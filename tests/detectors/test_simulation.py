@@ -108,3 +108,39 @@ def test_progress_is_reported_to_the_end() -> None:
     simulate(k, (5,), 12, 4000, np.random.default_rng(3), seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
+
+
+@pytest.mark.parametrize(("block", "length"), [(5, 20), (40, 40), (47, 23)])
+def test_a_circle_keeps_the_order_within_blocks(block: int, length: int) -> None:
+    rows = _draw_rows(6 * block, length, 60, np.random.default_rng(5), block)
+    assert all(np.unique(row).size == length for row in rows)
+    broken = np.diff(rows, axis=1) != 1
+    assert broken.sum(axis=1).max() <= max(0, length // block - 1)
+    assert (rows[:, 0] // block != rows[:, -1] // block).any() == (length > block)
+    # Every row has its turn, also where a circle is a part of a block.
+    assert np.unique(rows).size == 6 * block
+
+
+def test_blocks_spread_as_a_dependent_stream_does() -> None:
+    """Rows of 20 stretches of 50, each with a value of its own in every dimension."""
+    rng, w, block, n, d = np.random.default_rng(6), 25, 50, 1000, 3
+
+    def stretches(count: int) -> NDArray[np.floating]:
+        level = rng.normal(size=(count, 1, d))
+        return (0.5 * level + rng.normal(size=(count, block, d))).reshape(-1, d)
+
+    simulated, operational = [], []
+    for _ in range(12):
+        x = stretches(n // block)
+        k = direct.kernel(x, x, 2.0).astype(np.float32)
+        simulated.append(simulate(k, (w,), block, 400, rng, block=block).spaced[:, 0])
+        inside = direct.mean_off_diagonal(k.astype(np.float64))
+        for window in stretches(40).reshape(40, block, d)[:, :w]:
+            own = direct.mean_off_diagonal(direct.kernel(window, window, 2.0))
+            operational.append(inside + own - 2.0 * direct.kernel(window, x, 2.0).mean())
+    found = np.concatenate(simulated)
+    # 480 windows in operation: 6 % standard error of a spread whose tail is long.
+    assert abs(found.std() / np.std(operational) - 1.0) < 0.2
+    assert abs(found.mean() - np.mean(operational)) < 0.2 * np.std(operational)
+    # The negative control: independent resampling knows nothing of it.
+    assert simulate(k, (w,), block, 400, rng).spaced.std() < 0.4 * np.std(operational)

@@ -12,6 +12,11 @@ windows of a circle lack is the same 1/N, so each circle is moved as a whole by 
 that variance, and is compared with a reference that is off by another one. Both are sums of all
 centred rows with random signs over N (the multiplier bootstrap). To scale the windows up instead
 would make neighbours less alike than they are, and alarms N / (N - W) times as frequent.
+
+Rows that stood together in time may depend on each other. Then the reference comes in blocks of rows
+in their order, a circle consists of whole blocks (of a part of one block, where that holds two
+windows: a stream passes slowly from what one block saw to what another did), and the rows of a block
+have their signs in common.
 """
 
 from __future__ import annotations
@@ -45,7 +50,7 @@ class NullRuns:
 class _Kernel:
     """The kernel matrix in 16 bits, so that random reads find it in the cache."""
 
-    def __init__(self, kernel: NDArray[np.float32], rng: np.random.Generator) -> None:
+    def __init__(self, kernel: NDArray[np.float32], rng: np.random.Generator, block: int = 1) -> None:
         n = kernel.shape[0]
         self.n = n
         self.row_sums = kernel.sum(axis=1, dtype=np.float64)
@@ -59,27 +64,34 @@ class _Kernel:
             scaled = (kernel[start : start + 1024] - np.float32(self.low)) * np.float32(1.0 / self.step)
             codes[start : start + 1024] = np.minimum(scaled + np.float32(0.5), _LEVELS)
         self.flat = codes.reshape(-1)
-        self._draw_errors(kernel, rng)
+        self._draw_errors(kernel, rng, block)
 
-    def _draw_errors(self, kernel: NDArray[np.float32], rng: np.random.Generator) -> None:
+    def _draw_errors(self, kernel: NDArray[np.float32], rng: np.random.Generator, block: int) -> None:
         """What the reference's mean may be off by: sums of all centred rows with random signs.
 
         Rows of a stream have no share in such an error, nor has one error in another: the products of
-        a row with itself, which are none of operation's, are taken out of everything.
+        a row with itself and its block, which are none of operation's, are taken out of everything.
         """
-        n = self.n
-        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), size=(n, _ERRORS))
-        signs *= np.float32(np.sqrt(n / (n - 1.0)))  # the variance about the reference's mean is too small
+        n, blocks = self.n, self.n // block
+        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), size=(blocks, _ERRORS))
+        signs *= np.float32(np.sqrt(blocks / (blocks - 1.0)))  # about their own mean they vary too little
+        signs = np.repeat(signs, block, axis=0)
         row_means, mean = self.row_sums / n, self.total / n**2
         sums = signs.sum(axis=0, dtype=np.float64)
         products = (kernel @ signs).astype(np.float64)
         products -= (row_means - mean)[:, None] * sums + row_means @ signs
-        own = 1.0 - 2.0 * row_means + mean
+        each = np.arange(blocks)
+        together = kernel.reshape(blocks, block, blocks, block)[each, :, each, :].sum(
+            axis=2, dtype=np.float64
+        )
+        together -= block * row_means.reshape(blocks, block)
+        together -= row_means.reshape(blocks, block).sum(axis=1)[:, None] - block * mean
+        own = together.reshape(n)  # what a centred row has in common with its block
         products -= signs * own[:, None]
         # (errors, n): how far each row lies along each error; (errors, errors): each along the others.
         self.along_error = np.ascontiguousarray((products - products.mean(axis=0)).T / n)
         self.error_products = signs.T @ products / n**2
-        self.error_variance = float(own.sum()) / (n * (n - 1.0))
+        self.error_variance = float(own.sum()) * blocks / (blocks - 1.0) / n**2
 
     def between(self, errors: NDArray[np.int64], moves: NDArray[np.int64]) -> NDArray[np.float64]:
         """(c,) what the statistics of a circle have in common: how far apart error and move lie."""
@@ -96,17 +108,19 @@ def simulate(
     runs: int,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    block: int = 1,
 ) -> NullRuns:
     """Draw ``runs`` circles of ``length`` rows and slide every window around them.
 
-    ``kernel`` is (N, N) float32 with ones on the diagonal; ``2 * windows[-1] <= length <= N``.
-    Costs ``runs * length * windows[-1]`` reads of kernel values.
+    ``kernel`` is (N, N) float32 with ones on the diagonal, of rows in consecutive blocks of ``block``;
+    ``2 * windows[-1] <= length <= N``, and ``length`` is at most ``block`` or a multiple of it. Costs
+    ``runs * length * windows[-1]`` reads of kernel values.
     """
-    source = _Kernel(kernel, rng)
+    source = _Kernel(kernel, rng, block)
     widest, k = windows[-1], len(windows)
     together = max(1, _STEP // (length * widest))
     circles = _Circles(source, windows, together, length)
-    rows = _draw_rows(source.n, length, runs, rng)
+    rows = _draw_rows(source.n, length, runs, rng, block)
     errors, moves = _draw_errors(runs)
     maxima, peaks = np.empty((runs, k)), np.empty((runs, k), dtype=np.int64)
     spaced = []
@@ -122,15 +136,22 @@ def simulate(
     return NullRuns(length, maxima, peaks, rows, errors, np.concatenate(spaced))
 
 
-def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """(runs, length) rows without replacement: permutations of the reference, cut into runs."""
-    each = n // length
-    out = np.empty((-(-runs // each) * each, length), dtype=np.int32)
-    order = np.arange(n, dtype=np.int32)
+def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator, block: int = 1) -> NDArray[np.int32]:
+    """(runs, length) rows without replacement: permutations of the reference's blocks, cut into runs."""
+    piece = min(block, length)  # rows that keep their order
+    parts, slack = block // piece, block % piece
+    firsts = (np.arange(n // block)[:, None] * block + np.arange(parts) * piece).astype(np.int32)
+    pieces = length // piece
+    each = firsts.size // pieces
+    out = np.empty((-(-runs // each) * each, pieces), dtype=np.int32)
+    order = firsts.reshape(-1)
     for start in range(0, out.shape[0], each):
+        if slack:
+            order = (firsts + rng.integers(slack + 1, size=(len(firsts), 1), dtype=np.int32)).reshape(-1)
         rng.shuffle(order)
-        out[start : start + each] = order[: each * length].reshape(each, length)
-    return out[:runs]
+        out[start : start + each] = order[: each * pieces].reshape(each, pieces)
+    rows = np.add(out[:runs, :, None], np.arange(piece, dtype=np.int32), dtype=np.int32)
+    return rows.reshape(runs, length)
 
 
 def _draw_errors(runs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
