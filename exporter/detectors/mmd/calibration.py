@@ -50,6 +50,8 @@ class CalibrationReport:
         from the expected one, because the reference has only so many rows.
     warnings
         What makes the thresholds less certain, in plain words; empty when nothing does.
+    loud_maxima
+        What the largest statistic of a run stays below in four of five runs, for each window.
     """
 
     runs: int
@@ -60,6 +62,7 @@ class CalibrationReport:
     extrapolated: bool
     spread: float
     warnings: tuple[str, ...]
+    loud_maxima: tuple[float, ...] = ()
 
     @property
     def trustworthy(self) -> bool:
@@ -102,6 +105,7 @@ def calibrate(
         extrapolated=extrapolated,
         spread=spread,
         warnings=tuple(_warnings(worst, level, runs, spread, n, widest)),
+        loud_maxima=tuple(np.quantile(simulated.maxima, 0.8, axis=0).tolist()),
     )
     return np.maximum(thresholds, np.finfo(np.float64).tiny), report
 

@@ -16,7 +16,10 @@ from exporter.arrays import on_host, place, resolve_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
-from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.dependence import Dependence, Null
+from exporter.detectors.mmd.dependence_estimator import DependenceEstimator
+from exporter.detectors.mmd.kernel import SERIES, Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
 from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
 from exporter.errors import ConfigError, DetectorFileError
@@ -25,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _ENGINE = "online-mmd"
 _CHUNK = 256
+_MOSTLY = 0.9  # share of repeats from which on too little of a stream is tested
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,10 @@ class OnlineMMD:
     of b observations costs one N x b product and one (W + b) x b product, and the state is a ring
     of W rows and W numbers. [Gretton et al., JMLR 2012.] Made by :meth:`fit` or :meth:`load`.
 
+    The stream need not be independent: its dependence is learned while it runs and taken off the
+    statistic (:attr:`dependence`). Rows that repeat one of the 250 before them, bit for bit, are left
+    out, unless the reference repeats itself in any order.
+
     Not safe for concurrent use: one writer.
     """
 
@@ -66,7 +74,16 @@ class OnlineMMD:
         self._scaling, rows = Scaling.of(reference, fitted.bandwidth, device)
         self._witness = Witness(rows, _CHUNK)
         self._z = rows.z
-        self._window = SlidingWindow(self.windows, rows.z)
+        self._skips_repeats = not are_natural(reference)
+        self._null = Null(
+            self.windows,
+            thresholds,
+            fitted.reference_kernel_mean,
+            self._witness.kernel_sd,
+            fitted.report.run_length,
+            fitted.report.loud_maxima,
+        )
+        self.reset()
 
     @classmethod
     def fit(
@@ -117,6 +134,7 @@ class OnlineMMD:
             bandwidth = check_positive("bandwidth", bandwidth)
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
+        rows = _thinned(rows, windows)
         rng = np.random.default_rng(seed)
         rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
         if bandwidth is None:
@@ -174,8 +192,19 @@ class OnlineMMD:
 
     @property
     def n_seen(self) -> int:
-        """Observations taken since the start or the last :meth:`reset`, without the refused."""
+        """Observations taken since the start or the last :meth:`reset`, without refused ones and repeats."""
         return self._window.count
+
+    @property
+    def dependence(self) -> Dependence:
+        """How dependent the stream is, as far as it was seen, and whether the verdicts hold on it."""
+        found = self._dependence.found
+        if self._repeats.share > _MOSTLY:
+            return found.because(
+                f"{self._repeats.share:.0%} of the last {REACH} observations repeat one before them and are "
+                "left out: hardly anything is tested"
+            )
+        return found
 
     def update(self, batch: Any) -> Scores:
         """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
@@ -189,21 +218,35 @@ class OnlineMMD:
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
         rows = as_rows(place(batch, self._device), self.n_features)
-        a = self._fitted.reference_kernel_mean
-        stats: list[NDArray[np.float64]] = []
-        kept: list[NDArray[np.bool_]] = []
+        k = len(self.windows)
+        corrected, plain = np.full((rows.shape[0], k), np.nan), np.full((rows.shape[0], k), np.nan)
+        witness = np.full(rows.shape[0], np.nan)
+        finite, repeated = np.ones(rows.shape[0], dtype=np.bool_), np.zeros(rows.shape[0], dtype=np.bool_)
         for start in range(0, rows.shape[0], _CHUNK):
-            taken = self._scaling.apply(rows[start : start + _CHUNK])
-            kept.append(taken.finite)
-            values = self._witness(taken.z, taken.squared_norm)
-            for s in range(0, values.size, BLOCK):  # none where all rows were refused
-                part = slice(s, s + BLOCK)
-                stats.append(self._window.push(taken.z[part], taken.squared_norm[part], values[part], a))
-        finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
-        by_window = np.full((rows.shape[0], len(self.windows)), np.nan)
-        if stats:
-            by_window[finite] = np.concatenate(stats)
-        return Scores.of(by_window, self._thresholds, ~finite, self.windows)
+            chunk = rows[start : start + _CHUNK]
+            taken = self._scaling.apply(chunk)
+            z, norms = taken.z, taken.squared_norm
+            places = start + np.flatnonzero(taken.finite)
+            finite[start : start + _CHUNK] = taken.finite
+            if self._skips_repeats:
+                known = self._repeats.find(pick(chunk, taken.finite))
+                repeated[places[known]] = True
+                z, norms, places = pick(z, ~known), norms[~known], places[~known]
+            witness[places], series = self._witness(z, norms)
+            s = 0
+            while s < places.size:  # none where all rows were left out
+                part = slice(s, s + min(BLOCK, self._dependence.room))
+                at = places[part]
+                plain[at], corrected[at] = self._take(z[part], norms[part], witness[at], series[part])
+                s = part.stop
+        return Scores.of(corrected, self._thresholds, ~finite, self.windows, plain, repeated, witness)
+
+    def _take(
+        self, z: Any, norms: NDArray[np.float64], witness: NDArray[np.float64], series: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(b, k) statistics of at most ``BLOCK`` rows, without correction and with it."""
+        stats, kernel = self._window.push(z, norms, witness, self._fitted.reference_kernel_mean)
+        return stats, self._dependence.push(z, witness, series, kernel, stats)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
@@ -231,11 +274,14 @@ class OnlineMMD:
         exact = np.array_equal(narrow.astype(np.float64), self._reference)
         arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
         settings = dataclasses.asdict(self._fitted)
-        storage.write(path, _ENGINE, settings, arrays | self._window.state(), mode=mode)
+        running = self._window.state() | self._dependence.state() | {"repeats": self._repeats.state()}
+        storage.write(path, _ENGINE, settings, arrays | running, mode=mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
         """Read what :meth:`save` wrote; the stream goes on where it was saved.
+
+        A file from before dependence was learned holds none: it is then learned anew.
 
         Raises
         ------
@@ -256,15 +302,39 @@ class OnlineMMD:
                 settings["expected_run_length"],
                 settings["bandwidth"],
                 settings["reference_kernel_mean"],
-                CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
+                CalibrationReport(
+                    **report
+                    | {
+                        name: tuple(report.get(name, ())) for name in ("warnings", "loud_maxima")
+                    }  # once lists
+                ),
                 names,
             )
             detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
+            if "dependence" in arrays:
+                detector._dependence.restore(arrays)
+                detector._repeats.restore(arrays["repeats"])
         except Exception as error:  # the arrays of a stranger fail wherever they are used first
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
         return detector
 
     def reset(self) -> None:
-        """Empty the window; keep reference and thresholds."""
+        """Empty the window and forget the stream's dependence; keep reference and thresholds."""
         self._window = SlidingWindow(self.windows, self._z)
+        self._dependence = DependenceEstimator(self._null, self.n_features, SERIES)
+        self._repeats = Repeats()
+
+
+def _thinned(rows: NDArray[np.float64], windows: tuple[int, ...]) -> NDArray[np.float64]:
+    """The reference without repeats of neighbours, if what is left can still serve."""
+    thinned = without_neighbours(rows)
+    if thinned.shape[0] == rows.shape[0]:
+        return rows
+    _log.warning(
+        "online MMD: %d of %d reference rows repeat one shortly before them, and are left out, as they are "
+        "of the stream",
+        rows.shape[0] - thinned.shape[0],
+        rows.shape[0],
+    )
+    return check_reference(thinned, windows)
