@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from exporter.arrays import on_host
 from exporter.detectors.mmd.dependence import FEWEST_MAXIMA, Dependence, Null
-from exporter.detectors.mmd.lags import FAR, Factors, FarPairs, LagSums, lag_sums, series_sums
+from exporter.detectors.mmd.fitted import Fitted
+from exporter.detectors.mmd.kernel import Witness, squared_norms
+from exporter.detectors.mmd.lags import FAR, Factors, FarPairs, LagSums, block_sums, lag_sums, series_sums
 
 SEGMENT = 1024  # rows, or as many as a simulated run is long
 _FIRST = 32
+_CHUNK = 256
 _SOON = 3  # windows, after which nothing is learned from a segment before the next one is seen
 _SEGMENTS = 20
 _LOUD = 0.2  # share of tests above the threshold that independent drift alone explains
@@ -222,3 +225,14 @@ class DependenceEstimator:
             mean = np.array([segment.mean for segment in used if segment.maxima.size]).mean(axis=0)
             found = found.refined(maxima, mean, factors.significant, null)
         self.found = found.judged(self._size)
+
+
+def own_factors(witness: Witness, z: Any, fitted: Fitted) -> Factors:
+    """The dependence of a reference's own blocks, which its thresholds hold already."""
+    norms, starts = squared_norms(z), range(0, z.shape[0], _CHUNK)
+    parts = [witness(z[s : s + _CHUNK], norms[s : s + _CHUNK]) for s in starts]
+    values = np.concatenate([part[0] for part in parts])
+    values, series = witness.without_own_share(values, np.concatenate([part[1] for part in parts]))
+    a = fitted.reference_kernel_mean
+    sums = block_sums(on_host(z), values, series, fitted.block, fitted.windows[-1], a)
+    return Factors.of(sums, fitted.windows, a, witness.kernel_sd) or Factors.none(len(fitted.windows))

@@ -119,6 +119,7 @@ class Witness:
         self._signs = xp.asarray(signs, device=where)
         means = (few.sum(axis=1) - 1.0) / (m - 1.0)
         self._centre = means @ signs
+        self._own = (1.0 - means)[:, None] * signs
         centred = few - means[:, None] - means + means.mean()
         self.kernel_sd = float(np.sqrt((centred[~np.eye(m, dtype=np.bool_)] ** 2).mean()))
         """Standard deviation of the reference's centred kernel values, without those of a row with itself."""
@@ -153,6 +154,15 @@ class Witness:
         lost = np.exp(np.clip(high - squared_norm, -1.0, 1.0))
         mean = np.concatenate(sums) / self._ones.shape[0]
         return mean * lost, np.concatenate(series) * lost[:, None] - self._centre
+
+    def without_own_share(
+        self, values: NDArray[np.float64], series: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N,) witnesses and (N, SERIES) sums of the reference's own rows, as if each were not in it."""
+        n, m = values.size, self._own.shape[0]
+        series = series.copy()
+        series[:: self._every][:m] -= self._own
+        return (n * values - 1.0) / (n - 1.0), series
 
 
 def squared_distances(y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ drifted, by a step long ago or slowly, is as dependent as it was before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -216,3 +216,25 @@ def series_sums(
         far=np.array([0.0, 0.0, far, float((ends - starts).sum())]),
         rows=np.array([float(n), float(cumulated[-1] - cumulated[before])]),
     )
+
+
+def block_sums(
+    z: NDArray[np.float32],
+    witness: NDArray[np.float64],
+    series: NDArray[np.float64],
+    block: int,
+    widest: int,
+    a: float,
+) -> LagSums:
+    """Those of a reference of blocks of rows that stood together, relative to rows of any two blocks.
+
+    ``z`` is (N, d) scaled, ``witness`` (N,) and ``series`` (N, q), both without each row's own share.
+    """
+    total = LagSums.zero(widest)
+    for start in range(0, z.shape[0], block):
+        part = slice(start, start + block)
+        sums = series_sums(series[part], witness[part], 0, widest, a)
+        near = lag_sums(np.exp(-squared_distances(z[part], z[part])), 0, 0, widest - 1)
+        total = total + replace(sums, near=sums.near + near)
+    pairs = float(z.shape[0]) ** 2
+    return replace(total, far=np.array([0.0, pairs, 0.0, pairs]))

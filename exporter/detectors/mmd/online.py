@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,11 +16,19 @@ from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
 from exporter.detectors.mmd.dependence import Dependence, Null
-from exporter.detectors.mmd.dependence_estimator import DependenceEstimator
+from exporter.detectors.mmd.dependence_estimator import DependenceEstimator, own_factors
+from exporter.detectors.mmd.fitted import Fitted
 from exporter.detectors.mmd.kernel import SERIES, Scaling, Witness, kernel_matrix, median_bandwidth
 from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
-from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
+from exporter.detectors.validation import (
+    as_rows,
+    check_block,
+    check_positive,
+    check_reference,
+    check_windows,
+    fit_memory,
+)
 from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
@@ -29,18 +36,6 @@ _log = logging.getLogger(__name__)
 _ENGINE = "online-mmd"
 _CHUNK = 256
 _MOSTLY = 0.9  # share of repeats from which on too little of a stream is tested
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """What :meth:`OnlineMMD.fit` found beside the thresholds, as it stands in the detector's file."""
-
-    windows: tuple[int, ...]
-    expected_run_length: float
-    bandwidth: float
-    reference_kernel_mean: float
-    report: CalibrationReport
-    feature_names: tuple[str, ...]
 
 
 class OnlineMMD:
@@ -63,7 +58,7 @@ class OnlineMMD:
     """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
 
     def __init__(
-        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: _Fitted, device: str
+        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: Fitted, device: str
     ) -> None:
         self.feature_names = fitted.feature_names
         self._fitted = fitted
@@ -82,6 +77,7 @@ class OnlineMMD:
             self._witness.kernel_sd,
             fitted.report.run_length,
             fitted.report.loud_maxima,
+            own_factors(self._witness, rows.z, fitted) if fitted.block > 1 else None,
         )
         self.reset()
 
@@ -96,6 +92,7 @@ class OnlineMMD:
         device: str = "auto",
         seed: int | None = None,
         feature_names: Sequence[str] = (),
+        block: int = 1,
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -118,6 +115,10 @@ class OnlineMMD:
             Makes the calibration repeatable.
         feature_names
             What the d dimensions are called, for the evidence; empty if they have no names.
+        block
+            Rows of the reference that stood together in time, where it consists of stretches of a stream:
+            consecutive ones, in their order, n a multiple of it. They are resampled together, so that
+            what depends on its neighbours in them may do so in operation. 1 for independent rows.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -134,20 +135,22 @@ class OnlineMMD:
             bandwidth = check_positive("bandwidth", bandwidth)
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
-        rows = _thinned(rows, windows)
+        block = check_block(block, rows.shape[0])
+        if block == 1:
+            rows = check_reference(without_neighbours(rows), windows)
         rng = np.random.default_rng(seed)
-        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
+        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng, block)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
         _, scaled = Scaling.of(rows, bandwidth, device)
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block)
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names))
+        fitted = Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block)
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -184,6 +187,11 @@ class OnlineMMD:
     def bandwidth(self) -> float:
         """Sigma of the kernel."""
         return self._fitted.bandwidth
+
+    @property
+    def block(self) -> int:
+        """Rows of the reference that stood together in time; 1 where they are independent."""
+        return self._fitted.block
 
     @property
     def report(self) -> CalibrationReport:
@@ -293,23 +301,9 @@ class OnlineMMD:
         device = resolve_device(device, None)
         settings, arrays = storage.read(path, _ENGINE)
         try:
-            report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
-            names = tuple(settings.get("feature_names", ()))  # which older files have not
-            if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
-                raise ValueError(f"thresholds {thresholds} for windows {windows}")
-            fitted = _Fitted(
-                windows,
-                settings["expected_run_length"],
-                settings["bandwidth"],
-                settings["reference_kernel_mean"],
-                CalibrationReport(
-                    **report
-                    | {
-                        name: tuple(report.get(name, ())) for name in ("warnings", "loud_maxima")
-                    }  # once lists
-                ),
-                names,
-            )
+            fitted, thresholds = Fitted.of(settings), arrays["thresholds"]
+            if thresholds.shape != (len(fitted.windows),) or not np.isfinite(thresholds).all():
+                raise ValueError(f"thresholds {thresholds} for windows {fitted.windows}")
             detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
             if "dependence" in arrays:
@@ -324,17 +318,3 @@ class OnlineMMD:
         self._window = SlidingWindow(self.windows, self._z)
         self._dependence = DependenceEstimator(self._null, self.n_features, SERIES)
         self._repeats = Repeats()
-
-
-def _thinned(rows: NDArray[np.float64], windows: tuple[int, ...]) -> NDArray[np.float64]:
-    """The reference without repeats of neighbours, if what is left can still serve."""
-    thinned = without_neighbours(rows)
-    if thinned.shape[0] == rows.shape[0]:
-        return rows
-    _log.warning(
-        "online MMD: %d of %d reference rows repeat one shortly before them, and are left out, as they are "
-        "of the stream",
-        rows.shape[0] - thinned.shape[0],
-        rows.shape[0],
-    )
-    return check_reference(thinned, windows)

@@ -6,6 +6,7 @@ the reference itself repeats, in any order, as one-hot rows do, repeats are the 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from exporter.arrays import on_host
+
+_log = logging.getLogger(__name__)
 
 REACH = 250
 NATURAL = 0.01  # share of a reference's rows that repeat in any order, from which on it is their nature
@@ -94,7 +97,14 @@ def without_neighbours(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     ordered, shuffled = repeat_rates(rows)
     if (ordered - shuffled) * rows.shape[0] < _FEWEST or ordered < _ODDS * shuffled:
         return rows
-    return np.asarray(rows[~Repeats().find(rows + 0.0)])
+    repeated = Repeats().find(rows + 0.0)
+    _log.warning(
+        "online MMD: %d of %d reference rows repeat one shortly before them, and are left out, as they "
+        "are of the stream",
+        np.count_nonzero(repeated),
+        repeated.size,
+    )
+    return np.asarray(rows[~repeated])
 
 
 def _rate(kinds: NDArray[np.integer[Any]], reach: int) -> float:
