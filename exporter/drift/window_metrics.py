@@ -11,7 +11,10 @@ from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
 
-State = Literal["learning", "calibrating", "filling", "ready", "failed"]
+QUIET_RATIO = 0.5
+QUIET_WINDOWS = 2
+
+State = Literal["learning", "calibrating", "filling", "provisional", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +32,25 @@ class Onset:
 class Episode:
     """The alarm of a window of so many observations: single tests above the threshold, joined.
 
-    It begins with a test above the threshold and ends once a full window of tests in a row stayed
-    below it: until then the window still holds observations of the drift.
+    It begins with a test above the threshold and ends after two windows of tests in a row below *half* of
+    it. Below half, since the statistic of a drift that goes on falls below the threshold every now and then;
+    two windows, since for one the window still holds observations of the drift.
     """
 
     window: int
     active: bool = False
     quiet: int = 0
 
-    def step(self, is_drift: bool) -> bool:
-        """Take the next verdict; True if an episode begins with it."""
-        if is_drift:
+    def step(self, statistic: float, threshold: float) -> bool:
+        """Take the next statistic; True if an episode begins with it."""
+        if statistic > threshold:
             begins = not self.active
             self.active = True
             self.quiet = 0
             return begins
         if self.active:
-            self.quiet += 1
-            if self.quiet >= self.window:
+            self.quiet = self.quiet + 1 if statistic < QUIET_RATIO * threshold else 0
+            if self.quiet >= QUIET_WINDOWS * self.window:
                 self.active = False
         return False
 
@@ -77,13 +81,13 @@ class WindowMetrics:
         observe_all(shown.test_stat, statistics)
         onsets = []
         if self._episode.active or statistics.max() > threshold:
-            verdicts = (statistics > threshold).tolist()
-            begins = [n for n, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
+            step = self._episode.step
+            begins = [n for n, each in enumerate(statistics.tolist()) if step(each, threshold)]
             onsets = [
                 Onset(self.label, self._window, int(tested[n]), float(statistics[n]), threshold)
                 for n in begins
             ]
-            shown.events.inc(sum(verdicts))
+            shown.events.inc(np.count_nonzero(statistics > threshold))
             shown.episodes.inc(len(onsets))
         self._last = (float(statistics[-1]), threshold)
         shown.last_test_timestamp.set(now)

@@ -225,10 +225,10 @@ def test_the_short_window_speaks_before_the_long_one_is_full(with_detector: Any)
 
 def test_events_and_episodes_are_counted(with_detector: Any):
     bench = with_detector(PlainDetector((2,)))
-    bench.watch.take(observations(first_coordinates([0, 0, 5, 5, 0, 0, 0, 0, 5, 5])))
+    bench.watch.take(observations(first_coordinates([0, 0, 5, 5, 0, 0, 0, 0, 0, 5, 5])))
     assert bench.samples("drift_events_total", detector="mmd") == 5
     assert bench.samples("drift_episodes_total", detector="mmd") == 2
-    assert [event.request_id for event in bench.events] == ["2", "8"]
+    assert [event.request_id for event in bench.events] == ["2", "9"]
     assert [event.test_stat for event in bench.events] == [2.5, 2.5]
     assert bench.samples("drift_test_stat_last", detector="mmd") == 5.0
     assert bench.samples("drift_score_ratio", detector="mmd") == 5.0
