@@ -23,6 +23,7 @@ from exporter.config.types import (
     Whole,
     can_both_listen,
 )
+from exporter.observation import ModelId
 
 
 class QueueConfig(Section):
@@ -135,6 +136,8 @@ class Config(Section):
 
     model: LabelText = Field(default="model", min_length=1, max_length=128)
     """Value of the `model` label."""
+    version: LabelText = Field(default="", max_length=128)
+    """Value of the `version` label: a release of the model, empty by default."""
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DetectorEntry, ...] = ()
     collector: CollectorConfig | None = None
@@ -146,6 +149,11 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     labels: LabelsConfig = LabelsConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @property
+    def identity(self) -> ModelId:
+        """The model by its labels."""
+        return ModelId(self.model, self.version)
 
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:
