@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
 from exporter.config.capture import CaptureConfig
-from exporter.config.drift import DetectorEntry
+from exporter.config.drift import DRIFT_BY_DEFAULT, DetectorEntry
 from exporter.config.types import (
     Address,
     Bytes,
@@ -139,10 +141,12 @@ class Config(Section):
     version: LabelText = Field(default="", max_length=128)
     """Value of the `version` label: a release of the model, empty by default."""
     capture: CaptureConfig = CaptureConfig()
-    drift: tuple[DetectorEntry, ...] = ()
+    drift: tuple[DetectorEntry, ...] = DRIFT_BY_DEFAULT
     collector: CollectorConfig | None = None
     isolation: Literal["auto", "process", "thread"] = "auto"
     """Where the hook reads, counts and tests; see below."""
+    state: Path | None = None
+    """Folder that keeps what was learned and what runs over restarts; none by default."""
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
@@ -154,6 +158,13 @@ class Config(Section):
     def identity(self) -> ModelId:
         """The model by its labels."""
         return ModelId(self.model, self.version)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_default_gives_way_to_a_collector(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("collector") is not None and "drift" not in given:
+            return {**given, "drift": ()}
+        return given
 
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:

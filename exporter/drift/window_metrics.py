@@ -11,6 +11,7 @@ from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
 from exporter.observation import ModelId
+from exporter.references.reference import Origin
 
 QUIET_RATIO = 0.5
 QUIET_WINDOWS = 2
@@ -69,6 +70,18 @@ class WindowMetrics:
         self._instruments = DetectorInstruments(instruments, model, label)
         self._episode = Episode(window)
         self._last = (0.0, 1.0)  # statistic and threshold
+        self._tested: State = "ready"  # what it is as soon as it tests
+
+    @property
+    def drifting(self) -> bool:
+        """Whether an episode lasts."""
+        return self._episode.active
+
+    def begin(self, *, provisional: bool) -> None:
+        """There is another detector: its window is empty, and no episode lasts."""
+        self._episode = Episode(self._window)
+        self._last = (0.0, 1.0)
+        self._tested = "provisional" if provisional else "ready"
 
     def record(self, scores: Scores, seconds: float, now: float) -> list[Onset]:
         """Count the verdicts on a batch, for which the detector took ``seconds``; give the onsets in it."""
@@ -96,18 +109,23 @@ class WindowMetrics:
         shown.last_test_timestamp.set(now)
         self.show_last()
         if self.state == "filling":
-            self.state = "ready"
-            shown.enter_state("ready")
+            self.state = self._tested
+            shown.enter_state(self.state)
         return onsets
 
-    def show_state(self, detector: Detector | None) -> None:
-        """Show the state, and what the calibration came to, if there was one by now."""
+    def show_state(self, detector: Detector | None, origin: Origin) -> None:
+        """Show the state, the reference, and what the calibration came to, if there was one by now."""
         shown = self._instruments
         shown.enter_state(self.state)
+        shown.show_reference(origin.source, origin.timestamp, origin.rows, origin.drifting_ratio)
         shown.threshold.set(0 if detector is None else float(detector.thresholds[self._column]))
         if detector is not None:
             shown.expected_run_length.set(detector.expected_run_length)
             shown.calibration_ok.set(getattr(getattr(detector, "report", None), "trustworthy", True))
+
+    def show_learned(self, ratio: float) -> None:
+        """Show which share of the reference, for good, has been learned."""
+        self._instruments.learning_ratio.set(ratio)
 
     def show_last(self) -> None:
         """Show where the last test left things; zeros before the first, also where another went before."""
