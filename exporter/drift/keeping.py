@@ -11,7 +11,7 @@ from exporter.detectors.base import Detector
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.state import Kept, StateFile
 from exporter.metrics.instruments import Instruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 log = logging.getLogger(__name__)
 

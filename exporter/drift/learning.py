@@ -10,7 +10,8 @@ from exporter.config import DetectorConfig, LearnConfig, MMDConfig, StretchesCon
 from exporter.drift.calibrator import Calibrator
 from exporter.drift.refusals import Refusals
 from exporter.errors import InvalidReference
-from exporter.observation import ModelId, Observation
+from exporter.model import ModelId
+from exporter.observation import Observation
 from exporter.references.learner import ReferenceLearner
 
 log = logging.getLogger(__name__)

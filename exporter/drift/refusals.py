@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 log = logging.getLogger(__name__)
 

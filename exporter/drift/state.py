@@ -29,7 +29,7 @@ from exporter.detectors.registry import DETECTORS
 from exporter.drift.detectors import check_kept
 from exporter.errors import ConfigError
 from exporter.metrics.instruments import Instruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.references.reference import Origin, Reference
 
 log = logging.getLogger(__name__)

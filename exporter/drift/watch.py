@@ -30,7 +30,8 @@ from exporter.drift.window_metrics import State
 from exporter.drift.windows import Windows
 from exporter.errors import InferenceExporterError, InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
-from exporter.observation import DriftEvent, ModelId, Observation
+from exporter.model import ModelId
+from exporter.observation import DriftEvent, Observation
 from exporter.references.reference import Origin, Reference
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector, Scores
 from exporter.drift.window_metrics import Onset, State, WindowMetrics
 from exporter.metrics.instruments import Instruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.references.reference import Origin
 
 

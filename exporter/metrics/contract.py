@@ -58,6 +58,8 @@ INVALID_VALUES = (
     ("embedding", "wrong_type"),
     ("embedding", "wrong_shape"),
     ("embedding", "not_finite"),
+    ("model", "not_a_name"),
+    ("version", "not_a_name"),
 )
 OTHER_CLASS = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})

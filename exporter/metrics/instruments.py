@@ -34,7 +34,7 @@ from exporter.metrics.contract import (
     Spec,
 )
 from exporter.metrics.private import series_of
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,18 @@ class Instruments(Collector):
     def before_collect(self, refresh: Callable[[], None]) -> None:
         """Call ``refresh`` before each scrape."""
         self._before_collect.append(refresh)
+
+    def no_longer(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` no more."""
+        with self._lock:
+            self._before_collect.remove(refresh)
+
+    def remove_model(self, model: ModelId) -> None:
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        for instrument in self._by_name.values():
+            for labels, _ in list(series_of(instrument)):
+                if labels[:2] == model:  # no other label has these values and stands in front
+                    instrument.remove(*labels)
 
     def refresh(self) -> None:
         """Bring everything up to date now, for scrapes that another process answers."""

@@ -463,7 +463,7 @@ def test_a_thread_that_hangs_over_a_stop_and_a_restart_corrupts_nothing(plain: l
     plain.append(detector := PlainDetector((2,), before_update=hang))
     b = Bench(make_config((MMDConfig(window=2, reference=LEARN),), drain_seconds=0.05, max_batch=2))
     b.monitor.start()
-    hung = b.monitor.worker._thread
+    hung = b.monitor.worker.thread
     assert hung is not None
     for item in observations(normal(5)):
         b.submit(item)
