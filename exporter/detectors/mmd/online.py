@@ -18,7 +18,14 @@ from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
 from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
-from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
+from exporter.detectors.validation import (
+    as_rows,
+    check_block,
+    check_positive,
+    check_reference,
+    check_windows,
+    fit_memory,
+)
 from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
@@ -37,6 +44,7 @@ class _Fitted:
     reference_kernel_mean: float
     report: CalibrationReport
     feature_names: tuple[str, ...]
+    block: int = 1  # which older files have not
 
 
 class OnlineMMD:
@@ -79,6 +87,7 @@ class OnlineMMD:
         device: str = "auto",
         seed: int | None = None,
         feature_names: Sequence[str] = (),
+        block: int = 1,
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -101,6 +110,10 @@ class OnlineMMD:
             Makes the calibration repeatable.
         feature_names
             What the d dimensions are called, for the evidence; empty if they have no names.
+        block
+            Rows of the reference that stood together in time, where it consists of stretches of a stream:
+            consecutive ones, in their order, n a multiple of it. They are resampled together, so that
+            what depends on its neighbours in them may do so in operation. 1 for independent rows.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -117,19 +130,20 @@ class OnlineMMD:
             bandwidth = check_positive("bandwidth", bandwidth)
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
+        block = check_block(block, rows.shape[0])
         rng = np.random.default_rng(seed)
-        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
+        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng, block)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
         _, scaled = Scaling.of(rows, bandwidth, device)
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block)
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names))
+        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block)
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -166,6 +180,11 @@ class OnlineMMD:
     def bandwidth(self) -> float:
         """Sigma of the kernel."""
         return self._fitted.bandwidth
+
+    @property
+    def block(self) -> int:
+        """Rows of the reference that stood together in time; 1 where they are independent."""
+        return self._fitted.block
 
     @property
     def report(self) -> CalibrationReport:
@@ -258,6 +277,7 @@ class OnlineMMD:
                 settings["reference_kernel_mean"],
                 CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
                 names,
+                settings.get("block", 1),
             )
             detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
