@@ -51,6 +51,8 @@ class CalibrationReport:
         from the expected one, because the reference has only so many rows.
     warnings
         What makes the thresholds less certain, in plain words; empty when nothing does.
+    loud_maxima
+        What the largest statistic of a run stays below in four of five runs, for each window.
     """
 
     runs: int
@@ -61,6 +63,7 @@ class CalibrationReport:
     extrapolated: bool
     spread: float
     warnings: tuple[str, ...]
+    loud_maxima: tuple[float, ...] = ()
 
     @property
     def trustworthy(self) -> bool:
@@ -105,6 +108,7 @@ def calibrate(
         extrapolated=extrapolated,
         spread=spread,
         warnings=(*_few_blocks(n, block), *_warnings(worst, level, runs, spread, n, widest)),
+        loud_maxima=tuple(np.quantile(simulated.maxima, 0.8, axis=0).tolist()),
     )
     return np.maximum(thresholds, np.finfo(np.float64).tiny), report
 
