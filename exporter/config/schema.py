@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
 from exporter.config.capture import CaptureConfig
-from exporter.config.drift import DetectorEntry
+from exporter.config.drift import DRIFT_BY_DEFAULT, DetectorEntry
 from exporter.config.models import AUTO, ModelConfig, Models, Version, fitting, is_pattern, is_read, laid_over
 from exporter.config.types import (
     Address,
@@ -147,10 +148,12 @@ class Config(Section):
     models: Models = Field(default={})
     """What is different for single models; see "Many models"."""
     capture: CaptureConfig = CaptureConfig()
-    drift: tuple[DetectorEntry, ...] = ()
+    drift: tuple[DetectorEntry, ...] = DRIFT_BY_DEFAULT
     collector: CollectorConfig | None = None
     isolation: Literal["auto", "process", "thread"] = "auto"
     """Where the hook reads, counts and tests; see below."""
+    state: Path | None = None
+    """Folder that keeps what was learned and what runs over restarts; none by default."""
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
@@ -162,6 +165,13 @@ class Config(Section):
     def identity(self) -> ModelId:
         """The model by its labels, where it is one: of a configuration out of :meth:`of`."""
         return ModelId(self.model, self.version)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_default_gives_way_to_a_collector(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("collector") is not None and "drift" not in given:
+            return {**given, "drift": ()}
+        return given
 
     @property
     def unnamed(self) -> str:

@@ -28,6 +28,7 @@ from exporter.metrics.contract import (
     OPERATION,
     OTHER_CLASS,
     PREDICTIONS,
+    REFERENCE_SOURCES,
     SIDECAR,
     SOURCES,
     Spec,
@@ -37,6 +38,12 @@ from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
+
+_REFERENCE = ("timestamp_seconds", "rows", "drifting_ratio")
+_BEHIND_DETECTOR = {
+    "state": [(state,) for state in DETECTOR_STATES],
+    "source": [(source,) for source in REFERENCE_SOURCES],
+}
 
 
 class Instruments(Collector):
@@ -221,19 +228,30 @@ class DetectorInstruments:
         self.detect_seconds = child("inference_exporter_detect_seconds")
         states = instruments["drift_detector_state"]
         self._states = {state: states.labels(*model, detector, state) for state in DETECTOR_STATES}
+        self.learning_ratio = child("drift_learning_ratio")
+        self._reference = [child(f"drift_reference_{what}") for what in _REFERENCE]
+        sources = instruments["drift_reference_info"]
+        self._sources = {each: sources.labels(*model, detector, each) for each in REFERENCE_SOURCES}
 
     def remove(self) -> None:
         """Take all of them off the scrape."""
         for spec in (*DRIFT, *OPERATION):
             if "detector" not in spec.labels:
                 continue
-            for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
+            for rest in _BEHIND_DETECTOR.get(spec.labels[-1], ((),)):
                 self._instruments[spec.name].remove(*self._labels, *rest)
 
     def enter_state(self, state: str) -> None:
         """Show one state as 1 and all others as 0."""
         for name, child in self._states.items():
             child.set(1 if name == state else 0)
+
+    def show_reference(self, source: str, *shown: float) -> None:
+        """Show where the reference came from; its time, its rows, and the share from while it drifted."""
+        for name, child in self._sources.items():
+            child.set(1 if name == source else 0)
+        for gauge, value in zip(self._reference, shown, strict=True):
+            gauge.set(value)
 
 
 class LedgerInstruments:

@@ -27,6 +27,7 @@ from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.assembly import make_pipeline
 from exporter.processors.drift import Drift, Notifier
 from exporter.processors.predictions import Predictions
+from exporter.references.reference import Origin
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 WAIT = 20.0
@@ -94,7 +95,7 @@ def bench():
 def plain(monkeypatch: pytest.MonkeyPatch):
     """Detectors that the entries of ``drift`` get, in order."""
     detectors: list[PlainDetector] = []
-    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detectors.pop(0))
+    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: (detectors.pop(0), Origin()))
     return detectors
 
 
