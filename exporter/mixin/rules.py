@@ -15,7 +15,6 @@ from exporter.mixin.dashboards import panel_ids
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms, duration, number
 
-_EVALUATION_SECONDS = 30.0
 _GRAFANA_DATASOURCE = "prometheus"
 _GRAFANA_RECEIVER = "Inference alerts"
 HEADER = "# Written by `inference-exporter rules`; change the configuration and write it again.\n"
@@ -61,7 +60,7 @@ def write_rules(
 
 def prometheus_rules(terms: Terms) -> dict[str, Any]:
     """Give the content of a Prometheus rule file."""
-    interval = duration(terms.seconds(_EVALUATION_SECONDS))
+    interval = duration(terms.interval_seconds())
     records = [{"record": name, "expr": expr} for name, expr in recordings(terms).items()]
     written: list[dict[str, Any]] = [
         {"name": "inference-exporter-recording", "interval": interval, "rules": records}
@@ -94,7 +93,7 @@ def grafana_rules(terms: Terms) -> dict[str, Any]:
             "orgId": 1,
             "name": f"inference-exporter-{name}",
             "folder": "Inference",
-            "interval": duration(max(terms.seconds(_EVALUATION_SECONDS), 10.0)),
+            "interval": duration(max(terms.interval_seconds(), 10.0)),
             "rules": [_grafana_rule(alert, terms, ids) for alert in members],
         }
         for name, members in groups(terms).items()
@@ -126,7 +125,7 @@ def grafana_policies() -> dict[str, Any]:
     policy = {
         "orgId": 1,
         "receiver": _GRAFANA_RECEIVER,
-        "group_by": ["grafana_folder", "alertname", "job", "model"],
+        "group_by": ["grafana_folder", "alertname", "job", "model", "version"],
         "group_wait": "30s",
         "group_interval": "5m",
         "repeat_interval": "12h",

@@ -79,7 +79,8 @@ def test_prometheus_accepts_its_files(tmp_path: Path) -> None:
     path.write_text(config.replace("/etc/prometheus/rules/*.yml", str(rules)))
     result = run("promtool", "check", "config", path)
     assert result.returncode == 0, result.stderr
-    assert "31 rules found" in result.stdout
+    written = sum(len(group["rules"]) for group in prometheus_rules(Terms.of(None))["groups"])
+    assert f"{written} rules found" in result.stdout
 
 
 @needs["promtool"]
