@@ -1,8 +1,10 @@
-"""The rules as files: for Prometheus, and for Grafana's own alerting."""
+"""The rules as files: for Prometheus, for its operator in Kubernetes, and for Grafana's own alerting."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,47 @@ def write_rules(
         path.write_text(HEADER + dump(content), encoding="utf-8")
         written.append(path)
     return written
+
+
+def write_prometheus_rule(
+    config: Config | None, out: Path, *, labels: Mapping[str, str] | None = None
+) -> Path:
+    """Write the rules as the PrometheusRule that the Prometheus operator takes; give the file.
+
+    Parameters
+    ----------
+    config
+        As of :func:`write_rules`. The resource is named after its model.
+    out
+        Folder; ``prometheusrule.yaml`` is made in it.
+    labels
+        What the operator's ``ruleSelector`` asks for, such as ``release: kube-prometheus-stack``.
+
+    Raises
+    ------
+    ConfigError
+        If the latency SLA is not a bound of the duration histogram.
+    """
+    text = HEADER + dump(prometheus_rule(Terms.of(config), labels or {}))
+    path = out / "prometheusrule.yaml"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def prometheus_rule(terms: Terms, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Give the Prometheus operator's resource with the groups of a Prometheus rule file."""
+    # Of what a model may be called, what a resource may be.
+    model = re.sub(r"[^a-z0-9]+", "-", (terms.model or "").lower()).strip("-")
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": f"inference-exporter-{model}"[:63].strip("-"),
+            "labels": {"app.kubernetes.io/part-of": "inference-exporter", **labels},
+        },
+        "spec": prometheus_rules(terms),
+    }
 
 
 def prometheus_rules(terms: Terms) -> dict[str, Any]:
