@@ -29,13 +29,19 @@ class Rule(ValueError):
     """A broken rule between several keys of a section.
 
     It tells the path of the key to change, from the section on, what that was set to, and the rule with
-    the fix.
+    the fix. The path is text such as ``drift[0].name``, or its parts, where one of them is not a word.
     """
 
-    def __init__(self, key: str, value: Any, rule: str) -> None:
+    def __init__(self, key: str | tuple[str | int, ...], value: Any, rule: str) -> None:
         super().__init__(rule)
-        self.key = key
+        self.path = key if isinstance(key, tuple) else key_path(key)
+        self.key = key if isinstance(key, str) else ".".join(map(str, key))
         self.value = value
+
+
+def key_path(text: str) -> tuple[str | int, ...]:
+    """The parts of a path that is written such as ``drift[0].reference``."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
 
 
 class Shown(str):
@@ -68,7 +74,7 @@ def _not_for_ever(value: float) -> float:
 def _address(value: Any) -> str:
     if not isinstance(value, str) or not (_is_socket(value) or _is_host_and_port(value, least=0)):
         rule = "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket"
-        raise ValueError(f"{rule}; write one such as 127.0.0.1:9109")
+        raise ValueError(f"{rule}; write one such as 127.0.0.1:10911")
     return value
 
 
@@ -96,7 +102,7 @@ def _collector(value: str) -> str:
         raise ValueError(f"{_NO_USER_INFO}, and give the collector's token as collector.token")
     if scheme not in ("http", "https") or not _is_host(host) or re.search(r"[\s?#]", rest):
         rule = "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket"
-        raise ValueError(f"{rule}; write one such as http://127.0.0.1:9109")
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:10911")
     return value
 
 

@@ -46,7 +46,8 @@ DROP_REASONS = (
     "stopped",  # it was still queued when the drain time was over, or came after the stop
 )
 ERROR_STAGES = ("extract", "detect", "notify", "proxy")
-DETECTOR_STATES = ("learning", "calibrating", "filling", "ready", "failed")
+DETECTOR_STATES = ("learning", "calibrating", "filling", "provisional", "ready", "failed")
+REFERENCE_SOURCES = ("none", "loaded", "provisional", "learned", "restored")
 INVALID_VALUES = (
     ("predicted_class", "wrong_type"),
     ("confidence", "wrong_type"),
@@ -57,6 +58,8 @@ INVALID_VALUES = (
     ("embedding", "wrong_type"),
     ("embedding", "wrong_shape"),
     ("embedding", "not_finite"),
+    ("model", "not_a_name"),
+    ("version", "not_a_name"),
 )
 OTHER_CLASS = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -105,16 +108,18 @@ def _specs(**metrics: _Named) -> tuple[Spec, ...]:
     return tuple(make(name) for name, make in metrics.items())
 
 
-_DETECTOR = ("model", "detector")
+# The empty version, to Prometheus, is no label at all.
+_MODEL = ("model", "version")
+_DETECTOR = (*_MODEL, "detector")
 
 PREDICTIONS = _specs(
     prediction_confidence=_histogram(
-        CONFIDENCE_BUCKETS, "Confidence of the model in its prediction, 0 to 1.", "model"
+        CONFIDENCE_BUCKETS, "Confidence of the model in its prediction, 0 to 1.", *_MODEL
     ),
     predicted_class_total=_counter(
-        "Predictions by class; classes beyond max_classes count as other.", "model", "class_name"
+        "Predictions by class; classes beyond max_classes count as other.", *_MODEL, "class_name"
     ),
-    prediction_value=_histogram(VALUE_BUCKETS, "Outputs of a regression model.", "model"),
+    prediction_value=_histogram(VALUE_BUCKETS, "Outputs of a regression model.", *_MODEL),
 )
 DRIFT = _specs(
     drift_test_stat=_histogram(
@@ -140,38 +145,48 @@ DRIFT = _specs(
         *_DETECTOR,
         multiprocess="livemin",
     ),
+    drift_reference_info=_gauge("1 for where the reference came from, else 0.", *_DETECTOR, "source"),
+    drift_reference_rows=_gauge("Observations that the reference is made of.", *_DETECTOR),
+    drift_reference_timestamp_seconds=_gauge(
+        "When the reference was complete, in seconds since the epoch; 0 where that is not known.", *_DETECTOR
+    ),
+    drift_reference_drifting_ratio=_gauge(
+        "Share of the learned reference that came while an episode of drift lasted.", *_DETECTOR
+    ),
+    drift_learning_ratio=_gauge("Share of the reference that has been learned.", *_DETECTOR),
     drift_checkpoint_timestamp_seconds=_gauge(
-        "When the detector was last written to its checkpoint, in seconds since the epoch.", *_DETECTOR
+        "When the detector was last written to its checkpoint or state, in seconds since the epoch.",
+        *_DETECTOR,
     ),
     drift_checkpoint_failures_total=_counter(
-        "Checkpoints of the detector that could not be written or taken up.", *_DETECTOR
+        "Checkpoints and states of the detector that could not be written or taken up.", *_DETECTOR
     ),
 )
 LEDGER = _specs(
-    inference_exporter_observations_total=_counter("Observations captured, by source.", "model", "source"),
-    inference_exporter_processed_total=_counter("Observations handled to the end.", "model"),
-    inference_exporter_dropped_total=_counter("Observations given up, by reason.", "model", "reason"),
+    inference_exporter_observations_total=_counter("Observations captured, by source.", *_MODEL, "source"),
+    inference_exporter_processed_total=_counter("Observations handled to the end.", *_MODEL),
+    inference_exporter_dropped_total=_counter("Observations given up, by reason.", *_MODEL, "reason"),
     inference_exporter_sampled_out_total=_counter(
-        "Observations recorded but, by the sampling rate, not tested for drift.", "model"
+        "Observations recorded but, by the sampling rate, not tested for drift.", *_MODEL
     ),
     inference_exporter_queued=_gauge(
-        "Observations waiting or being handled.", "model", multiprocess="livesum"
+        "Observations waiting or being handled.", *_MODEL, multiprocess="livesum"
     ),
     inference_exporter_queue_bytes=_gauge(
-        "Bytes that the waiting observations hold.", "model", multiprocess="livesum"
+        "Bytes that the waiting observations hold.", *_MODEL, multiprocess="livesum"
     ),
 )
 OPERATION = _specs(
     inference_exporter_build_info=_gauge("Constant 1, labelled by version.", "version"),
     inference_exporter_errors_total=_counter("Failures of the exporter's own stages.", "stage"),
     inference_exporter_invalid_values_total=_counter(
-        "Values found in an exchange but refused, by field and reason.", "model", "field", "reason"
+        "Values found in an exchange but refused, by field and reason.", *_MODEL, "field", "reason"
     ),
     inference_exporter_detect_seconds=_histogram(
         DETECT_SECONDS_BUCKETS, "Time a detector took for one batch.", *_DETECTOR
     ),
     inference_exporter_lag_seconds=_histogram(
-        LAG_SECONDS_BUCKETS, "Age of an observation when it was handled.", "model"
+        LAG_SECONDS_BUCKETS, "Age of an observation when it was handled.", *_MODEL
     ),
     inference_exporter_orphan_observes_total=_counter("Calls of observe() outside any captured request."),
 )
@@ -188,12 +203,12 @@ INGEST = _specs(
     inference_exporter_ingest_requests_total=_counter(
         "Requests to the ingest API, by route and status code.", "route", "code"
     ),
-    inference_exporter_labels_total=_counter("Late labels, by what became of them.", "model", "outcome"),
+    inference_exporter_labels_total=_counter("Late labels, by what became of them.", *_MODEL, "outcome"),
     prediction_labelled_total=_counter(
-        "Predictions whose true class is known by now, by whether they were right.", "model", "agreement"
+        "Predictions whose true class is known by now, by whether they were right.", *_MODEL, "agreement"
     ),
     inference_exporter_model_training_timestamp_seconds=_gauge(
-        "When the model was last trained, as its reports say, in seconds since the epoch.", "model"
+        "When the model was last trained, as its reports say, in seconds since the epoch.", *_MODEL
     ),
 )
 SIDECAR = _specs(
