@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 Source = Literal["hook", "sidecar", "ingest"]
 Outcome = Literal["processed", "sampled_out"]
 LabelOutcome = Literal["joined", "waiting", "duplicate", "conflict"]
 LABEL_OUTCOMES: tuple[LabelOutcome, ...] = ("joined", "waiting", "duplicate", "conflict")
-
-
-class ModelId(NamedTuple):
-    """Which model: the values of the labels ``model`` and ``version``, in this order; no version is empty."""
-
-    name: str
-    version: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, slots=True)

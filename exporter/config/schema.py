@@ -23,7 +23,7 @@ from exporter.config.types import (
     Whole,
     can_both_listen,
 )
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 
 class QueueConfig(Section):
@@ -63,7 +63,7 @@ class SidecarConfig(Section):
 class AdminConfig(Section):
     """The sidecar's listener for `/metrics`, health and the ingest API."""
 
-    listen: Address = "127.0.0.1:9109"
+    listen: Address = "127.0.0.1:10911"
     """`HOST:PORT` or `unix:/path`."""
     token: str | None = Field(default=None, min_length=8, repr=False)
     """Bearer token that is asked for; none by default."""

@@ -12,7 +12,7 @@ from typing import Any
 from exporter.config import DetectorConfig
 from exporter.detectors.storage import remove_half_written
 from exporter.metrics.instruments import Instruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from exporter.detectors.base import Detector, Evidence
 from exporter.drift.window_metrics import Onset
-from exporter.observation import DriftEvent, ModelId, Observation, TypicalObservation
+from exporter.model import ModelId
+from exporter.observation import DriftEvent, Observation, TypicalObservation
 
 _SHOWN = 5
 

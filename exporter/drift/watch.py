@@ -24,7 +24,8 @@ from exporter.drift.sampling import RateSampler
 from exporter.drift.window_metrics import State, WindowMetrics
 from exporter.errors import InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
-from exporter.observation import DriftEvent, ModelId, Observation
+from exporter.model import ModelId
+from exporter.observation import DriftEvent, Observation
 from exporter.references.learner import ReferenceLearner
 
 log = logging.getLogger(__name__)

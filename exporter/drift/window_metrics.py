@@ -10,7 +10,7 @@ import numpy as np
 from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
-from exporter.observation import ModelId
+from exporter.model import ModelId
 
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 

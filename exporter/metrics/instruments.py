@@ -35,7 +35,7 @@ from exporter.metrics.contract import (
 )
 from exporter.metrics.private import described, series_of, series_with_buckets, standing
 from exporter.metrics.totals import Totals
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from exporter.config import LabelsConfig
 from exporter.decoders.values import class_name
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
-from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, ModelId, Observation
+from exporter.model import ModelId
+from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, Observation
 from exporter.pipeline.processor import Outcomes, Processor
 
 

@@ -20,7 +20,7 @@ from exporter.detectors.registry import DETECTORS, DetectorType
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.watch import DriftWatch
 from exporter.metrics.instruments import Instruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from tests.streams import Samples, normal, observations
 
 ROOT = Path(__file__).parents[2]

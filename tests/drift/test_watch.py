@@ -19,7 +19,8 @@ from exporter.detectors import OnlineMMD
 from exporter.drift.watch import DriftWatch
 from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
-from exporter.observation import DriftEvent, ModelId, Observation
+from exporter.model import ModelId
+from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.packing import pack, unpack
 from tests.streams import D, PlainDetector, Samples, normal, observations
 

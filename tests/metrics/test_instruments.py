@@ -29,7 +29,7 @@ from exporter.metrics.contract import (
     SOURCES,
 )
 from exporter.metrics.instruments import DetectorInstruments, Instruments, InvalidValues, ModelInstruments
-from exporter.observation import ModelId
+from exporter.model import ModelId
 from exporter.runtime import Runtime
 from exporter.version import __version__
 from tests.streams import Samples
