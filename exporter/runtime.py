@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
-from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
 from exporter.pipeline.models import ModelHandler, Models
 from exporter.pipeline.monitor import Monitor
@@ -36,7 +35,7 @@ _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
-    """A running exporter: one registry, and the models of a process.
+    """A running exporter: the models of a process; others may stand on the same registry, with other models.
 
     Threads are started by :meth:`start`, or by the first submission in a process, so that an object
     made before a fork works in every child.
@@ -70,13 +69,11 @@ class Runtime:
     ) -> None:
         self.config = config
         self.registry = registry if registry is not None else CollectorRegistry()
-        self.instruments = Instruments(
-            self.registry,
-            value_buckets=config.capture.value_buckets,
-            sidecar=sidecar,
-            forward=config.collector is not None,
-            shared_folder=multiprocess_folder(),
-        )
+        forward, folder = config.collector is not None, multiprocess_folder()
+        if sidecar:
+            self.instruments = Instruments(self.registry, sidecar=True, forward=forward, shared_folder=folder)
+        else:
+            self.instruments = Instruments.on(self.registry, forward=forward, shared_folder=folder)
         notify = Notifier(self.instruments, on_event)
 
         assembly = Assembly(
@@ -88,13 +85,16 @@ class Runtime:
         )
         self.helper: HelperProcess | None = None
         handler_of: Callable[[Config, bool], ModelHandler] = partial(self._on_demand, assembly)
-        if isolated or config.is_open:
-            check_pipelines(config)
-        if isolated:
-            self.helper = HelperProcess(config, self.instruments, assembly.pipeline, notify)
-            handler_of = self.helper.handler
-        self.models = Models(config, self.instruments, handler_of)
-        self._totals = Totals()
+        try:
+            if isolated or config.is_open:
+                check_pipelines(config)
+            if isolated:
+                self.helper = HelperProcess(config, self.instruments, assembly.pipeline, notify)
+                handler_of = self.helper.handler
+            self.models = Models(config, self.instruments, handler_of)
+        except Exception:
+            self.instruments.release(self)  # not on the registry for nothing
+            raise
         self.instruments.before_collect(self._publish_orphans)
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
@@ -125,7 +125,13 @@ class Runtime:
         return [handler.pipeline for handler in handlers if isinstance(handler, OnDemand)]
 
     def start(self) -> None:
-        """Start the worker; does nothing if it runs in this process."""
+        """Start the worker; does nothing if it runs in this process.
+
+        Raises
+        ------
+        ConfigError
+            If it was stopped, and another exporter on the same registry watches its model since.
+        """
         with self._starting:
             self._start()
 
@@ -217,7 +223,7 @@ class Runtime:
 
     def _publish_orphans(self) -> None:
         counter = self.instruments["inference_exporter_orphan_observes_total"]
-        self._totals.carry(counter, orphan_observes())
+        self.instruments.totals.carry(counter, orphan_observes())
 
 
 def _after_fork_in_child() -> None:

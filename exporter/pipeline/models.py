@@ -91,8 +91,16 @@ class Models:
         return found or [self._monitor(model)]
 
     def start(self) -> None:
-        """Begin in this process, with those that come later too."""
+        """Begin in this process, with those that come later too.
+
+        Raises
+        ------
+        ConfigError
+            If it was stopped, and another exporter on the same registry watches one of them since.
+        """
         with self._making:
+            for model in self._monitors:
+                self._instruments.claim(model, self)
             self._running = True
             for monitor in self.all:
                 monitor.start()
@@ -108,6 +116,7 @@ class Models:
             monitor.worker.stop(max(0.0, deadline - time.monotonic()))
         for monitor in self.all:
             monitor.handler.stop()
+        self._instruments.release(self)
 
     def after_fork(self) -> None:
         """In a child process: the parent's threads, and what waits, are the parent's."""
@@ -139,6 +148,7 @@ class Models:
             self._add(added)
         for monitor in gone:
             monitor.remove()
+            self._instruments.release(self, monitor.model)
 
     def _identified(self, name: str | None, item: Exchange | Observation | None) -> ModelId:
         """The model that somebody names, with the version that an item says, where that is asked for."""
@@ -186,6 +196,8 @@ class Models:
         config, models = self._config, self._monitors
         if model in models:
             return model
+        if self._instruments.has_another(model, self):
+            return ModelId(model.name, OTHER) if model.version not in ("", OTHER) else ModelId(OTHER)
         own = {known.name for known in models} - {OTHER, config.unnamed}
         reserved = (OTHER, config.unnamed, *config.named)
         if model.name not in own and model.name not in reserved and len(own) >= config.max_models:
@@ -201,6 +213,12 @@ class Models:
         made: dict[ModelId, Monitor] = {}
         try:
             for model in models:
+                self._instruments.claim(model, self)
+        except Exception:
+            self._instruments.release(self, *models)
+            raise
+        try:
+            for model in models:
                 own = config.of(model)
                 known = model.name in config.named
                 handler = self._handlers[model] = self._handler_of(own, known)
@@ -213,6 +231,7 @@ class Models:
             for model in models:
                 self._instruments.remove_model(model)
                 self._handlers.pop(model, None)
+            self._instruments.release(self, *models)
             raise
         return made
 
