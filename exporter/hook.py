@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
+from exporter.direct import DirectFace
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
 from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS, method_label
@@ -34,7 +35,7 @@ App = TypeVar("App", bound="Starlette")
 ENABLE_VARIABLE = "ENABLE_METRICS"
 
 
-class InferenceExporter:
+class InferenceExporter(DirectFace):
     """Watches one model inside its own service.
 
     >>> from fastapi import FastAPI

@@ -20,11 +20,14 @@ from exporter.decoders.values import Refuse
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation, Source, observation_of
 from exporter.receivers.plain import FIELDS, plain_block, plain_fields
+from exporter.receivers.rows import Rows
 
-Item = Exchange | Observation
+Item = Exchange | Observation | Rows
 
 # Later versions look for objects that occur more than once, which takes longer than it saves.
 _MARSHAL_VERSION = 2
+# In place of what was seen.
+_ROWS = True
 
 
 def pack(item: Item, source: Source, refuse: Refuse) -> bytes:
@@ -60,6 +63,8 @@ def pack(item: Item, source: Source, refuse: Refuse) -> bytes:
             None if latency is None else float(latency),
             _settled(given, refuse),
         )
+    elif isinstance(item, Rows):
+        seen, said = _ROWS, item.plain()
     else:
         raise TypeError(f"{type(item).__name__} is neither an exchange nor an observation")
     packed: Any = (source, seen, said)
@@ -69,6 +74,8 @@ def pack(item: Item, source: Source, refuse: Refuse) -> bytes:
 def unpack(data: bytes) -> tuple[Source, Item]:
     """The item that was given to :func:`pack`, cleaned, and where it came from."""
     source, seen, said = marshal.loads(data)  # noqa: S302 - what pack() wrote, here or in our other process
+    if seen is _ROWS:
+        return source, Rows.from_plain(said)
     if seen is None:
         model, timestamp, latency, given = said
         return source, observation_of(model, source, timestamp, latency, _with_array(given))

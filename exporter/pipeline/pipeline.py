@@ -23,6 +23,7 @@ from exporter.pipeline.extraction import Extractor
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.packing import Item, unpack
 from exporter.pipeline.processor import Outcomes, Processor
+from exporter.receivers.rows import Rows
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Processor)
@@ -163,6 +164,8 @@ class Pipeline:
         """The observations that an item holds."""
         if isinstance(item, Observation):
             return (item,)
+        if isinstance(item, Rows):  # as many as it was counted for
+            return item.observations(source)
         found: Sequence[Observation] = ()
         try:
             found = self.extractor.observations(source, item)

@@ -20,6 +20,8 @@ from exporter.pipeline.queue import Batch, Queue
 
 log = logging.getLogger(__name__)
 
+_LOOK_AGAIN_SECONDS = 0.002
+
 
 class Handler(Protocol):
     """Where the batches go: a :class:`~exporter.pipeline.pipeline.Pipeline`, or the way to one."""
@@ -67,8 +69,10 @@ class Worker:
         self._settled = settled
         self._queue = Queue()
         self._in_hand, self._bytes_in_hand = 0, 0
+        self._accepted = 0
         self._pending = threading.Event()
         self._stopping = threading.Event()
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -102,43 +106,67 @@ class Worker:
             thread.start()
             self._thread = thread
 
-    def offer(self, item: bytes, source: str) -> bool:
-        """Queue an item; False if it was refused, which is counted. Never waits."""
+    def offer(self, item: bytes, source: str, n: int = 1) -> bool:
+        """Queue an item that stands for ``n``; False if it was refused, which is counted. Never waits."""
         ledger, refusal = self._ledger, ""
         with self._lock:
             queue = self._queue
             waiting = len(queue)
             if self._stopping.is_set():
                 refusal = "stopped"
-            elif waiting >= self._max_items:
+            elif waiting + n > self._max_items:
                 refusal = "queue_full"
             elif queue.n_bytes + self._bytes_in_hand + len(item) > self._max_bytes:
                 refusal = "queue_bytes"
             if refusal:
-                ledger.end(refusal)
+                ledger.end(refusal, n)
             else:
-                queue.append(item)
-                ledger.queued += 1
-            ledger.observed[source] += 1
+                queue.append(item, n)
+                ledger.queued += n
+                self._accepted += n
+            ledger.observed[source] += n
         if not waiting and not refusal:
             self._pending.set()
         return not refusal
 
+    def room(self, bytes_each: int) -> int:
+        """How many items of so many bytes there is place for now; 0 where none is accepted any more."""
+        with self._lock:
+            if self._stopping.is_set():
+                return 0
+            free = self._max_bytes - self._queue.n_bytes - self._bytes_in_hand
+            return max(0, min(self._max_items - len(self._queue), free // bytes_each))
+
+    def turn_away(self, source: str, n: int) -> None:
+        """Count ``n`` for which there was no :meth:`room`."""
+        with self._lock:
+            is_full = len(self._queue) >= self._max_items
+            reason = "stopped" if self._stopping.is_set() else "queue_full" if is_full else "queue_bytes"
+            self._ledger.observed[source] += n
+            self._ledger.end(reason, n)
+
     def drain(self, timeout_seconds: float) -> bool:
-        """Wait until everything offered so far is handled; False if the time was not enough."""
+        """Wait until everything offered so far is handled; False if the time was not enough.
+
+        What waits does not gather meanwhile.
+        """
         deadline = time.monotonic() + timeout_seconds
+        with self._lock:
+            last = self._accepted
         while True:
             with self._lock:
-                if not len(self._queue) + self._in_hand:
+                if self._accepted - len(self._queue) - self._in_hand >= last:
                     return True
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.002)
+            self._hurry.set()
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def stop(self, timeout_seconds: float) -> None:
         """Accept no more, handle what waits for as long as the time allows, and give up the rest."""
         with self._lock:
             self._stopping.set()
+        self._hurry.set()
         self._pending.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -155,7 +183,8 @@ class Worker:
             # As long as items come, this thread sleeps and wakes by the clock, and nobody has to wake it.
             busy = True
             while busy:
-                self._stopping.wait(self._flush_interval_seconds)
+                self._hurry.wait(self._flush_interval_seconds)
+                self._hurry.clear()
                 # Read before the queue is emptied: once it is set nothing more comes in, so that what
                 # was accepted just before is not left behind.
                 stopping = self._stopping.is_set()
