@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
-from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
 from exporter.pipeline.monitor import Monitor
 from exporter.pipeline.packing import Item, pack
@@ -35,7 +34,7 @@ _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
-    """A running exporter: one registry, one model's monitor.
+    """A running exporter: one model's monitor; others may stand on the same registry, with other models.
 
     Threads are started by :meth:`start`, or by the first submission in a process, so that an object
     made before a fork works in every child.
@@ -69,13 +68,12 @@ class Runtime:
     ) -> None:
         self.config = config
         self.registry = registry if registry is not None else CollectorRegistry()
-        self.instruments = Instruments(
-            self.registry,
-            value_buckets=config.capture.value_buckets,
-            sidecar=sidecar,
-            forward=config.collector is not None,
-            shared_folder=multiprocess_folder(),
-        )
+        forward, folder = config.collector is not None, multiprocess_folder()
+        if sidecar:
+            self.instruments = Instruments(self.registry, sidecar=True, forward=forward, shared_folder=folder)
+        else:
+            self.instruments = Instruments.on(self.registry, forward=forward, shared_folder=folder)
+        self.instruments.claim(config.identity, self)
         notify = Notifier(self.instruments, on_event)
 
         def build() -> Pipeline:
@@ -83,13 +81,16 @@ class Runtime:
 
         self._pipeline: Pipeline | None = None
         handler: Handler
-        if isolated:
-            check_pipeline(config)
-            handler = HelperProcess(config, self.instruments, build, notify)
-        else:
-            handler = self._pipeline = build()
+        try:
+            if isolated:
+                check_pipeline(config)
+                handler = HelperProcess(config, self.instruments, build, notify)
+            else:
+                handler = self._pipeline = build()
+        except Exception:
+            self.instruments.release(self)
+            raise
         self.monitor = Monitor(config, self.instruments, handler)
-        self._totals = Totals()
         self.instruments.before_collect(self._publish_orphans)
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
@@ -110,7 +111,13 @@ class Runtime:
         return self._pipeline
 
     def start(self) -> None:
-        """Start the worker; does nothing if it runs in this process."""
+        """Start the worker; does nothing if it runs in this process.
+
+        Raises
+        ------
+        ConfigError
+            If it was stopped, and another exporter on the same registry watches its model since.
+        """
         with self._starting:
             self._start()
 
@@ -122,6 +129,7 @@ class Runtime:
                 self._sharing.set()
                 self._sharing = None
             self.monitor.stop()
+            self.instruments.release(self)
 
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
@@ -188,6 +196,7 @@ class Runtime:
         self.monitor.after_fork()
 
     def _start(self) -> None:
+        self.instruments.claim(self.config.identity, self)
         self.monitor.start()
         if self.instruments.shared_folder is not None and self._sharing is None:
             ended = self._sharing = threading.Event()
@@ -201,7 +210,7 @@ class Runtime:
 
     def _publish_orphans(self) -> None:
         counter = self.instruments["inference_exporter_orphan_observes_total"]
-        self._totals.carry(counter, orphan_observes())
+        self.instruments.totals.carry(counter, orphan_observes())
 
 
 def _after_fork_in_child() -> None:

@@ -52,7 +52,9 @@ class HelperProcess:
         self._instruments = instruments
         self._errors = instruments.errors["detect"]
         # What a scrape shows before the helper has said anything.
-        self._metrics = ModelInstruments(instruments, config.identity, max_classes=0)
+        self._metrics = ModelInstruments(
+            instruments, config.identity, max_classes=0, value_buckets=config.capture.value_buckets
+        )
         InvalidValues(instruments, config.identity)
         self._build = build
         self._notify = notify

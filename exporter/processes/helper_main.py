@@ -60,11 +60,7 @@ class Helper:
 
     def __init__(self, link: Link, begin: Begin, heartbeat: Heartbeat) -> None:
         config = begin.config
-        instruments = Instruments(
-            CollectorRegistry(),
-            value_buckets=config.capture.value_buckets,
-            forward=config.collector is not None,
-        )
+        instruments = Instruments(CollectorRegistry(), forward=config.collector is not None)
         self._link = link
         self._heartbeat = heartbeat
         self._instruments = instruments
