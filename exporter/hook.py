@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
+from exporter.direct import DirectFace
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
 from exporter.observation import DriftEvent, Observation
@@ -36,7 +37,7 @@ App = TypeVar("App", bound="Starlette")
 ENABLE_VARIABLE = "ENABLE_METRICS"
 
 
-class InferenceExporter:
+class InferenceExporter(DirectFace):
     """Watches one model inside its own service.
 
     >>> from fastapi import FastAPI

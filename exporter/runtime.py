@@ -25,6 +25,7 @@ from exporter.processes.helper import HelperProcess
 from exporter.processors.assembly import Assembly, check_pipelines
 from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
+from exporter.receivers.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -160,14 +161,34 @@ class Runtime:
                     if self._fresh:
                         self._start()
             monitor = self.models.of(item, model)
-            return monitor.worker.offer(pack(item, source, monitor.refuse), source)
+            n = len(item) if isinstance(item, Rows) else 1
+            return monitor.worker.offer(pack(item, source, monitor.refuse), source, n)
         except Exception as error:
             log.exception("an observation could not be queued")
             self.instruments.errors["extract"].inc()
             # It is one, of which something cannot be packed.
             if isinstance(error, ValueError) and monitor is not None:
-                monitor.ledger.refused(source, "failed")
+                monitor.ledger.refused(source, "failed", len(item) if isinstance(item, Rows) else 1)
             return False
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until all that was submitted before is counted and tested; False if time was not enough."""
+        return self.monitor.worker.drain(timeout_seconds)
+
+    def room(self, bytes_each: int) -> int:
+        """How many observations of so many bytes the queue has place for now."""
+        return self.monitor.worker.room(bytes_each)
+
+    def refuse_rows(self, n: int, source: Source, reason: str | None = None) -> None:
+        """Count observations that were given up at once: for a reason of the ledger, or for want of place."""
+        if reason is None:
+            self.monitor.worker.turn_away(source, n)
+        else:
+            self.monitor.ledger.refused(source, reason, n)
+
+    def refuse_value(self, field: str, reason: str, n: int) -> None:
+        """Count values that are not valid."""
+        self.monitor.refuse(field, reason, n)
 
     def reconfigure(self, config: Config) -> None:
         """Take over another configuration's models, with their capture and drift sections, while running.

@@ -54,7 +54,9 @@ class Exchange:
     Attributes
     ----------
     notes
-        Fields that the service itself named; they win over what the bodies say.
+        Fields that the service itself named; they win over what the bodies say. One that was refused is None.
+    refused
+        (field, reason) of each of those, to be counted when the exchange is handed over.
     embeddings
         (n, d) arrays that the live model or an embedder computed for this request, as they came.
     rows_left_out
@@ -63,7 +65,7 @@ class Exchange:
         Whether nothing is added any more, since it was handed over.
     """
 
-    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "rows_left_out")
+    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "refused", "rows_left_out")
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class Exchange:
         self.response_headers: Headers = ()
         self.request_truncated = self.response_truncated = self.aborted = False
         self.notes: dict[str, Any] | None = None
+        self.refused: list[tuple[str, str]] | None = None
         self.embeddings: list[Any] | None = None
         self.rows_left_out = 0
         self.finished = False
@@ -198,7 +201,7 @@ class Exchange:
             made._response_chunks,
             made._response_size,
         ) = plain
-        made.notes = made.embeddings = None
+        made.notes = made.refused = made.embeddings = None
         made.rows_left_out = 0
         made.finished = True
         return made

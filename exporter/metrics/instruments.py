@@ -262,11 +262,11 @@ class InvalidValues:
         values = instruments["inference_exporter_invalid_values_total"]
         self._children = {key: values.labels(*model, *key) for key in INVALID_VALUES}
 
-    def __call__(self, field: str, reason: str) -> None:
-        """Count one; a pair outside of the contract counts as nothing."""
+    def __call__(self, field: str, reason: str, n: int = 1) -> None:
+        """Count ``n`` of them; a pair outside of the contract counts as nothing."""
         child = self._children.get((field, reason))
         if child is not None:
-            child.inc()
+            child.inc(n)
 
 
 class DetectorInstruments:

@@ -21,6 +21,7 @@ from exporter.model import OTHER, ModelId, can_be_label
 from exporter.observation import Observation
 from exporter.pipeline.memory import Memory
 from exporter.pipeline.monitor import Monitor, worker_thread
+from exporter.pipeline.packing import Item
 from exporter.pipeline.worker import Handler
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Models:
         """Those that there are by now."""
         return list(self._monitors.values())
 
-    def of(self, item: Exchange | Observation, name: str | None = None) -> Monitor:
+    def of(self, item: Item, name: str | None = None) -> Monitor:
         """The one that an item belongs to: by ``name``, or else by what it says of itself.
 
         A model that nobody has met is made. What cannot be a name, and what comes beyond the bounds, belongs
@@ -78,7 +79,7 @@ class Models:
         if self._only is not None:
             return self._only
         if name is None:
-            if isinstance(item, Observation):
+            if not isinstance(item, Exchange):
                 name = item.model
             elif self._config.is_open or self._config.models:
                 name = name_of(item)
@@ -150,7 +151,7 @@ class Models:
             monitor.remove()
             self._instruments.release(self, monitor.model)
 
-    def _identified(self, name: str | None, item: Exchange | Observation | None) -> ModelId:
+    def _identified(self, name: str | None, item: Item | None) -> ModelId:
         """The model that somebody names, with the version that an item says, where that is asked for."""
         config = self._config
         if name is None or name == config.model:
@@ -168,7 +169,7 @@ class Models:
         if isinstance(item, Exchange):
             version = version_reader(config.version_address(name))(item)
         else:
-            version = item.version if item is not None else None
+            version = item.version if isinstance(item, Observation) else None
         if version and not can_be_label(version):
             self._not_a_name("version", ModelId(name, OTHER))
             return ModelId(name, OTHER)

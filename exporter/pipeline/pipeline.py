@@ -24,6 +24,7 @@ from exporter.pipeline.extraction import Extractor
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.packing import Item, unpack
 from exporter.pipeline.processor import Outcomes, Processor
+from exporter.receivers.rows import Rows
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Processor)
@@ -173,6 +174,8 @@ class Pipeline:
         if isinstance(item, Observation):
             # Whoever made it may call the model otherwise, or by a name that is none.
             return (item if item.model == self.model.name else replace(item, model=self.model.name),)
+        if isinstance(item, Rows):  # as many as it was counted for
+            return item.observations(source)
         found: Sequence[Observation] = ()
         try:
             found = self.extractor.observations(source, item)
