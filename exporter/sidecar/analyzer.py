@@ -27,7 +27,7 @@ from exporter.sidecar.server import ServerThread, private_listener
 
 log = logging.getLogger(__name__)
 
-_CAPTURE = ("embedder", "fields", "max_classes", "paths", "payload")
+_CAPTURE = ("embedder", "fields", "max_classes", "numbers", "paths", "payload")
 TAKEN_OVER = frozenset({"alerts", "drift", *(f"capture.{name}" for name in _CAPTURE)})
 """Keys, and sections with all that is in them, that a reload takes over. Any other needs a restart."""
 
