@@ -30,7 +30,7 @@ _HEAD = """# Metrics
 
 Made from `exporter/metrics/contract.py` by `python docs/build.py`. Every labelled series that can be known
 beforehand exists from the start with 0. No path, identifier or free text is ever a label; `class_name`
-is capped at `capture.max_classes`.
+is capped at `capture.max_classes`, `version` is empty unless one is set.
 """
 _SECTIONS = (
     ("Predictions", metrics.PREDICTIONS),

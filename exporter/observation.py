@@ -143,3 +143,4 @@ class DriftEvent:
     most_typical: tuple[TypicalObservation, ...] = ()
     moved_names: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    version: str = ""

@@ -38,7 +38,7 @@ class Samples:
         self.model = model
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, {"model": self.model, **labels})
+        return self.registry.get_sample_value(name, {"model": self.model, "version": "", **labels})
 
     def state(self, detector: str = "mmd") -> str:
         """The one state that shows 1."""

@@ -37,7 +37,7 @@ from exporter.metrics.exposition import render
 from exporter.processors.drift import Drift
 
 GOOD = {"prediction": "cat", "probability": 0.9}
-LABELS = {"model": "m"}
+LABELS = {"model": "m", "version": ""}
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -49,7 +49,7 @@ def test_what_a_worker_reaches_without_a_request_is_shown_by_the_others(tmp_path
     try:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(tmp_path))
-        labels = {"model": "m", "detector": "mmd", "state": "filling"}
+        labels = {"model": "m", "version": "", "detector": "mmd", "state": "filling"}
         shown = eventually(lambda: registry.get_sample_value("drift_detector_state", labels) == 1.0)
         assert shown, "it still calibrates, as far as the others know"
     finally:

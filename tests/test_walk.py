@@ -95,7 +95,9 @@ def test_an_embedding_walks_from_the_handler_to_a_gauge(tmp_path: Path, calls: C
         asyncio.run(request(app))
         assert watching.runtime.monitor.worker.drain(20)
     watching.stop()
-    ratio = watching.registry.get_sample_value("drift_score_ratio", {"model": "m", "detector": "mmd"})
+    ratio = watching.registry.get_sample_value(
+        "drift_score_ratio", {"model": "m", "version": "", "detector": "mmd"}
+    )
     assert ratio is not None
     assert ratio > 1
     rest = iter(calls.seen)

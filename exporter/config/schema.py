@@ -23,6 +23,7 @@ from exporter.config.types import (
     Whole,
     can_both_listen,
 )
+from exporter.model import ModelId
 
 
 class QueueConfig(Section):
@@ -62,7 +63,7 @@ class SidecarConfig(Section):
 class AdminConfig(Section):
     """The sidecar's listener for `/metrics`, health and the ingest API."""
 
-    listen: Address = "127.0.0.1:9109"
+    listen: Address = "127.0.0.1:10911"
     """`HOST:PORT` or `unix:/path`."""
     token: str | None = Field(default=None, min_length=8, repr=False)
     """Bearer token that is asked for; none by default."""
@@ -135,6 +136,8 @@ class Config(Section):
 
     model: LabelText = Field(default="model", min_length=1, max_length=128)
     """Value of the `model` label."""
+    version: LabelText = Field(default="", max_length=128)
+    """Value of the `version` label: a release of the model, empty by default."""
     capture: CaptureConfig = CaptureConfig()
     drift: tuple[DetectorEntry, ...] = ()
     collector: CollectorConfig | None = None
@@ -146,6 +149,11 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     labels: LabelsConfig = LabelsConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @property
+    def identity(self) -> ModelId:
+        """The model by its labels."""
+        return ModelId(self.model, self.version)
 
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:

@@ -68,7 +68,7 @@ def _not_for_ever(value: float) -> float:
 def _address(value: Any) -> str:
     if not isinstance(value, str) or not (_is_socket(value) or _is_host_and_port(value, least=0)):
         rule = "an address is HOST:PORT (port 0 to 65535) or unix:/path/to/socket"
-        raise ValueError(f"{rule}; write one such as 127.0.0.1:9109")
+        raise ValueError(f"{rule}; write one such as 127.0.0.1:10911")
     return value
 
 
@@ -96,7 +96,7 @@ def _collector(value: str) -> str:
         raise ValueError(f"{_NO_USER_INFO}, and give the collector's token as collector.token")
     if scheme not in ("http", "https") or not _is_host(host) or re.search(r"[\s?#]", rest):
         rule = "a collector is http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket"
-        raise ValueError(f"{rule}; write one such as http://127.0.0.1:9109")
+        raise ValueError(f"{rule}; write one such as http://127.0.0.1:10911")
     return value
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from exporter.config import DetectorConfig
 from exporter.detectors.storage import remove_half_written
 from exporter.metrics.instruments import Instruments
+from exporter.model import ModelId
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Checkpoint:
 
     @classmethod
     def of(
-        cls, model: str, config: DetectorConfig, instruments: Instruments, clock: Callable[[], float]
+        cls, model: ModelId, config: DetectorConfig, instruments: Instruments, clock: Callable[[], float]
     ) -> Checkpoint | None:
         """The checkpoint that an entry of ``drift`` asks for, or None."""
         if config.checkpoint is None:
@@ -54,8 +55,8 @@ class Checkpoint:
         return cls(
             config.checkpoint,
             config.checkpoint_interval,
-            written=instruments["drift_checkpoint_timestamp_seconds"].labels(model, config.label).set,
-            failed=instruments["drift_checkpoint_failures_total"].labels(model, config.label).inc,
+            written=instruments["drift_checkpoint_timestamp_seconds"].labels(*model, config.label).set,
+            failed=instruments["drift_checkpoint_failures_total"].labels(*model, config.label).inc,
             clock=clock,
         )
 

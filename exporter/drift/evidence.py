@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from exporter.detectors.base import Detector, Evidence
 from exporter.drift.window_metrics import Onset
+from exporter.model import ModelId
 from exporter.observation import DriftEvent, Observation, TypicalObservation
 
 _SHOWN = 5
@@ -46,7 +47,7 @@ def moved_dimensions(evidence: Evidence) -> tuple[tuple[int, float], ...]:
 
 
 def drift_event(
-    model: str, onset: Onset, observation: Observation, detector: Detector, recent: Recent, now: float
+    model: ModelId, onset: Onset, observation: Observation, detector: Detector, recent: Recent, now: float
 ) -> DriftEvent:
     """What there is to say about the onset of an episode with ``observation``.
 
@@ -56,7 +57,8 @@ def drift_event(
     evidence = detector.evidence(onset.window)
     ranked = recent.by_typicality(evidence)
     return DriftEvent(
-        model=model,
+        model=model.name,
+        version=model.version,
         detector=onset.label,
         timestamp=now,
         test_stat=onset.test_stat,

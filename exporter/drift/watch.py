@@ -24,6 +24,7 @@ from exporter.drift.sampling import RateSampler
 from exporter.drift.window_metrics import State, WindowMetrics
 from exporter.errors import InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
+from exporter.model import ModelId
 from exporter.observation import DriftEvent, Observation
 from exporter.references.learner import ReferenceLearner
 
@@ -45,7 +46,7 @@ class DriftWatch:
     Parameters
     ----------
     model
-        Value of the ``model`` label.
+        Values of the labels ``model`` and ``version``.
     config
         The entry of ``drift`` that it follows.
     instruments
@@ -66,7 +67,7 @@ class DriftWatch:
 
     def __init__(
         self,
-        model: str,
+        model: ModelId,
         config: DetectorConfig,
         instruments: Instruments,
         *,
@@ -271,7 +272,7 @@ class DriftWatch:
             "detector %s of model %s: an embedding of length %d is refused, %s has %s; is it that of this "
             "model, and does the service send one kind of embedding only? (said once an hour)",
             self.config.label,
-            self._model,
+            str(self._model),
             length,
             "its reference" if self._detector is not None else "what it learns from",
             expected if self._detector is None else self._detector.n_features,
@@ -289,5 +290,5 @@ class DriftWatch:
 
     def _fault(self, reason: str, with_traceback: bool = False) -> None:
         label = self.config.label
-        log.error("detector %s of model %s: %s", label, self._model, reason, exc_info=with_traceback)
+        log.error("detector %s of model %s: %s", label, str(self._model), reason, exc_info=with_traceback)
         self._errors.inc()

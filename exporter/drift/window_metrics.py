@@ -10,6 +10,7 @@ import numpy as np
 from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
+from exporter.model import ModelId
 
 State = Literal["learning", "calibrating", "filling", "ready", "failed"]
 
@@ -54,7 +55,9 @@ class Episode:
 class WindowMetrics:
     """The ``column``-th window of a detector, under a ``detector`` label of its own."""
 
-    def __init__(self, model: str, label: str, window: int, column: int, instruments: Instruments) -> None:
+    def __init__(
+        self, model: ModelId, label: str, window: int, column: int, instruments: Instruments
+    ) -> None:
         self.label = label
         self.state: State = "filling"
         self._window = window

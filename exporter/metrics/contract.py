@@ -105,16 +105,18 @@ def _specs(**metrics: _Named) -> tuple[Spec, ...]:
     return tuple(make(name) for name, make in metrics.items())
 
 
-_DETECTOR = ("model", "detector")
+# The empty version, to Prometheus, is no label at all.
+_MODEL = ("model", "version")
+_DETECTOR = (*_MODEL, "detector")
 
 PREDICTIONS = _specs(
     prediction_confidence=_histogram(
-        CONFIDENCE_BUCKETS, "Confidence of the model in its prediction, 0 to 1.", "model"
+        CONFIDENCE_BUCKETS, "Confidence of the model in its prediction, 0 to 1.", *_MODEL
     ),
     predicted_class_total=_counter(
-        "Predictions by class; classes beyond max_classes count as other.", "model", "class_name"
+        "Predictions by class; classes beyond max_classes count as other.", *_MODEL, "class_name"
     ),
-    prediction_value=_histogram(VALUE_BUCKETS, "Outputs of a regression model.", "model"),
+    prediction_value=_histogram(VALUE_BUCKETS, "Outputs of a regression model.", *_MODEL),
 )
 DRIFT = _specs(
     drift_test_stat=_histogram(
@@ -148,30 +150,30 @@ DRIFT = _specs(
     ),
 )
 LEDGER = _specs(
-    inference_exporter_observations_total=_counter("Observations captured, by source.", "model", "source"),
-    inference_exporter_processed_total=_counter("Observations handled to the end.", "model"),
-    inference_exporter_dropped_total=_counter("Observations given up, by reason.", "model", "reason"),
+    inference_exporter_observations_total=_counter("Observations captured, by source.", *_MODEL, "source"),
+    inference_exporter_processed_total=_counter("Observations handled to the end.", *_MODEL),
+    inference_exporter_dropped_total=_counter("Observations given up, by reason.", *_MODEL, "reason"),
     inference_exporter_sampled_out_total=_counter(
-        "Observations recorded but, by the sampling rate, not tested for drift.", "model"
+        "Observations recorded but, by the sampling rate, not tested for drift.", *_MODEL
     ),
     inference_exporter_queued=_gauge(
-        "Observations waiting or being handled.", "model", multiprocess="livesum"
+        "Observations waiting or being handled.", *_MODEL, multiprocess="livesum"
     ),
     inference_exporter_queue_bytes=_gauge(
-        "Bytes that the waiting observations hold.", "model", multiprocess="livesum"
+        "Bytes that the waiting observations hold.", *_MODEL, multiprocess="livesum"
     ),
 )
 OPERATION = _specs(
     inference_exporter_build_info=_gauge("Constant 1, labelled by version.", "version"),
     inference_exporter_errors_total=_counter("Failures of the exporter's own stages.", "stage"),
     inference_exporter_invalid_values_total=_counter(
-        "Values found in an exchange but refused, by field and reason.", "model", "field", "reason"
+        "Values found in an exchange but refused, by field and reason.", *_MODEL, "field", "reason"
     ),
     inference_exporter_detect_seconds=_histogram(
         DETECT_SECONDS_BUCKETS, "Time a detector took for one batch.", *_DETECTOR
     ),
     inference_exporter_lag_seconds=_histogram(
-        LAG_SECONDS_BUCKETS, "Age of an observation when it was handled.", "model"
+        LAG_SECONDS_BUCKETS, "Age of an observation when it was handled.", *_MODEL
     ),
     inference_exporter_orphan_observes_total=_counter("Calls of observe() outside any captured request."),
 )
@@ -188,12 +190,12 @@ INGEST = _specs(
     inference_exporter_ingest_requests_total=_counter(
         "Requests to the ingest API, by route and status code.", "route", "code"
     ),
-    inference_exporter_labels_total=_counter("Late labels, by what became of them.", "model", "outcome"),
+    inference_exporter_labels_total=_counter("Late labels, by what became of them.", *_MODEL, "outcome"),
     prediction_labelled_total=_counter(
-        "Predictions whose true class is known by now, by whether they were right.", "model", "agreement"
+        "Predictions whose true class is known by now, by whether they were right.", *_MODEL, "agreement"
     ),
     inference_exporter_model_training_timestamp_seconds=_gauge(
-        "When the model was last trained, as its reports say, in seconds since the epoch.", "model"
+        "When the model was last trained, as its reports say, in seconds since the epoch.", *_MODEL
     ),
 )
 SIDECAR = _specs(

@@ -33,6 +33,7 @@ from exporter.metrics.contract import (
     Spec,
 )
 from exporter.metrics.private import series_of
+from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
@@ -136,16 +137,16 @@ class Instruments(Collector):
 class ModelInstruments:
     """One model's children, looked up once; the classes among them are capped in number."""
 
-    def __init__(self, instruments: Instruments, model: str, *, max_classes: int) -> None:
-        self.confidence = instruments["prediction_confidence"].labels(model)
-        self.value = instruments["prediction_value"].labels(model)
-        self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(model)
+    def __init__(self, instruments: Instruments, model: ModelId, *, max_classes: int) -> None:
+        self.confidence = instruments["prediction_confidence"].labels(*model)
+        self.value = instruments["prediction_value"].labels(*model)
+        self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(*model)
         self._instruments = instruments
         self._classes = instruments["predicted_class_total"]
         self._model = model
         self.max_classes = max_classes
         self._class_children: dict[str, Any] = {}
-        self._other = self._classes.labels(model, OTHER_CLASS)
+        self._other = self._classes.labels(*model, OTHER_CLASS)
 
     def count_class(self, class_name: str, n: int = 1) -> None:
         """Count ``n`` predictions of a class; from the ``max_classes``-th on, new ones are ``other``."""
@@ -154,30 +155,30 @@ class ModelInstruments:
             if class_name == OTHER_CLASS or len(self._class_children) >= self.max_classes:
                 child = self._other
             else:
-                child = self._class_children[class_name] = self._classes.labels(self._model, class_name)
+                child = self._class_children[class_name] = self._classes.labels(*self._model, class_name)
         child.inc(n)
 
     def know(self, class_names: Iterable[str]) -> None:
         """Count classes under their own names that are shown under them already."""
         for name in class_names:
             if name != OTHER_CLASS:
-                self._class_children[name] = self._classes.labels(self._model, name)
+                self._class_children[name] = self._classes.labels(*self._model, name)
 
     def known(self) -> list[str]:
         """The classes that are shown under their own names, by whomever they were counted."""
         return [
-            labels[1]
+            labels[2]
             for name, labels, _ in self._instruments.children()
-            if name == "predicted_class_total" and labels[0] == self._model and labels[1] != OTHER_CLASS
+            if name == "predicted_class_total" and labels[:2] == self._model and labels[2] != OTHER_CLASS
         ]
 
 
 class InvalidValues:
     """Counts one model's values that were found but are not valid; called with (field, reason)."""
 
-    def __init__(self, instruments: Instruments, model: str) -> None:
+    def __init__(self, instruments: Instruments, model: ModelId) -> None:
         values = instruments["inference_exporter_invalid_values_total"]
-        self._children = {key: values.labels(model, *key) for key in INVALID_VALUES}
+        self._children = {key: values.labels(*model, *key) for key in INVALID_VALUES}
 
     def __call__(self, field: str, reason: str) -> None:
         """Count one; a pair outside of the contract counts as nothing."""
@@ -187,14 +188,14 @@ class InvalidValues:
 
 
 class DetectorInstruments:
-    """The children of one (model, detector) pair."""
+    """The children of one detector of one model."""
 
-    def __init__(self, instruments: Instruments, model: str, detector: str) -> None:
+    def __init__(self, instruments: Instruments, model: ModelId, detector: str) -> None:
         def child(name: str) -> Any:
-            return instruments[name].labels(model, detector)
+            return instruments[name].labels(*model, detector)
 
         self._instruments = instruments
-        self._pair = (model, detector)
+        self._labels = (*model, detector)
         self.test_stat = child("drift_test_stat")
         self.test_stat_last = child("drift_test_stat_last")
         self.threshold = child("drift_threshold")
@@ -207,15 +208,15 @@ class DetectorInstruments:
         self.calibration_ok = child("drift_calibration_ok")
         self.detect_seconds = child("inference_exporter_detect_seconds")
         states = instruments["drift_detector_state"]
-        self._states = {state: states.labels(model, detector, state) for state in DETECTOR_STATES}
+        self._states = {state: states.labels(*model, detector, state) for state in DETECTOR_STATES}
 
     def remove(self) -> None:
         """Take all of them off the scrape."""
         for spec in (*DRIFT, *OPERATION):
-            if spec.labels[:2] != ("model", "detector"):
+            if "detector" not in spec.labels:
                 continue
             for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
-                self._instruments[spec.name].remove(*self._pair, *rest)
+                self._instruments[spec.name].remove(*self._labels, *rest)
 
     def enter_state(self, state: str) -> None:
         """Show one state as 1 and all others as 0."""
@@ -226,15 +227,15 @@ class DetectorInstruments:
 class LedgerInstruments:
     """The children of one model's ledger."""
 
-    def __init__(self, instruments: Instruments, model: str) -> None:
+    def __init__(self, instruments: Instruments, model: ModelId) -> None:
         observed = instruments["inference_exporter_observations_total"]
         dropped = instruments["inference_exporter_dropped_total"]
-        self.observed = {source: observed.labels(model, source) for source in SOURCES}
-        self.ended = {reason: dropped.labels(model, reason) for reason in DROP_REASONS}
+        self.observed = {source: observed.labels(*model, source) for source in SOURCES}
+        self.ended = {reason: dropped.labels(*model, reason) for reason in DROP_REASONS}
         for outcome in ("processed", "sampled_out"):
-            self.ended[outcome] = instruments[f"inference_exporter_{outcome}_total"].labels(model)
-        self.queued = instruments["inference_exporter_queued"].labels(model)
-        self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(model)
+            self.ended[outcome] = instruments[f"inference_exporter_{outcome}_total"].labels(*model)
+        self.queued = instruments["inference_exporter_queued"].labels(*model)
+        self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(*model)
 
 
 _CLASSES: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}

@@ -20,9 +20,9 @@ class Monitor:
         self.model = config.model
         self.handler = handler
         self.ledger = Ledger()
-        self.refuse = InvalidValues(instruments, config.model)
+        self.refuse = InvalidValues(instruments, config.identity)
         self._instruments = instruments
-        self._metrics = LedgerInstruments(instruments, config.model)
+        self._metrics = LedgerInstruments(instruments, config.identity)
         self._metrics_are_the_parents = False
         self._totals = Totals()
         self._queue = config.queue

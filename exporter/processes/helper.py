@@ -52,8 +52,8 @@ class HelperProcess:
         self._instruments = instruments
         self._errors = instruments.errors["detect"]
         # What a scrape shows before the helper has said anything.
-        self._metrics = ModelInstruments(instruments, config.model, max_classes=0)
-        InvalidValues(instruments, config.model)
+        self._metrics = ModelInstruments(instruments, config.identity, max_classes=0)
+        InvalidValues(instruments, config.identity)
         self._build = build
         self._notify = notify
         self._pipeline: Pipeline | None = None

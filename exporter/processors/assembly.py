@@ -29,7 +29,7 @@ def make_pipeline(
 
     To a collector, if there is one, and then neither into this process's metrics nor to detectors of its own.
     """
-    refuse = InvalidValues(instruments, config.model)
+    refuse = InvalidValues(instruments, config.identity)
     if config.collector is not None:
         collector = Collector(config.collector, config.queue, instruments)
         return Pipeline(config, instruments, [collector], refuse=refuse, apart=apart)

@@ -50,9 +50,9 @@ class Drift(Processor):
         notify: Callable[[DriftEvent], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._model = config.model
+        self._model = config.identity
         self._instruments = instruments
-        self._refuse = InvalidValues(instruments, config.model)
+        self._refuse = InvalidValues(instruments, config.identity)
         self._notify = notify
         self._clock = clock
         self._running = False

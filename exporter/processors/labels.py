@@ -13,6 +13,7 @@ from exporter.config import LabelsConfig
 from exporter.decoders.values import class_name
 from exporter.metrics.contract import AGREEMENTS
 from exporter.metrics.instruments import Instruments
+from exporter.model import ModelId
 from exporter.observation import LABEL_OUTCOMES, Label, LabelOutcome, Observation
 from exporter.pipeline.processor import Outcomes, Processor
 
@@ -94,12 +95,12 @@ class LabelJoiner:
 class Labels(Processor):
     """Joins one model's labels, and counts which predictions were right."""
 
-    def __init__(self, config: LabelsConfig, model: str, instruments: Instruments) -> None:
+    def __init__(self, config: LabelsConfig, model: ModelId, instruments: Instruments) -> None:
         self._joiner = LabelJoiner(config)
         labelled = instruments["prediction_labelled_total"]
-        self._agreement = {agreement: labelled.labels(model, agreement) for agreement in AGREEMENTS}
+        self._agreement = {agreement: labelled.labels(*model, agreement) for agreement in AGREEMENTS}
         labels = instruments["inference_exporter_labels_total"]
-        self._outcomes = {outcome: labels.labels(model, outcome) for outcome in LABEL_OUTCOMES}
+        self._outcomes = {outcome: labels.labels(*model, outcome) for outcome in LABEL_OUTCOMES}
 
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:  # noqa: ARG002
         """Remember predictions, for labels that may come."""

@@ -30,7 +30,7 @@ class Predictions(Processor):
         known_classes: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.metrics = ModelInstruments(instruments, config.model, max_classes=config.capture.max_classes)
+        self.metrics = ModelInstruments(instruments, config.identity, max_classes=config.capture.max_classes)
         self.metrics.know(known_classes)
         self._clock = clock
 

@@ -24,8 +24,10 @@ class Ingest:
         self._requests = instruments["inference_exporter_ingest_requests_total"]
         self._runtime = runtime
         self._model = model
-        self._labels = Labels(config.labels, model, instruments)
-        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(model)
+        self._labels = Labels(config.labels, config.identity, instruments)
+        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(
+            *config.identity
+        )
         self.app = IngestApp(
             config.ingest,
             model=model,

@@ -41,7 +41,7 @@ def test_a_good_file_is_ok(check, folder: Path, tmp_path: Path):
         ("drift: [{name: a}, {name: b, reference: nowhere.npy}]", "drift[1].reference"),
         ("drift: [{reference: nowhere.npz}]", "drift[0].reference"),
         ("drift: [{detector: alibi, reference: nowhere}]", "drift[0].reference"),
-        ("sidecar: {upstream: 'http://127.0.0.1:9109'}", "admin.listen"),
+        ("sidecar: {upstream: 'http://127.0.0.1:10911'}", "admin.listen"),
     ],
 )
 def test_what_a_later_command_refuses_is_refused(check, text: str, key: str, monkeypatch, tmp_path: Path):

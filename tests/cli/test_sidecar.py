@@ -17,10 +17,10 @@ def test_a_mistake_in_an_option_names_the_option(run):
 
 def test_one_address_for_both_listeners_is_refused(run):
     code, _, err = run(
-        "sidecar", "--upstream", "http://10.0.0.1", "--listen", "0.0.0.0:9109", "--admin", "127.0.0.1:9109"
+        "sidecar", "--upstream", "http://10.0.0.1", "--listen", "0.0.0.0:10911", "--admin", "127.0.0.1:10911"
     )
     assert code == 2
     assert err == (
-        "error: admin.listen (--admin): '127.0.0.1:9109' is not valid: "
-        "it is the address of sidecar.listen (0.0.0.0:9109); give each its own\n"
+        "error: admin.listen (--admin): '127.0.0.1:10911' is not valid: "
+        "it is the address of sidecar.listen (0.0.0.0:10911); give each its own\n"
     )

@@ -170,7 +170,7 @@ def test_text_in_the_environment_stays_text():
         environment={
             P + "MODEL": "0123",
             P + "ADMIN__TOKEN": "12345678",
-            P + "ADMIN__LISTEN": "[::1]:9109",
+            P + "ADMIN__LISTEN": "[::1]:10911",
             P + "CAPTURE__FIELDS__CONFIDENCE": "[0].score",
             P + "CAPTURE__PATHS": '["/a", "/b"]',
             P + "DRIFT": "[{window: [5, 9], reference: {learn: 500}}]",
@@ -178,7 +178,7 @@ def test_text_in_the_environment_stays_text():
         }
     )
     assert config.model == "0123"
-    assert config.admin == AdminConfig(token="12345678", listen="[::1]:9109")
+    assert config.admin == AdminConfig(token="12345678", listen="[::1]:10911")
     assert config.capture.fields.confidence == "[0].score"
     assert config.capture.paths == ("/a", "/b")
     assert config.drift[0].windows == (5, 9)
@@ -246,7 +246,7 @@ def test_a_mistake_in_code_names_no_place(tmp_path: Path):
 
 
 def test_a_collector_is_a_url_or_a_section_wherever_it_is_set():
-    url, token = "http://127.0.0.1:9109", "s3cret-enough"
+    url, token = "http://127.0.0.1:10911", "s3cret-enough"
     assert load_config({"collector": url}, environment={}).collector == CollectorConfig(url=url)
     whole = CollectorConfig(url=url, token=token)
     assert load_config({"collector": {"url": url, "token": token}}, environment={}).collector == whole

@@ -20,6 +20,7 @@ from exporter.detectors.registry import DETECTORS, DetectorType
 from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.watch import DriftWatch
 from exporter.metrics.instruments import Instruments
+from exporter.model import ModelId
 from tests.streams import Samples, normal, observations
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def watch(config: MMDConfig) -> tuple[DriftWatch, Samples, list[Any]]:
     registry = CollectorRegistry()
     events: list[Any] = []
-    made = DriftWatch("m", config, Instruments(registry), refuse=lambda *_: None, on_event=events.append)
+    made = DriftWatch(
+        ModelId("m"), config, Instruments(registry), refuse=lambda *_: None, on_event=events.append
+    )
     return made, Samples(registry), events
 
 

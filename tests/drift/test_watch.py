@@ -19,6 +19,7 @@ from exporter.detectors import OnlineMMD
 from exporter.drift.watch import DriftWatch
 from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
+from exporter.model import ModelId
 from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.packing import pack, unpack
 from tests.streams import D, PlainDetector, Samples, normal, observations
@@ -37,7 +38,7 @@ class Bench:
         self.refused: list[tuple[str, str]] = []
         self.now = 1000.0
         self.watch = DriftWatch(
-            "m",
+            ModelId("m"),
             config or MMDConfig(),
             Instruments(registry),
             refuse=lambda field, reason: self.refused.append((field, reason)),

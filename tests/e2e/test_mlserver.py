@@ -89,12 +89,12 @@ class Client:
 
 
 def samples(admin: int) -> dict[tuple[str, ...], float]:
-    """Every sample of a scrape, by name and the values of its labels but ``model``."""
+    """Every sample of a scrape, by name and the values of its labels but ``model`` and ``version``."""
     _, text = get(admin, "/metrics")
     return {
         (
             sample.name,
-            *(value for name, value in sorted(sample.labels.items()) if name != "model"),
+            *(value for name, value in sorted(sample.labels.items()) if name not in ("model", "version")),
         ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples

@@ -63,6 +63,8 @@ class Rig:
         return app
 
     def sample(self, name: str, **labels: str) -> float:
+        if "model" in labels:
+            labels = {"version": "", **labels}
         value = self.exporter.registry.get_sample_value(name, labels)
         assert value is not None, (name, labels)
         return value

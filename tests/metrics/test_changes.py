@@ -51,15 +51,15 @@ def test_both_show_the_same(steps):
     there = pair.there
     for what, value in steps:
         if what == "class":
-            there["predicted_class_total"].labels("m", value).inc()
+            there["predicted_class_total"].labels("m", "", value).inc()
         elif what == "confidence":
-            there["prediction_confidence"].labels("m").observe(value)
+            there["prediction_confidence"].labels("m", "").observe(value)
         elif what == "statistic":
-            there["drift_test_stat"].labels("m", "mmd").observe(value)
+            there["drift_test_stat"].labels("m", "", "mmd").observe(value)
         elif what == "active":
-            there["drift_active"].labels("m", "mmd").set(value)
+            there["drift_active"].labels("m", "", "mmd").set(value)
         elif what == "queued":
-            there["inference_exporter_queued"].labels("m").set(value)
+            there["inference_exporter_queued"].labels("m", "").set(value)
         else:
             pair.carry()
     pair.carry()
@@ -72,23 +72,23 @@ def test_both_show_the_same(steps):
 
 def test_counters_add_to_what_is_there_and_gauges_replace_it():
     pair = Pair()
-    pair.here["predicted_class_total"].labels("m", "a").inc(5)
-    pair.here["drift_active"].labels("m", "mmd").set(1)
-    pair.there["predicted_class_total"].labels("m", "a").inc(2)
-    pair.there["drift_active"].labels("m", "mmd").set(0)
+    pair.here["predicted_class_total"].labels("m", "", "a").inc(5)
+    pair.here["drift_active"].labels("m", "", "mmd").set(1)
+    pair.there["predicted_class_total"].labels("m", "", "a").inc(2)
+    pair.there["drift_active"].labels("m", "", "mmd").set(0)
     pair.carry()
-    assert pair.here["predicted_class_total"].labels("m", "a")._value.get() == 7
-    assert pair.here["drift_active"].labels("m", "mmd")._value.get() == 0
+    assert pair.here["predicted_class_total"].labels("m", "", "a")._value.get() == 7
+    assert pair.here["drift_active"].labels("m", "", "mmd")._value.get() == 0
 
 
 def test_a_successor_takes_nothing_away():
     pair = Pair()
-    pair.there["predicted_class_total"].labels("m", "a").inc(2)
+    pair.there["predicted_class_total"].labels("m", "", "a").inc(2)
     pair.carry()
     successor = Instruments(CollectorRegistry(), sidecar=True)
-    successor["predicted_class_total"].labels("m", "a").inc(1)
+    successor["predicted_class_total"].labels("m", "", "a").inc(1)
     Incoming(pair.here).apply(Outgoing(successor).changes())
-    assert pair.here["predicted_class_total"].labels("m", "a")._value.get() == 3
+    assert pair.here["predicted_class_total"].labels("m", "", "a")._value.get() == 3
 
 
 def test_an_instrument_of_another_kind_is_an_error():

@@ -81,11 +81,13 @@ def test_a_help_text_is_a_sentence(spec: Spec):
 
 @by_name
 def test_labels_are_few_and_bounded(spec: Spec):
-    assert len(set(spec.labels)) == len(spec.labels) <= 3
+    assert len(set(spec.labels)) == len(spec.labels) <= 4
     assert not UNBOUNDED & set(spec.labels)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in spec.labels)
     if spec.name.startswith(("prediction", "predicted", "drift")):
         assert spec.labels[0] == "model"
+    if "model" in spec.labels:
+        assert spec.labels[:2] == ("model", "version")
 
 
 @by_name

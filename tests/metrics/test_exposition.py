@@ -102,12 +102,12 @@ def total(values: dict[str, float], name: str) -> float:
 def test_several_processes_are_one_to_the_scrape(tmp_path: Path, ending: str):
     answer = server(tmp_path, ending)
     values = answer["values"]
-    assert values['predicted_class_total{class_name="cat",model="m"}'] == 357
-    assert values['prediction_confidence_count{model="m"}'] == 357
+    assert values['predicted_class_total{class_name="cat",model="m",version=""}'] == 357
+    assert values['prediction_confidence_count{model="m",version=""}'] == 357
     assert total(values, "observations_total") == 357
     assert total(values, "processed_total") == 357
     assert total(values, "dropped_total") == total(values, "sampled_out_total") == 0
-    assert values['inference_exporter_queued{model="m"}'] == 0
+    assert values['inference_exporter_queued{model="m",version=""}'] == 0
     states = [key for key, value in values.items() if key.startswith("drift_detector_state") and value]
     assert len(states) == 1
     assert 'state="learning"' in states[0]

@@ -26,6 +26,7 @@ from exporter.metrics.contract import (
     SOURCES,
 )
 from exporter.metrics.instruments import DetectorInstruments, Instruments, InvalidValues, ModelInstruments
+from exporter.model import ModelId
 from exporter.runtime import Runtime
 from exporter.version import __version__
 from tests.streams import Samples
@@ -91,7 +92,7 @@ def test_there_are_no_creation_times(fresh: Runtime):
 
 
 def test_the_statistic_has_no_sum_since_it_may_be_negative(fresh: Runtime):
-    DetectorInstruments(fresh.instruments, "digits", "mmd_w10").test_stat.observe(-0.01)
+    DetectorInstruments(fresh.instruments, ModelId("digits"), "mmd_w10").test_stat.observe(-0.01)
     value = Samples(fresh.registry, "digits")
     assert value("drift_test_stat_sum", detector="mmd_w10") is None
     assert value("drift_test_stat_bucket", detector="mmd_w10", le="-0.01") == 1
@@ -115,7 +116,7 @@ def test_unregistered_they_leave_the_registry_to_others():
 def test_value_buckets_are_the_users_own():
     registry = CollectorRegistry()
     instruments = Instruments(registry, value_buckets=(1.0, 2.0))
-    ModelInstruments(instruments, "m", max_classes=1).value.observe(1.5)
+    ModelInstruments(instruments, ModelId("m"), max_classes=1).value.observe(1.5)
     value = Samples(registry)
     assert [value("prediction_value_bucket", le=le) for le in ("1.0", "2.0", "+Inf", "3.0")] == [
         0,
@@ -127,7 +128,7 @@ def test_value_buckets_are_the_users_own():
 
 def test_classes_are_capped():
     registry = CollectorRegistry()
-    metrics = ModelInstruments(Instruments(registry), "m", max_classes=2)
+    metrics = ModelInstruments(Instruments(registry), ModelId("m"), max_classes=2)
     for name in ("a", "b", "c", "a", "c", "d"):
         metrics.count_class(name)
     value = Samples(registry)
@@ -137,7 +138,7 @@ def test_classes_are_capped():
 
 def test_a_refusal_outside_of_the_contract_makes_no_label():
     registry = CollectorRegistry()
-    refuse = InvalidValues(Instruments(registry), "m")
+    refuse = InvalidValues(Instruments(registry), ModelId("m"))
     refuse("confidence", "because")
     refuse("confidence", "not_finite")
     values = [
@@ -168,8 +169,8 @@ def test_overlapping_scrapes_see_one_instant_each():
     """Two values that move together are never seen apart, also where two scrapes overlap."""
     registry = CollectorRegistry()
     instruments = Instruments(registry)
-    processed = instruments["inference_exporter_processed_total"].labels("m")
-    sampled = instruments["inference_exporter_sampled_out_total"].labels("m")
+    processed = instruments["inference_exporter_processed_total"].labels("m", "")
+    sampled = instruments["inference_exporter_sampled_out_total"].labels("m", "")
 
     def move() -> None:
         processed.inc()

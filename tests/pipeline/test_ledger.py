@@ -77,7 +77,7 @@ def test_every_movement_shows_in_the_metrics():
     assert expected.balanced
     monitor.worker._queue.append(b"x" * 77)
     assert published(registry) == expected
-    assert registry.get_sample_value("inference_exporter_queue_bytes", {"model": "m"}) == 77
+    assert registry.get_sample_value("inference_exporter_queue_bytes", {"model": "m", "version": ""}) == 77
     assert published(registry) == expected
 
 

@@ -44,7 +44,7 @@ class Collecting:
 
     def value(self, name: str, **labels: str) -> float:
         self.runtime.instruments.refresh()
-        return self.runtime.registry.get_sample_value(name, labels) or 0.0
+        return self.runtime.registry.get_sample_value(name, {"version": "", **labels}) or 0.0
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_posting_to_metrics_does_not_hide_the_scrape(collecting: Collecting) -> 
     wait_for(lambda: collecting.value("prediction_labelled_total", model="m", agreement="right") == 1)
     status, text = get(collecting.port, "/metrics")
     assert status == 200
-    assert 'predicted_class_total{class_name="cat",model="m"} 1.0' in text
+    assert 'predicted_class_total{class_name="cat",model="m",version=""} 1.0' in text
     assert 'inference_exporter_ingest_requests_total{code="200",route="/metrics"} 2.0' in text
 
 
@@ -233,9 +233,9 @@ def test_hook_sends_to_the_collector_from_several_threads(collecting: Collecting
     assert collecting.value("predicted_class_total", model="m", class_name="cat") == 200
     here = hook.registry.get_sample_value
     assert here("inference_exporter_forwarded_total") == 200
-    assert here("inference_exporter_processed_total", {"model": "m"}) == 200
+    assert here("inference_exporter_processed_total", {"model": "m", "version": ""}) == 200
     # What is counted there is not counted here too.
-    assert here("predicted_class_total", {"model": "m", "class_name": "cat"}) is None
+    assert here("predicted_class_total", {"model": "m", "version": "", "class_name": "cat"}) is None
 
 
 def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
