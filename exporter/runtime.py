@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +25,7 @@ from exporter.processes.helper import HelperProcess
 from exporter.processors.assembly import check_pipeline, make_pipeline
 from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
+from exporter.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +159,15 @@ class Runtime:
         if folder is not None:
             self.instruments.refresh()
         return render(self.registry, accept, folder)
+
+    def status(self) -> dict[str, Any]:
+        """What runs, and what was found in each model's last hundred exchanges, as plain values for JSON.
+
+        Names and kinds, never a value of a body; see :class:`exporter.pipeline.findings.Findings`.
+        """
+        model = self.config.identity
+        found = self.monitor.handler.status()
+        return {"version": __version__, "models": [{"model": model.name, "version": model.version, **found}]}
 
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""

@@ -21,6 +21,7 @@ from exporter.metrics.changes import Incoming
 from exporter.metrics.exposition import MULTIPROCESS_VARIABLE
 from exporter.metrics.instruments import Instruments, InvalidValues, ModelInstruments
 from exporter.observation import DriftEvent
+from exporter.pipeline.findings import summary
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
@@ -58,6 +59,7 @@ class HelperProcess:
         self._notify = notify
         self._pipeline: Pipeline | None = None
         self._useless = False
+        self._status: dict[str, Any] = summary()
         self._begin()
         instruments.before_collect(self._catch_up)
 
@@ -113,6 +115,13 @@ class HelperProcess:
             link.close()
         if self._pipeline is not None:
             self._pipeline.stop()
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the last exchanges, as the helper said a second ago at most."""
+        if self._pipeline is not None:
+            return self._pipeline.status()
+        self._catch_up()
+        return self._status
 
     def after_fork(self) -> None:
         """In a child process: the helper is the parent's; another one is started when it is needed."""
@@ -206,6 +215,8 @@ class HelperProcess:
             return False
         try:
             self._incoming.apply(message.changes)
+            if message.status is not None:
+                self._status = message.status
             for name, level, text in message.log:
                 logging.getLogger(name).log(level, "%s", text)
             for event in message.events:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from array import array
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # How soon the service learns of what happens without it: a calibration that ends, above all.
 _TICK_SECONDS = 0.25
+# And of what was found, which takes longer to put together.
+_STATUS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Update:
     """To the service: everything that happened since the last one; the log as names, levels and texts.
 
     ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
+    ``status`` is what was found in the last exchanges; None where that was said a moment ago.
     """
 
     changes: Changes
@@ -53,6 +58,7 @@ class Update:
     log: list[tuple[str, int, str]]
     responds: bool = False
     tally: Tally | None = None
+    status: dict[str, Any] | None = None
 
 
 class Helper:
@@ -77,6 +83,8 @@ class Helper:
         self._pipeline = make_pipeline(
             config, instruments, notify=self._events.put, known_classes=begin.known_classes, apart=True
         )
+        self._told = 0
+        self._told_at = float("-inf")
 
     def __call__(self) -> None:
         self._pipeline.start()
@@ -115,8 +123,16 @@ class Helper:
         events = [self._events.get() for _ in range(self._events.qsize())]
         records = [self._log.get() for _ in range(self._log.qsize())]
         lines = [(record.name, record.levelno, record.message) for record in records]
-        if responds or changes.amounts or events or lines:
-            self._link.send(Update(changes, events, lines, responds, tally))
+        status = self._status()
+        if responds or changes.amounts or events or lines or status:
+            self._link.send(Update(changes, events, lines, responds, tally, status))
+
+    def _status(self) -> dict[str, Any] | None:
+        findings, now = self._pipeline.extractor.findings, time.monotonic()
+        if findings.exchanges == self._told or now - self._told_at < _STATUS_SECONDS:
+            return None
+        self._told, self._told_at = findings.exchanges, now
+        return findings.status()
 
 
 def main(descriptor: int) -> None:
