@@ -42,6 +42,9 @@ class Observation:
         From the first byte of the request to the last byte of the answer.
     version
         Which release of the model, where that is said: the value of the ``version`` label.
+    feature_names
+        (d,) names of the embedding's components, sorted, where it is made of named features; else None.
+        The same object as long as the names stay the same.
     """
 
     model: str
@@ -55,6 +58,7 @@ class Observation:
     request_id: str | None = None
     latency_seconds: float | None = None
     version: str = ""
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -91,6 +95,7 @@ def observation_of(
     draft.request_id = get("request_id")
     draft.latency_seconds = latency_seconds
     draft.version = get("version") or ""
+    draft.feature_names = get("feature_names")
     draft.__class__ = Observation
     observation: Observation = draft
     return observation

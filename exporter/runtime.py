@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -26,6 +27,7 @@ from exporter.processors.assembly import Assembly, check_pipelines
 from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
 from exporter.receivers.rows import Rows
+from exporter.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +175,9 @@ class Runtime:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until all that was submitted before is counted and tested; False if time was not enough."""
-        return self.monitor.worker.drain(timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        waits = [monitor.worker.drain(max(0.0, deadline - time.monotonic())) for monitor in self.models.all]
+        return all(waits)
 
     def room(self, bytes_each: int) -> int:
         """How many observations of so many bytes the queue has place for now."""
@@ -211,6 +215,17 @@ class Runtime:
         if folder is not None:
             self.instruments.refresh()
         return render(self.registry, accept, folder)
+
+    def status(self) -> dict[str, Any]:
+        """What runs, and what was found in each model's last hundred exchanges, as plain values for JSON.
+
+        Names and kinds, never a value of a body; see :class:`exporter.pipeline.findings.Findings`.
+        """
+        models = [
+            {"model": monitor.model.name, "version": monitor.model.version, **monitor.handler.status()}
+            for monitor in self.models.all
+        ]
+        return {"version": __version__, "models": models}
 
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""

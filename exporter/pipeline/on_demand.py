@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from exporter.config import Config
 from exporter.errors import InferenceExporterError
+from exporter.pipeline.findings import summary
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batch
@@ -68,6 +70,15 @@ class OnDemand:
             log.error(text, self._config.identity, error, exc_info=not known)
             return
         pipeline.handle(tally, batch)
+
+    @property
+    def exchanges(self) -> int:
+        """How many exchanges were read, or could not be; another number says that :meth:`status` is another."""
+        return 0 if self._pipeline is None else self._pipeline.extractor.findings.exchanges
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the last exchanges, as :meth:`Findings.status` gives it."""
+        return summary() if self._pipeline is None else self._pipeline.status()
 
     def stop(self) -> None:
         """End, unless it is started again."""

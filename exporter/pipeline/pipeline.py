@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from exporter.config import Config
 from exporter.decoders.values import Refuse
@@ -95,6 +95,10 @@ class Pipeline:
         """In a child process: threads did not come along."""
         for processor in self.processors:
             processor.after_fork()
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the last exchanges, as :meth:`Findings.status` gives it."""
+        return self.extractor.findings.status()
 
     def reconfigure(self, config: Config) -> None:
         """Take over other capture and drift sections, from the next batch on; raises as the next one."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from exporter.config import QueueConfig
 from exporter.pipeline.ledger import Ledger, Tally
@@ -37,6 +37,9 @@ class Handler(Protocol):
 
     def stop(self) -> None:
         """End; nothing comes any more, unless it is started again."""
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the last exchanges, as plain values."""
 
     def after_fork(self) -> None:
         """In a child process: forget what is the parent's."""

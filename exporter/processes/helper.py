@@ -22,6 +22,7 @@ from exporter.metrics.exposition import MULTIPROCESS_VARIABLE
 from exporter.metrics.instruments import Instruments, InvalidValues, ModelInstruments
 from exporter.model import ModelId
 from exporter.observation import DriftEvent
+from exporter.pipeline.findings import summary
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.on_demand import OnDemand
 from exporter.pipeline.pipeline import Pipeline
@@ -43,7 +44,9 @@ class ModelHandler:
         self.config = config
         self._helper = helper
         # What a scrape shows before the helper has said anything.
-        self._metrics = ModelInstruments(instruments, config.identity, max_classes=0)
+        self._metrics = ModelInstruments(
+            instruments, config.identity, max_classes=0, value_buckets=config.capture.value_buckets
+        )
         InvalidValues(instruments, config.identity)
 
     @property
@@ -54,6 +57,10 @@ class ModelHandler:
     def handle(self, tally: Tally, batch: Batch) -> None:
         """Have a batch handled, and wait until it is."""
         self._helper.handle(self.config.identity, tally, batch)
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the model's last exchanges, as the helper said a second ago at most."""
+        return self._helper.status(self.config.identity)
 
     def reconfigured(self, config: Config) -> Callable[[], None]:  # noqa: ARG002
         """Not here: a ValueError."""
@@ -92,6 +99,7 @@ class HelperProcess:
         self._handlers: dict[ModelId, ModelHandler] = {}
         self._pipelines: dict[ModelId, OnDemand] | None = None  # of this process, where there is no helper
         self._useless = False
+        self._status: dict[ModelId, dict[str, Any]] = {}
         self._begin()
         instruments.before_collect(self._catch_up)
 
@@ -154,6 +162,13 @@ class HelperProcess:
             link.close()
         for pipeline in (self._pipelines or {}).values():
             pipeline.stop()
+
+    def status(self, model: ModelId) -> dict[str, Any]:
+        """What was found in a model's last exchanges, as the helper said a second ago at most."""
+        if self._pipelines is not None:
+            return self._pipelines[model].status() if model in self._pipelines else summary()
+        self._catch_up()
+        return self._status.get(model, summary())
 
     def after_fork(self) -> None:
         """In a child process: the helper is the parent's; another one is started when it is needed."""
@@ -259,6 +274,7 @@ class HelperProcess:
             return False
         try:
             self._incoming.apply(message.changes)
+            self._status = {**self._status, **message.status}
             for name, level, text in message.log:
                 logging.getLogger(name).log(level, "%s", text)
             for event in message.events:

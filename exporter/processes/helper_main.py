@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # How soon the service learns of what happens without it: a calibration that ends, above all.
 _TICK_SECONDS = 0.25
+# And of what was found, which takes longer to put together.
+_STATUS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Update:
     """To the service: everything that happened since the last one; the log as names, levels and texts.
 
     ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
+    ``status`` is what was found in the last exchanges of those models that had another one, said once a second.
     """
 
     changes: Changes
@@ -64,6 +69,7 @@ class Update:
     log: list[tuple[str, int, str]]
     responds: bool = False
     tally: Tally | None = None
+    status: dict[ModelId, dict[str, Any]] = field(default_factory=dict)
 
 
 class Helper:
@@ -83,6 +89,8 @@ class Helper:
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
         self._config = config
         self._known_classes = begin.known_classes
+        self._told: dict[ModelId, int] = {}
+        self._told_at = float("-inf")
         self._assembly = Assembly(config, instruments, notify=self._events.put, apart=True)
         self._pipelines: dict[ModelId, OnDemand] = {}
         for model in begin.known_classes:
@@ -147,8 +155,19 @@ class Helper:
         events = [self._events.get() for _ in range(self._events.qsize())]
         records = [self._log.get() for _ in range(self._log.qsize())]
         lines = [(record.name, record.levelno, record.message) for record in records]
-        if responds or changes.amounts or events or lines:
-            self._link.send(Update(changes, events, lines, responds, tally))
+        status = self._status()
+        if responds or changes.amounts or events or lines or status:
+            self._link.send(Update(changes, events, lines, responds, tally, status))
+
+    def _status(self) -> dict[ModelId, dict[str, Any]]:
+        now = time.monotonic()
+        if now - self._told_at < _STATUS_SECONDS:
+            return {}
+        self._told_at = now
+        counts = {model: each.exchanges for model, each in self._pipelines.items()}
+        changed = [model for model, count in counts.items() if count != self._told.get(model, 0)]
+        self._told = counts
+        return {model: self._pipelines[model].status() for model in changed}
 
 
 def main(descriptor: int) -> None:

@@ -31,7 +31,7 @@ from exporter.sidecar.server import ServerThread, private_listener
 
 log = logging.getLogger(__name__)
 
-_CAPTURE = ("embedder", "fields", "max_classes", "paths", "payload")
+_CAPTURE = ("embedder", "fields", "max_classes", "numbers", "paths", "payload")
 _MODELS = ("model", "models", "max_models", "version", "max_versions")
 TAKEN_OVER = frozenset({"alerts", "drift", *_MODELS, *(f"capture.{name}" for name in _CAPTURE)})
 """Keys, and sections with all that is in them, that a reload takes over. Any other needs a restart."""

@@ -499,3 +499,21 @@ def test_a_forked_process_gets_one_of_its_own(make: Callable[..., Runtime]):
     send(runtime, observations(normal(1)))
     assert helper(runtime).pid == parents
     assert balance(runtime) == (2, 2, {}, 0, 0)
+
+
+def test_what_was_found_comes_back_from_the_helper(make: Callable[..., Runtime]) -> None:
+    runtime = make(config())
+    assert runtime.status()["models"][0]["exchanges"] == 0
+    runtime.submit(exchange({"prediction": "cat", "probability": 0.5}), "hook")
+    runtime.submit(exchange({"odd": "secret"}), "hook")
+
+    def told() -> bool:
+        return runtime.status()["models"][0]["exchanges"] == 2
+
+    deadline = time.monotonic() + WAIT
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (model,) = runtime.status()["models"]
+    assert (model["model"], model["read"]) == ("m", 1)
+    assert model["not_read"][0]["response_keys"] == ["odd (text)"]
