@@ -11,13 +11,17 @@ from exporter.detectors.base import Detector
 from exporter.drift.detectors import fit_detector
 from exporter.errors import InferenceExporterError
 
+# A calibration takes a core for seconds: those of many models come one after the other.
+_turn = threading.Lock()
+_LOOK_SECONDS = 0.1
+
 
 class _Cancelled(Exception):
     """Ends a calibration whose result nobody wants any more."""
 
 
 class Calibrator:
-    """One calibration at a time of an entry of ``drift``, on a thread of its own.
+    """One calibration at a time of an entry of ``drift``, and in the process, on a thread of its own.
 
     On that thread ``adopt`` is called with the detector, and with the event that says whether it is no longer
     wanted; or ``fail``, with the reason why there is none and whether a traceback tells more.
@@ -58,10 +62,22 @@ class Calibrator:
 
     def after_fork(self) -> None:
         """In a child process: the thread did not come along."""
+        global _turn  # noqa: PLW0603 - a thread of the parent may have it
+        _turn = threading.Lock()
         self._thread = None
         self._cancelled = threading.Event()
 
     def _run(self, cancelled: threading.Event) -> None:
+        turn = _turn
+        while not turn.acquire(timeout=_LOOK_SECONDS):
+            if cancelled.is_set():
+                return
+        try:
+            self._calibrate(cancelled)
+        finally:
+            turn.release()
+
+    def _calibrate(self, cancelled: threading.Event) -> None:
         def progress(_: float) -> None:
             if cancelled.is_set():
                 raise _Cancelled

@@ -135,8 +135,8 @@ class Models:
             for take_over in prepared:
                 take_over()
             self._monitors = kept
-            self._handlers = {model: self._handlers[model] for model in kept}
             self._add(added)
+            self._handlers = {model: self._handlers[model] for model in self._monitors}
         for monitor in gone:
             monitor.remove()
 
@@ -186,9 +186,10 @@ class Models:
         config, models = self._config, self._monitors
         if model in models:
             return model
-        own = {known.name for known in models} - {OTHER, config.unnamed}
-        reserved = (OTHER, config.unnamed, *config.named)
-        if model.name not in own and model.name not in reserved and len(own) >= config.max_models:
+        # What names no model has a place besides, unless it is a named one's.
+        apart = {OTHER, config.unnamed} - {*config.named}
+        own = {known.name for known in models} - apart
+        if model.name not in own | apart and len(own) >= config.max_models:
             return ModelId(OTHER)
         versions = {known.version for known in models if known.name == model.name} - {"", OTHER}
         if model.version not in ("", OTHER) and len(versions) >= config.max_versions:
