@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ByteSize, Field, model_validator
@@ -230,7 +231,19 @@ class Config(Section):
                 rule = f"with a collector the detectors are its own; {fix}"
                 raise Rule(("models", name, "drift"), over.drift, rule)
             _names_differ(over.drift, ("models", name, "drift"))
-            self.of(ModelId(name))
+        names = dict.fromkeys((*self.named, *self.models, *((self.unnamed,) if self.model == AUTO else ())))
+        taken: set[Path] = set()
+        for name in names:
+            key = fitting(self.models, name)
+            own = key is not None and "drift" in self.models[key].model_fields_set
+            many = is_pattern(name) or name not in self.named or self.says_version(name)
+            for index, entry in enumerate(self.of(ModelId(name)).drift):
+                if entry.checkpoint is not None and (many or entry.checkpoint in taken):
+                    at = ("models", key, "drift") if own and key is not None else ("drift",)
+                    fix = "give each model a drift of its own, under models"
+                    rule = f"several models or versions would write this file; {fix}"
+                    raise Rule((*at, index, "checkpoint"), str(entry.checkpoint), rule)
+                taken |= {entry.checkpoint} if entry.checkpoint is not None else set()
         return self
 
     @model_validator(mode="after")
