@@ -35,7 +35,7 @@ class QueueConfig(Section):
     max_items: Whole = Field(default=10_000, ge=1)
     """Exchanges and observations that wait at most; more are dropped."""
     max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    """What they hold at most, in bytes; more is dropped."""
+    """What those of all models hold at most, in bytes; more is dropped."""
     max_batch: Whole = Field(default=256, ge=1, le=65_536)
     """Items handled in one go."""
     flush_interval_seconds: Duration = 0.1
