@@ -53,6 +53,7 @@ class Models:
         self._handlers: dict[ModelId, ModelHandler] = {}
         # Replaced as a whole, so that nobody who reads it needs the lock.
         self._monitors: dict[ModelId, Monitor] = {}
+        self._by_name: dict[str, Monitor] = {}
         self._only: Monitor | None = None
         self._begin()
         self._add(self._prepared(_beforehand(config)))
@@ -82,7 +83,14 @@ class Models:
                 name = item.model
             elif self._config.is_open or self._config.models:
                 name = name_of(item)
-        return self._monitor(self._identified(name, item))
+        found = None if name is None else self._by_name.get(name)
+        # One that was remembered just before a reload may be gone.
+        if found is not None and self._monitors.get(found.model) is found:
+            return found
+        monitor = self._monitor(self._identified(name, item))
+        if name == monitor.model.name and not self._config.says_version(name):
+            self._by_name[name] = monitor  # no more of them than there are models
+        return monitor
 
     def of_name(self, name: str | None) -> list[Monitor]:
         """Those of a model that somebody names, one for each version that there is; made if there is none."""
@@ -224,6 +232,7 @@ class Models:
             elif self._running is not None:
                 monitor.worker.stop(0.0)
         self._monitors = {**self._monitors, **made}
+        self._by_name = {}
         config = self._config
         asked = config.is_open or config.models or is_read(config.version)
         self._only = None if asked else next(iter(self._monitors.values()))
