@@ -170,6 +170,11 @@ class Config(Section):
         return UNNAMED if self.model == AUTO else self.model
 
     @property
+    def only(self) -> str | None:
+        """The name of the only model that there may be; None if there may be others."""
+        return None if self.model == AUTO or self.models else self.model
+
+    @property
     def named(self) -> list[str]:
         """The models that are known beforehand."""
         own = [] if self.model == AUTO else [self.model]
