@@ -104,7 +104,12 @@ class Instruments(Collector):
             self._before_collect.remove(refresh)
 
     def remove_model(self, model: ModelId) -> None:
-        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever.
+
+        Where processes share their values they stay: what is in the folder is not one process's to remove.
+        """
+        if self.shared_folder is not None:
+            return
         for instrument in self._by_name.values():
             for labels, _ in list(series_of(instrument)):
                 if labels[:2] == model:  # no other label has these values and stands in front

@@ -131,8 +131,10 @@ def test_what_can_be_a_label_is_one_printable_line_that_a_scrape_can_carry(text:
         assert text.encode()
         assert len(text.splitlines()) == 1
         assert not any(ord(character) < 32 for character in text)
+        assert text.strip() == text
     else:
-        assert not isinstance(text, str) or not text or len(text) > 128 or not text.isprintable()
+        is_line = isinstance(text, str) and text.isprintable() and text.strip() == text
+        assert not is_line or not 1 <= len(text) <= 128
 
 
 @pytest.mark.parametrize("text", ["iris", "meta-llama/Llama-3.1-8B", "größe", "a b", "x" * 128])
@@ -140,6 +142,8 @@ def test_usual_names_can(text: str):
     assert can_be_label(text)
 
 
-@pytest.mark.parametrize("text", ["", "a\nb", "x" * 10_240, "\ud800", "a\tb", "\u2028", "a\0", None, 1])
+@pytest.mark.parametrize(
+    "text", ["", " ", " a", "a\nb", "x" * 10_240, "\ud800", "a\tb", "\u2028", "a\0", None, 1]
+)
 def test_what_cannot(text: Any):
     assert not can_be_label(text)
