@@ -35,7 +35,7 @@ class QueueConfig(Section):
     max_items: Whole = Field(default=10_000, ge=1)
     """Exchanges and observations that wait at most; more are dropped."""
     max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    """What they hold at most, in bytes; more is dropped."""
+    """What those of all models hold at most, in bytes; more is dropped."""
     max_batch: Whole = Field(default=256, ge=1, le=65_536)
     """Items handled in one go."""
     flush_interval_seconds: Duration = 0.1
@@ -183,6 +183,11 @@ class Config(Section):
         return UNNAMED if self.model == AUTO else self.model
 
     @property
+    def only(self) -> str | None:
+        """The name of the only model that there may be; None if there may be others."""
+        return None if self.model == AUTO or self.models else self.model
+
+    @property
     def named(self) -> list[str]:
         """The models that are known beforehand."""
         own = [] if self.model == AUTO else [self.model]
@@ -244,7 +249,19 @@ class Config(Section):
                 rule = f"with a collector the detectors are its own; {fix}"
                 raise Rule(("models", name, "drift"), over.drift, rule)
             _names_differ(over.drift, ("models", name, "drift"))
-            self.of(ModelId(name))
+        names = dict.fromkeys((*self.named, *self.models, *((self.unnamed,) if self.model == AUTO else ())))
+        taken: set[Path] = set()
+        for name in names:
+            key = fitting(self.models, name)
+            own = key is not None and "drift" in self.models[key].model_fields_set
+            many = is_pattern(name) or name not in self.named or self.says_version(name)
+            for index, entry in enumerate(self.of(ModelId(name)).drift):
+                if entry.checkpoint is not None and (many or entry.checkpoint in taken):
+                    at = ("models", key, "drift") if own and key is not None else ("drift",)
+                    fix = "give each model a drift of its own, under models"
+                    rule = f"several models or versions would write this file; {fix}"
+                    raise Rule((*at, index, "checkpoint"), str(entry.checkpoint), rule)
+                taken |= {entry.checkpoint} if entry.checkpoint is not None else set()
         return self
 
     @model_validator(mode="after")

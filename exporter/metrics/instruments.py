@@ -97,6 +97,7 @@ class Instruments(Collector):
         self["inference_exporter_build_info"].labels(version=__version__).set(1)
         self.errors = {stage: self["inference_exporter_errors_total"].labels(stage) for stage in ERROR_STAGES}
         registry.register(self)
+        self._registered = True
 
     @classmethod
     def on(
@@ -143,7 +144,7 @@ class Instruments(Collector):
                 for model, each in self._claims.items()
                 if each is not owner or (models and model not in models)
             }
-            unused = not self._claims and not self._before_collect
+            unused = not self._claims and not self._before_collect and self._registered
         if unused:
             self.unregister()
 
@@ -167,7 +168,12 @@ class Instruments(Collector):
             self._before_collect.remove(refresh)
 
     def remove_model(self, model: ModelId) -> None:
-        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever.
+
+        Where processes share their values they stay: what is in the folder is not one process's to remove.
+        """
+        if self.shared_folder is not None:
+            return
         for instrument in self._by_name.values():
             for labels, _ in list(series_of(instrument)):
                 if labels[:2] == model:  # no other label has these values and stands in front
@@ -205,6 +211,7 @@ class Instruments(Collector):
 
     def unregister(self) -> None:
         """Take everything off the registry."""
+        self._registered = False
         self.registry.unregister(self)
 
 

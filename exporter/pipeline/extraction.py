@@ -33,9 +33,9 @@ class Extractor:
         self._columns = Columns()
         self._embedder = None
         if config.embedder is not None:
-            from exporter.embedders.embedder import Embedder
+            from exporter.embedders.embedder import embedder_of
 
-            self._embedder = Embedder(config.embedder)
+            self._embedder = embedder_of(config.embedder)
 
     @property
     def embeds(self) -> bool:

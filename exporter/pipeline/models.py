@@ -54,6 +54,7 @@ class Models:
         self._handlers: dict[ModelId, ModelHandler] = {}
         # Replaced as a whole, so that nobody who reads it needs the lock.
         self._monitors: dict[ModelId, Monitor] = {}
+        self._by_name: dict[str, Monitor] = {}
         self._only: Monitor | None = None
         self._begin()
         self._add(self._prepared(_beforehand(config)))
@@ -83,7 +84,14 @@ class Models:
                 name = item.model
             elif self._config.is_open or self._config.models:
                 name = name_of(item)
-        return self._monitor(self._identified(name, item))
+        found = None if name is None else self._by_name.get(name)
+        # One that was remembered just before a reload may be gone.
+        if found is not None and self._monitors.get(found.model) is found:
+            return found
+        monitor = self._monitor(self._identified(name, item))
+        if name == monitor.model.name and not self._config.says_version(name):
+            self._by_name[name] = monitor  # no more of them than there are models
+        return monitor
 
     def of_name(self, name: str | None) -> list[Monitor]:
         """Those of a model that somebody names, one for each version that there is; made if there is none."""
@@ -145,8 +153,8 @@ class Models:
             for take_over in prepared:
                 take_over()
             self._monitors = kept
-            self._handlers = {model: self._handlers[model] for model in kept}
             self._add(added)
+            self._handlers = {model: self._handlers[model] for model in self._monitors}
         for monitor in gone:
             monitor.remove()
             self._instruments.release(self, monitor.model)
@@ -199,9 +207,10 @@ class Models:
             return model
         if self._instruments.has_another(model, self):
             return ModelId(model.name, OTHER) if model.version not in ("", OTHER) else ModelId(OTHER)
-        own = {known.name for known in models} - {OTHER, config.unnamed}
-        reserved = (OTHER, config.unnamed, *config.named)
-        if model.name not in own and model.name not in reserved and len(own) >= config.max_models:
+        # What names no model has a place besides, unless it is a named one's.
+        apart = {OTHER, config.unnamed} - {*config.named}
+        own = {known.name for known in models} - apart
+        if model.name not in own | apart and len(own) >= config.max_models:
             return ModelId(OTHER)
         versions = {known.version for known in models if known.name == model.name} - {"", OTHER}
         if model.version not in ("", OTHER) and len(versions) >= config.max_versions:
@@ -243,6 +252,7 @@ class Models:
             elif self._running is not None:
                 monitor.worker.stop(0.0)
         self._monitors = {**self._monitors, **made}
+        self._by_name = {}
         config = self._config
         asked = config.is_open or config.models or is_read(config.version)
         self._only = None if asked else next(iter(self._monitors.values()))
