@@ -60,9 +60,7 @@ def _in_words(detector: OnlineMMD, rows: int, tests: float | None, requests: flo
     lines = [
         f"Each test compares the last {', '.join(map(str, detector.windows))} observations "
         f"with a reference of {rows:,}.",
-        "While nothing changes, a false alarm comes once in "
-        f"{detector.expected_run_length:,.0f} tests on average{', all windows together' if many else ''};",
-        "as with any such average, a third of the waits are shorter than 0.4 of it.",
+        *_how_often(detector, rows, ", all windows together" if many else ""),
         "",
     ]
     if tests is None:
@@ -81,7 +79,8 @@ def _in_words(detector: OnlineMMD, rows: int, tests: float | None, requests: flo
     share = f" (of {requests:g} requests)" if requests is not None and requests > tests else ""
     spans = ", ".join(map(in_words, rate.window_seconds))
     lines += [
-        f"At {tests:g} tests a second{share} that is one false alarm in {in_words(rate.seconds_between)}, "
+        f"At {tests:g} tests a second{share} that is {'at most ' if detector.confidence > 0.5 else ''}"
+        f"one false alarm in {in_words(rate.seconds_between)}, "
         f"{_count(rate.per_month)} a month.",
         f"The window{'s look' if many else ' looks'} back over {spans}.",
     ]
@@ -93,6 +92,28 @@ def _in_words(detector: OnlineMMD, rows: int, tests: float | None, requests: flo
     if detector.report.warnings:
         lines += ["", *(f"Caution: {warning}." for warning in detector.report.warnings)]
     return lines
+
+
+def _how_often(detector: OnlineMMD, rows: int, together: str) -> list[str]:
+    """The run length, how sure it is, and what an average is."""
+    length, spread = detector.expected_run_length, detector.report.spread
+    average = "as with any such average, a third of the waits are shorter than 0.4 of it."
+    if detector.confidence > 0.5:
+        found = detector.report.calibrated_run_length or length
+        return [
+            "While nothing changes, a false alarm comes at most once in "
+            f"{length:,.0f} tests on average{together};",
+            average,
+            f"That holds for {detector.confidence:.4g} of all references of {rows:,} rows of the same "
+            f"traffic: for the typical one it is once in {found:,.0f}.",
+        ]
+    return [
+        f"While nothing changes, a false alarm comes once in {length:,.0f} tests on average{together};",
+        average,
+        f"For two references of {rows:,} rows in three it is between {length / spread:,.0f} and "
+        f"{length * spread:,.0f}:",
+        f"fit with --confidence 0.9 (a key of drift, too) to have at least {length:,.0f} for nine in ten.",
+    ]
 
 
 def _count(number: float) -> str:
@@ -127,6 +148,9 @@ def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) ->
         "windows": detector.windows,
         "thresholds": detector.thresholds.tolist(),
         "expected_run_length": detector.expected_run_length,
+        "confidence": detector.confidence,
+        "calibrated_run_length": detector.report.calibrated_run_length,
+        "spread": detector.report.spread,
         "tests_per_second": tests,
         "seconds_between_false_alarms": rate.seconds_between if rate else None,
         "false_alarms_per_month": rate.per_month if rate else None,

@@ -36,6 +36,7 @@ class FitRequest:
     expected_run_length: float | None = None
     false_alarm_interval: float | None = None
     max_per_second: float | None = None
+    confidence: float = 0.5
     bandwidth: float | None = None
     seed: int | None = None
     device: str = "auto"
@@ -104,6 +105,7 @@ def fit_file(
         table.rows,
         window=windows,
         expected_run_length=DEFAULT_RUN_LENGTH if run_length is None else run_length,
+        confidence=request.confidence,
         bandwidth=bandwidth,
         device=request.device,
         seed=request.seed,

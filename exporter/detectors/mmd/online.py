@@ -21,6 +21,7 @@ from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
 from exporter.detectors.validation import (
     as_rows,
     check_block,
+    check_confidence,
     check_positive,
     check_reference,
     check_windows,
@@ -45,6 +46,7 @@ class _Fitted:
     report: CalibrationReport
     feature_names: tuple[str, ...]
     block: int = 1  # which older files have not
+    confidence: float = 0.5
 
 
 class OnlineMMD:
@@ -88,6 +90,7 @@ class OnlineMMD:
         seed: int | None = None,
         feature_names: Sequence[str] = (),
         block: int = 1,
+        confidence: float = 0.5,
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -114,6 +117,9 @@ class OnlineMMD:
             Rows of the reference that stood together in time, where it consists of stretches of a stream:
             consecutive ones, in their order, n a multiple of it. They are resampled together, so that
             what depends on its neighbours in them may do so in operation. 1 for independent rows.
+        confidence
+            Share of references, from 0.5 to below 1, for which the true mean run length is to be at least
+            the expected one; at 0.5 it is the expected one on average over references.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -131,6 +137,7 @@ class OnlineMMD:
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
         block = check_block(block, rows.shape[0])
+        confidence = check_confidence(confidence)
         rng = np.random.default_rng(seed)
         rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng, block)
         if bandwidth is None:
@@ -139,11 +146,13 @@ class OnlineMMD:
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block)
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block, confidence)
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block)
+        fitted = _Fitted(
+            windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block, confidence
+        )
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -185,6 +194,11 @@ class OnlineMMD:
     def block(self) -> int:
         """Rows of the reference that stood together in time; 1 where they are independent."""
         return self._fitted.block
+
+    @property
+    def confidence(self) -> float:
+        """Share of references for which the run length is at least the expected one; 0.5 is on average."""
+        return self._fitted.confidence
 
     @property
     def report(self) -> CalibrationReport:
@@ -278,6 +292,7 @@ class OnlineMMD:
                 CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
                 names,
                 settings.get("block", 1),
+                settings.get("confidence", 0.5),
             )
             detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
