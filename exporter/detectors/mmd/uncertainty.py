@@ -23,7 +23,7 @@ from exporter.detectors.mmd.pareto_tail import Tail
 from exporter.detectors.mmd.simulation import NullRuns
 
 _COUNTED = 0.2  # share of runs above the level at which errors of the reference are compared
-_LOUD = (500, 0.02)  # runs, and share of them, whose members are counted
+_LOUD = (500, 0.005)  # runs, and share of them, whose members are counted
 
 
 def log_spread(
