@@ -19,8 +19,9 @@ from exporter.detectors.mmd.dependence import Dependence, Null
 from exporter.detectors.mmd.dependence_estimator import DependenceEstimator, own_factors
 from exporter.detectors.mmd.fitted import Fitted
 from exporter.detectors.mmd.kernel import SERIES, Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.lags import BLOCK
 from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
-from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
+from exporter.detectors.mmd.sliding_window import SlidingWindow
 from exporter.detectors.validation import (
     as_rows,
     check_block,
@@ -254,7 +255,7 @@ class OnlineMMD:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(b, k) statistics of at most ``BLOCK`` rows, without correction and with it."""
         stats, kernel = self._window.push(z, norms, witness, self._fitted.reference_kernel_mean)
-        return stats, self._dependence.push(z, witness, series, kernel, stats)
+        return stats, self._dependence.push(z, norms, witness, series, kernel, stats)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
