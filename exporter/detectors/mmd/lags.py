@@ -212,8 +212,9 @@ def series_sums(
     new[: recent.shape[0] - n] = 0.0
     size = 1 << int(2 * recent.shape[0] - 1).bit_length()
     spectrum = np.fft.rfft(new, size, axis=0) * np.conj(np.fft.rfft(recent, size, axis=0))
-    products = np.fft.irfft(spectrum.sum(axis=1), size)[:widest]
-    products[pairs == 0.0] = 0.0
+    some = min(widest, before + n)  # lags that there are
+    products = np.zeros(widest)
+    products[:some] = np.fft.irfft(spectrum.sum(axis=1), size)[:some]
     # Far ones, by cumulated sums.
     sums = np.zeros((series.shape[0] + 1, series.shape[1]))
     np.cumsum(series, axis=0, out=sums[1:])
