@@ -144,7 +144,7 @@ def main() -> None:
     lines = [
         f"Measured mean run length / expected: N = {N}, d = {D}, {options.samples:,} observations for each "
         f"of {options.references} references, independent rows of the stream's distribution; the geometric "
-        "mean, the least and the largest of them, and the alarms on which they rest. *Without*: not corrected. "
+        "mean, the least and the largest of them, and the alarms behind them. *Without*: not corrected. "
         "Bold: outside 0.5 to 2.5.",
         "",
         *table(options, (50,)),

@@ -25,6 +25,7 @@ _FIRST = 32
 _CHUNK = 256
 _SOON = 3  # windows, after which nothing is learned from a segment before the next one is seen
 _SEGMENTS = 20
+_HIGH = 0.5  # of the threshold: what the mean of a segment reaches only by drift
 _LOUD = 0.2  # share of tests above the threshold that independent drift alone explains
 
 
@@ -197,7 +198,7 @@ class DependenceEstimator:
         found = self.found if own is None else Dependence.of(own, int(sums.rows[0]), null)
         corrected = (statistics - found.shift) / found.scale
         loud = np.divide((corrected > null.thresholds).sum(axis=0), counts, out=np.zeros(k), where=counts > 0)
-        high = np.where(counts > 0, (mean - found.shift) / found.scale, 0.0) > 0.5 * null.thresholds
+        high = np.where(counts > 0, (mean - found.shift) / found.scale, 0.0) > _HIGH * null.thresholds
         maxima = np.empty((0, k))
         if statistics.shape[0] == self._size and tested.all():
             length = self._size // self._parts

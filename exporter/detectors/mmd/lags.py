@@ -167,6 +167,8 @@ class FarPairs:
 
         Like ``LagSums.near``: of kernel values, less both witnesses; ``a`` is the reference's mean.
         """
+        # Held at once: where windows are short, there are far pairs among the new rows.
+        self._hold(rows, about)
         place, norm, witness = about.T[:, :, None]
         age = place - self.about[:, 0]
         pairs = (age >= self._near) & (age < self._far)
@@ -181,15 +183,15 @@ class FarPairs:
             exponent = 2.0 * (new @ held.T).astype(np.float64) - norm - old_norm
             values = np.exp(np.minimum(exponent, 0.0)) + (a - witness - old_witness)
             total = float(values[pairs[:, old]].sum())
-        to = about[:, 0].astype(np.int64) // self.every % self.rows.shape[0]
-        self.rows[to] = rows
-        self.about[to] = about
         return total, number
 
     def restore(self, rows: NDArray[np.float32], about: NDArray[np.float64]) -> None:
         """Go on with rows that were held; a ValueError if they are no such."""
         if rows.shape != (about.shape[0], self.rows.shape[1]):
             raise ValueError(f"rows of shape {rows.shape}")
+        self._hold(rows, about)
+
+    def _hold(self, rows: NDArray[np.float32], about: NDArray[np.float64]) -> None:
         to = about[:, 0].astype(np.int64) // self.every % self.rows.shape[0]
         self.rows[to] = rows
         self.about[to] = about
