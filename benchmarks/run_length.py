@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import independent
 from benchmarks.streams import Draw, mean_run_length
 from exporter.detectors import OnlineMMD
-from exporter.detectors.mmd.calibration import Null
+from exporter.detectors.mmd.calibration import Calibrator
 from exporter.detectors.mmd.kernel import Scaling, kernel_matrix
 
 EXPECTED = (300, 1_000, 10_000)
@@ -83,10 +83,10 @@ def measure(case: Case, seed: int, thousands: int) -> dict[str, float]:
     expected = [r for r in EXPECTED if r * 10 <= thousands * 1000 and r >= case.windows[-1]]
     found = {}
     for windows in sets:
-        null = Null.simulate(kernel, windows, expected[-1], np.random.default_rng(seed))
+        runs = Calibrator.simulate(kernel, windows, expected[-1], np.random.default_rng(seed))
         columns = [case.windows.index(w) for w in windows]
         for run_length in expected:
-            thresholds, _ = null.solve(run_length)
+            thresholds, _ = runs.solve(run_length)
             largest = (statistics[:, columns] / thresholds).max(axis=1)
             mean, _ = mean_run_length(largest, 1.0, windows[-1])
             found[f"{'+'.join(map(str, windows))}|{run_length}"] = mean / run_length

@@ -165,10 +165,4 @@ def fit_memory(
         )
         chosen = np.sort(rng.choice(n // block, most // block, replace=False))
         rows = rows.reshape(n // block, block, -1)[chosen].reshape(most, -1)
-    distinct = count_distinct(rows)
-    if distinct < 0.9 * rows.shape[0]:
-        notes.append(
-            f"only {distinct} of {rows.shape[0]} reference rows are distinct: unless the stream repeats "
-            "itself as much, the statistic is off; remove the duplicates"
-        )
     return rows, notes

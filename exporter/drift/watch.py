@@ -238,7 +238,7 @@ class DriftWatch:
         onsets = [onset for window in self._windows for onset in window.record(scores, seconds, now)]
         for _ in range(np.count_nonzero(scores.refused)):
             self._refuse("not_finite")
-        entered = np.flatnonzero(~scores.refused)[-max(self._lengths) :]
+        entered = np.flatnonzero(~scores.left_out)[-max(self._lengths) :]
         self._recent.add(tested[row] for row in entered)
         for onset in onsets:
             observation = tested[onset.row]

@@ -70,17 +70,20 @@ def autoregressive(rng: np.random.Generator, n: int) -> NDArray[np.floating]:
 
 
 def test_stretches_of_a_dependent_stream_keep_its_false_alarms_rare() -> None:
-    ratios, careless = [], []
+    ratios = []
     for seed in range(3):
         rng = np.random.default_rng([seed, 15])
         reference = np.concatenate([autoregressive(rng, 50) for _ in range(20)])
         stream = autoregressive(rng, 20_000)
-        for block, kept in ((50, ratios), (1, careless)):
-            detector = OnlineMMD.fit(reference, window=20, expected_run_length=300, seed=seed, block=block)
-            rest = iter(np.split(stream, 10))
-            kept.append(mean_run_length(detector, lambda rng, n, rest=rest: next(rest), rng, 20_000) / 300)
+        detector = OnlineMMD.fit(reference, window=20, expected_run_length=300, seed=seed, block=50)
+        rest = iter(np.split(stream, 10))
+        ratios.append(mean_run_length(detector, lambda rng, n, rest=rest: next(rest), rng, 20_000) / 300)
+        # The negative control: rows taken for independent, and nothing learned of the stream.
+        careless = OnlineMMD.fit(reference, window=20, expected_run_length=300, seed=seed)
+        found = careless.update(stream[:2000]).uncorrected_by_window
+        assert found is not None
+        assert (found[19:] > careless.threshold).mean() > 0.3
     assert 0.4 < float(np.exp(np.mean(np.log(ratios)))) < 2.0
-    assert max(careless) < 0.1  # the negative control
 
 
 def test_a_daily_cycle_that_was_learned_in_stretches_is_normal() -> None:
@@ -235,14 +238,14 @@ def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
 
 
 @pytest.mark.parametrize("distinct", [10, 25])
-def test_few_distinct_rows_give_a_threshold_and_a_warning(distinct: int) -> None:
+def test_few_distinct_rows_that_repeat_in_any_order_are_their_nature(distinct: int) -> None:
     rng = np.random.default_rng(12)
     x = rng.normal(size=(distinct, 3))[rng.integers(distinct, size=300)]
     x[:distinct] = np.unique(x, axis=0)[np.arange(distinct) % np.unique(x, axis=0).shape[0]]
     if np.unique(x, axis=0).shape[0] < 10:
         x[:10] = rng.normal(size=(10, 3))
     detector = OnlineMMD.fit(x, window=15, expected_run_length=500, seed=0)
-    assert "reference rows are distinct" in detector.report.warnings[0]
+    assert not any("repeat" in text for text in detector.report.warnings)
     assert not detector.update(x[:60]).is_drift.any()
     assert detector.update(x[:40] + 3.0).is_drift.any()
 

@@ -61,6 +61,8 @@ class CalibrationReport:
     calibrated_run_length
         Mean number of tests between false alarms that the thresholds were found for: the expected run
         length, or for a confidence a longer one. None where an older version calibrated.
+    loud_maxima
+        What the largest statistic of a run stays below in four of five runs, for each window.
     """
 
     runs: int
@@ -72,6 +74,7 @@ class CalibrationReport:
     spread: float
     warnings: tuple[str, ...]
     calibrated_run_length: float | None = None
+    loud_maxima: tuple[float, ...] = ()
 
     @property
     def trustworthy(self) -> bool:
@@ -97,18 +100,18 @@ def calibrate(
     120 million reads of kernel values, up to 600 million for windows of hundreds.
     """
     n, widest = kernel.shape[0], windows[-1]
-    null = Null.simulate(kernel, windows, expected_run_length, rng, progress, block)
-    runs, length = null.simulated.rows.shape
+    found = Calibrator.simulate(kernel, windows, expected_run_length, rng, progress, block)
+    runs, length = found.simulated.rows.shape
     sought = expected_run_length
-    thresholds, level = null.solve(sought)
-    spread = null.log_spread(level)
+    thresholds, level = found.solve(sought)
+    spread = found.log_spread(level)
     if confidence > 0.5:
         deviations = NormalDist().inv_cdf(confidence)
         for _ in range(_ROUNDS):  # a longer run length is less certain
             sought = expected_run_length * float(np.exp(deviations * spread))
-            thresholds, level = null.solve(sought)
-            spread = null.log_spread(level)
-    worst = max(null.tails, key=lambda tail: tail.fit_distance)
+            thresholds, level = found.solve(sought)
+            spread = found.log_spread(level)
+    worst = max(found.tails, key=lambda tail: tail.fit_distance)
     report = CalibrationReport(
         runs=runs,
         run_length=length,
@@ -123,6 +126,7 @@ def calibrate(
             *_uncertain(spread, n, widest, allowed_for=confidence > 0.5),
         ),
         calibrated_run_length=sought,
+        loud_maxima=tuple(np.quantile(found.simulated.maxima, 0.8, axis=0).tolist()),
     )
     return np.maximum(thresholds, np.finfo(np.float64).tiny), report
 
@@ -139,7 +143,7 @@ def _run_length(n: int, widest: int, expected_run_length: float, block: int) -> 
     return -(-wanted // block) * block
 
 
-class Null:
+class Calibrator:
     """What the runs say: thresholds for a run length, and how certain they are."""
 
     def __init__(self, simulated: NullRuns, blocks: int) -> None:
@@ -165,7 +169,7 @@ class Null:
         rng: np.random.Generator,
         progress: Progress | None = None,
         block: int = 1,
-    ) -> Null:
+    ) -> Calibrator:
         """As many runs as a threshold for the expected run length needs, within the bound on the work."""
         n, widest = kernel.shape[0], windows[-1]
         length = _run_length(n, widest, expected_run_length, block)
