@@ -11,6 +11,7 @@ import typer
 from exporter.cli import console
 
 if TYPE_CHECKING:
+    from exporter.detectors.mmd.dependence import Dependence
     from exporter.detectors.mmd.online import OnlineMMD
     from exporter.offline.explain import Delay
 
@@ -18,7 +19,9 @@ _EXAMPLE_RATES = (1.0, 10.0, 100.0)
 
 
 def explain_threshold(
-    reference: Annotated[Path, typer.Argument(help="A detector made by `inference-exporter fit`.")],
+    reference: Annotated[
+        Path, typer.Argument(help="A detector made by `inference-exporter fit`, or a checkpoint.")
+    ],
     requests_per_second: Annotated[
         float | None, console.positive("Requests a second that the service answers.")
     ] = None,
@@ -30,19 +33,22 @@ def explain_threshold(
 ) -> None:
     """Say in plain words how often a detector is wrong, and how soon it sees a shift."""
     from exporter.offline.explain import horizon, simulate_delays
-    from exporter.offline.fitting import load_fitted
+    from exporter.offline.fitting import load_fitted, seen_dependence
 
     requests = requests_per_second
     tests = min(filter(None, (requests, max_per_second)), default=None)
     detector = load_fitted(reference, device=device)
+    dependence = seen_dependence(reference)
     rows = detector.reference
     with console.progress("simulating") as progress:
         delays = simulate_delays(detector, rows, runs=runs, seed=seed, progress=progress)
     if as_json:
-        typer.echo(orjson.dumps(_as_object(detector, delays, tests), option=orjson.OPT_INDENT_2))
+        typer.echo(orjson.dumps(_as_object(detector, delays, tests, dependence), option=orjson.OPT_INDENT_2))
         return
     per_request = requests / tests if requests is not None and tests is not None else 1.0
     typer.echo("\n".join(_in_words(detector, len(rows), tests, requests)))
+    if dependence is not None:
+        typer.echo("\n" + "\n".join(_how_dependent(dependence)))
     typer.echo(f"\nHow soon a lasting shift is seen (median of {runs} simulated streams, in requests):")
     _print_delays(delays, per_request, tests)
     typer.echo(
@@ -116,6 +122,27 @@ def _how_often(detector: OnlineMMD, rows: int, together: str) -> list[str]:
     ]
 
 
+def _how_dependent(dependence: Dependence) -> list[str]:
+    """What the stream so far was like, and what that means for run length and delay."""
+    lines = [f"The stream that it has seen so far ({dependence.rows:,} observations counted):"]
+    worth = zip(dependence.windows, dependence.effective_sample_ratio, strict=True)
+    dependent = [(window, ratio) for window, ratio in worth if ratio < 1.0]
+    if not dependent:
+        lines[0] += " no dependence between neighbours was found in it."
+    for window, ratio in dependent:
+        lines.append(
+            f"  a window of {window} holds as much as {window * ratio:.0f} independent observations "
+            f"(each is worth {ratio:.2f}), for which the statistic is corrected."
+        )
+    if dependent:
+        lines.append(
+            "The run length holds with that correction; a shift is seen later than in the table below."
+        )
+    if dependence.reason:
+        lines.append(f"Caution: {dependence.reason}.")
+    return lines
+
+
 def _count(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
@@ -140,7 +167,9 @@ def _print_delays(delays: list[Delay], per_request: float, tests: float | None) 
     console.print_table(table)
 
 
-def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) -> dict[str, object]:
+def _as_object(
+    detector: OnlineMMD, delays: list[Delay], tests: float | None, dependence: Dependence | None
+) -> dict[str, object]:
     from exporter.offline.explain import Rate
 
     rate = None if tests is None else Rate.of(detector, tests)
@@ -151,6 +180,8 @@ def _as_object(detector: OnlineMMD, delays: list[Delay], tests: float | None) ->
         "confidence": detector.confidence,
         "calibrated_run_length": detector.report.calibrated_run_length,
         "spread": detector.report.spread,
+        "effective_sample_ratio": None if dependence is None else dependence.effective_sample_ratio.tolist(),
+        "dependence_reason": None if dependence is None else dependence.reason,
         "tests_per_second": tests,
         "seconds_between_false_alarms": rate.seconds_between if rate else None,
         "false_alarms_per_month": rate.per_month if rate else None,

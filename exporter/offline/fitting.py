@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from exporter.detectors import OnlineMMD
 from exporter.detectors.alibi.reader import read_online_mmd
+from exporter.detectors.mmd.dependence import Dependence
 from exporter.detectors.mmd.kernel import squared_distances
 from exporter.detectors.validation import check_reference, check_windows
 from exporter.errors import ConfigError, DetectorFileError
@@ -136,6 +137,15 @@ def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> Online
         ) from error
     detector.reset()
     return detector
+
+
+def seen_dependence(path: str | os.PathLike[str]) -> Dependence | None:
+    """How dependent the stream was that a saved detector has run on; None if it has seen none.
+
+    A checkpoint holds that, a detector fresh from ``fit`` does not.
+    """
+    dependence = OnlineMMD.load(path, device="cpu").dependence
+    return dependence if dependence.rows else None
 
 
 def null_std(

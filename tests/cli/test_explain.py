@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from exporter.detectors import OnlineMMD
@@ -52,6 +53,28 @@ def test_a_confidence_is_a_promise(folder: Path, tmp_path: Path, run: Run) -> No
     assert "That holds for 0.9 of all references of 300 rows of the same traffic" in said
     assert f"for the typical one it is once in {found:,.0f}." in said
     assert "At 5 tests a second that is at most one false alarm in 6 minutes 40 seconds" in said
+
+
+def test_a_checkpoint_says_how_dependent_its_stream_was(folder: Path, tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(6000, 4)) * np.sqrt(1 - 0.8**2)
+    for i in range(1, len(rows)):
+        rows[i] += 0.8 * rows[i - 1]
+    for name, stream in (("dependent", rows), ("independent", rng.normal(size=(6000, 4)))):
+        detector = OnlineMMD.load(folder / "reference.npz")
+        detector.update(stream)
+        detector.save(tmp_path / f"{name}.npz")
+    code, said, _ = run("explain-threshold", tmp_path / "dependent.npz", "--runs", 10)
+    assert code == 0
+    assert "a window of 20 holds as much as" in said
+    assert "a shift is seen later than in the table below" in said
+    code, said, _ = run("explain-threshold", tmp_path / "dependent.npz", "--runs", 10, "--json")
+    assert 0.0 < json.loads(said)["effective_sample_ratio"][0] < 0.6
+    code, said, _ = run("explain-threshold", tmp_path / "independent.npz", "--runs", 10)
+    assert "no dependence between neighbours was found in it." in said
+    assert "holds as much as" not in said
+    code, said, _ = run("explain-threshold", folder / "reference.npz", "--runs", 10)
+    assert "The stream that it has seen" not in said
 
 
 def test_a_confidence_that_is_none_is_refused(folder: Path, run: Run) -> None:
