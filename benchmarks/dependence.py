@@ -145,18 +145,19 @@ def main() -> None:
     lines = []
     if options.only != "delays":
         lines += [
-            f"Measured mean run length / expected: N = {N}, d = {D}, {options.samples:,} observations for each "
-            f"of {options.references} references, independent rows of the stream's distribution; the geometric "
-            "mean, the least and the largest of them, and the alarms behind them. *Without*: not corrected. "
-            "Bold: outside 0.5 to 2.5.",
+            f"Measured mean run length / expected: N = {N}, d = {D}, {options.samples:,} observations for "
+            f"each of {options.references} references, independent rows of the stream's distribution; the "
+            "geometric mean, the least and the largest of them, and the alarms behind them. *Without*: not "
+            "corrected. Bold: outside 0.5 to 2.5.",
             "",
             *table(options, (50,)),
             "",
         ]
     if options.only != "ratios":
         lines += [
-            "Observations from a shift of all dimensions to its detection, at a measured run length of 1,000 "
-            f"for both; {options.repeats} changes each, the stream learned over {options.null:,} observations; "
+            "Observations from a shift of all dimensions to its detection, at a measured run length of "
+            f"1,000 for both; {options.repeats} changes each, the stream learned over {options.null:,} "
+            "observations; "
             f"those that were not seen count as {AFTER + 1:,}.",
             "",
             *delay_table(options, (50,)),
