@@ -66,6 +66,9 @@ def test_retries_are_left_out_and_change_nothing_else(fitted: Path) -> None:
     kept = ~scores.repeated
     np.testing.assert_allclose(scores.test_stat[kept], once.update(stream[kept]).test_stat, rtol=0, atol=1e-7)
     assert not scores.is_drift[~kept].any()
+    assert scores.witness is not None
+    np.testing.assert_array_equal(np.isnan(scores.witness), scores.repeated)
+    np.testing.assert_allclose(scores.witness[kept][-20:], detector.evidence().witness, atol=1e-8)
     assert detector.n_seen == kept.sum()
     assert detector.dependence.ok
 

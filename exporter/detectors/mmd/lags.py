@@ -208,15 +208,15 @@ def series_sums(
     lags = np.arange(widest)
     pairs = n - np.maximum(0, lags - before).astype(np.float64)
     pairs = np.maximum(pairs, 0.0)
-    # Products at all lags at once, by Fourier transforms.
+    # Products at all lags at once, by Fourier transforms, long enough not to wrap around at these lags.
     recent = series[max(0, before - widest + 1) :]
     new = recent.copy()
     new[: recent.shape[0] - n] = 0.0
-    size = 1 << int(2 * recent.shape[0] - 1).bit_length()
-    spectrum = np.fft.rfft(new, size, axis=0) * np.conj(np.fft.rfft(recent, size, axis=0))
+    size = 1 << (recent.shape[0] + widest - 1).bit_length()
+    spectrum = np.fft.rfft(new.T, size) * np.conj(np.fft.rfft(recent.T, size))
     some = min(widest, before + n)  # lags that there are
     products = np.zeros(widest)
-    products[:some] = np.fft.irfft(spectrum.sum(axis=1), size)[:some]
+    products[:some] = np.fft.irfft(spectrum.sum(axis=0), size)[:some]
     # Far ones, by cumulated sums.
     sums = np.zeros((series.shape[0] + 1, series.shape[1]))
     np.cumsum(series, axis=0, out=sums[1:])
