@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
@@ -65,9 +66,12 @@ def calls() -> Iterator[Calls]:
     threading.setprofile(None)
 
 
+REQUESTS = itertools.count()
+
+
 async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    observe(predicted_class="cat", embedding=np.full(D, 9.0))
+    observe(predicted_class="cat", embedding=np.full(D, 9.0 + next(REQUESTS)))  # never the same twice
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
 
