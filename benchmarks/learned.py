@@ -161,7 +161,8 @@ def ratios(seeds: int, expected: float, tests: float) -> list[str]:
             ratio = f"{total / sum(counts):.2f}" if sum(counts) else f"above {total:.0f}"
             shown = ", ".join(map(str, counts))
             lines.append(
-                f"| {name} | {kind} | {shown}; {total / seeds:.0f} expected | {np.mean(shares):.1%} | {ratio} |"
+                f"| {name} | {kind} | {shown}; {total / seeds:.0f} expected | {np.mean(shares):.1%} "
+                f"| {ratio} |"
             )
             print(lines[-1], flush=True)
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,18 +168,26 @@ def test_a_worker_does_not_begin_with_what_is_provisional(tmp_path: Path):
     assert (first.watch.state, second.watch.state) == ("provisional", "learning")
 
 
-def learned(folder: Path) -> Path:
-    worker = Worker(folder).send(normal(1000))
-    worker.watch.close()
-    (path,) = files(folder)
-    return path
+@pytest.fixture(scope="module")
+def a_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that was kept when all was learned."""
+    folder = tmp_path_factory.mktemp("learned")
+    Worker(folder).send(normal(1000)).watch.close()
+    return folder
+
+
+@pytest.fixture
+def learned(a_day: Path, tmp_path: Path) -> Path:
+    """The file of a folder of which all was learned: ``tmp_path``."""
+    (path,) = files(a_day)
+    return Path(shutil.copy(path, tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "detector", "newer", "folder"])
 def test_a_file_that_cannot_be_read_is_said_counted_and_replaced(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+    tmp_path: Path, learned: Path, caplog: pytest.LogCaptureFixture, damage: str
 ):
-    path = learned(tmp_path)
+    path = learned
     data = path.read_bytes()
     if damage == "folder":
         path.unlink()
@@ -201,8 +210,8 @@ def test_a_file_that_cannot_be_read_is_said_counted_and_replaced(
         assert Worker(tmp_path, now=100.0).watch.state == "filling"
 
 
+@pytest.mark.usefixtures("learned")
 def test_a_file_of_another_configuration_is_not_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    learned(tmp_path)
     other = StretchesConfig(rows=200, over=2000.0, stretch=20, provisional=40)
     worker = Worker(tmp_path, CONFIG.model_copy(update={"reference": LearnConfig(learn=other)}))
     assert worker.watch.state == "learning"
@@ -211,9 +220,9 @@ def test_a_file_of_another_configuration_is_not_taken_up(tmp_path: Path, caplog:
 
 
 @pytest.mark.parametrize("asked", [{"expected_run_length": 300.0}, {"window": (5, 10)}, {"bandwidth": 2.0}])
+@pytest.mark.usefixtures("learned")
 def test_what_was_learned_is_calibrated_again_for_what_is_asked_now(tmp_path: Path, asked: dict[str, Any]):
     """A day of learning is not lost where somebody wants fewer false alarms."""
-    learned(tmp_path)
     worker = Worker(tmp_path, CONFIG.model_copy(update=asked))
     assert worker.watch.join_calibration(WAIT)
     assert worker.watch.state == "filling"
