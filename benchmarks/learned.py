@@ -53,8 +53,8 @@ class Stream:
         rows = self._rng.standard_normal((n, D), dtype=np.float32)
         if self.correlation:
             rows *= np.float32(np.sqrt(1.0 - self.correlation**2))
-            for n in range(len(rows)):
-                rows[n] += np.float32(self.correlation) * (rows[n - 1] if n else self._last)
+            for number, row in enumerate(rows):
+                row += np.float32(self.correlation) * (rows[number - 1] if number else self._last)  # noqa: PLW2901
             self._last = rows[-1].copy()
         seconds = (self.taken + np.arange(n)) / RATE
         self.taken += n
@@ -142,13 +142,14 @@ def delay(detector: OnlineMMD, stream: Stream, sizes: tuple[float, ...], runs: i
     return out
 
 
-def ratios(seeds: int, expected: float, tests: float) -> list[str]:
+def ratios(names: list[str], seeds: int, expected: float, tests: float) -> list[str]:
     lines = [
         f"| stream | reference | episodes in {tests:,.0f} tests, R = {expected:,.0f} | of the tests in one "
         "| measured / expected |",
         "|---|---|---|---|---|",
     ]
-    for name, make in STREAMS.items():
+    for name in names:
+        make = STREAMS[name]
         for kind, plan in PLANS.items():
             counts, shares = [], []
             for seed in range(seeds):
@@ -213,6 +214,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=("ratios", "week", "contamination"))
+    parser.add_argument("--streams", nargs="+", choices=tuple(STREAMS), default=list(STREAMS))
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--weeks", type=int, default=1)
     parser.add_argument("--short", action="store_true")
@@ -220,23 +223,27 @@ def main() -> None:
     started = time.perf_counter()
     tests = 20_000.0 if given.short else DAY * RATE
     seeds = 1 if given.short else given.seeds
-    text = "\n".join(
-        [
-            "# Learned references\n",
-            f"`python -m benchmarks.learned --seeds {given.seeds} --weeks {given.weeks}`: W = {WINDOW}, {D} "
-            "dimensions, five rows a second, a simulated day after the day (or the first 1,000 rows) that "
-            "was learned from.\n",
-            *ratios(seeds, 10_000.0, tests),
-            "\nA week at the default, one false alarm a week, with the daily cycle:\n",
-            *week(given.weeks, tests if given.short else WEEK),
-            "\nContamination: a part of the day, in its middle, was shifted by one sigma in every dimension "
-            "while it was learned; R = 10,000, and then no drift, or tests until a shift is seen:\n",
-            *contamination(1, 10_000.0, tests, 2 if given.short else 10),
-        ]
-    )
+    parts = given.parts or ("ratios", "week", "contamination")
+    lines = [
+        "# Learned references\n",
+        f"By `python -m benchmarks.learned --seeds {given.seeds} --weeks {given.weeks}`: W = {WINDOW}, {D} dimensions, "
+        "five rows a second.",
+    ]
+    if "ratios" in parts:
+        lines.append("\nA simulated day after the day, or the first 1,000 rows, that was learned from:\n")
+        lines += ratios(given.streams, seeds, 10_000.0, tests)
+    if "week" in parts:
+        lines.append("\nA week at the default, one false alarm a week, with the daily cycle:\n")
+        lines += week(given.weeks, tests if given.short else WEEK)
+    if "contamination" in parts:
+        lines.append(
+            "\nA part of the day, in its middle, was shifted by one sigma in every dimension while it was "
+            "learned; R = 10,000, and then no drift, or tests until a shift is seen:\n"
+        )
+        lines += contamination(1, 10_000.0, tests, 2 if given.short else 10)
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     if given.out is not None:
-        given.out.write_text(text + "\n", encoding="utf-8")
+        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
