@@ -226,8 +226,8 @@ def main() -> None:
     parts = given.parts or ("ratios", "week", "contamination")
     lines = [
         "# Learned references\n",
-        f"By `python -m benchmarks.learned --seeds {given.seeds} --weeks {given.weeks}`: W = {WINDOW}, {D} dimensions, "
-        "five rows a second.",
+        f"By `python -m benchmarks.learned --seeds {given.seeds} --weeks {given.weeks}`: W = {WINDOW}, {D} "
+        "dimensions, five rows a second.",
     ]
     if "ratios" in parts:
         lines.append("\nA simulated day after the day, or the first 1,000 rows, that was learned from:\n")
