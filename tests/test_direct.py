@@ -73,7 +73,7 @@ def test_a_record_is_counted_and_tested(make: Any, tmp_path: Path):
             predicted_class="cat",
             confidence=0.75,
             value=n,
-            embedding=torch.full((D,), 9.0, requires_grad=True),
+            embedding=torch.full((D,), 9.0 + n, requires_grad=True),  # a repeat would not be tested
             features={"age": 3},
             request_id=n,
         )

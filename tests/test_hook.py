@@ -7,6 +7,7 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,12 @@ def serve() -> Iterator[Any]:
 
 
 async def test_the_one_line(serve: Any, detector: str):
-    client = serve(lambda: {**GOOD, "embedding": [0.1, 0.2, 0.3]}, reference=detector)
-    for _ in range(7):
+    numbers = count()  # an embedding that repeats one before it would not be tested
+    client = serve(lambda: {**GOOD, "embedding": [0.1, 0.2, next(numbers)]}, reference=detector)
+    for n in range(7):
         assert await client.request() == (
             200,
-            json.dumps({**GOOD, "embedding": [0.1, 0.2, 0.3]}, separators=(",", ":")).encode(),
+            json.dumps({**GOOD, "embedding": [0.1, 0.2, n]}, separators=(",", ":")).encode(),
         )
     samples = await client.scrape()
     assert value(samples, "prediction_confidence_count") == 7
@@ -415,7 +417,7 @@ async def test_a_watched_module_gives_each_request_its_own_embeddings(detector: 
     def predict(request: Request) -> dict[str, Any]:
         n = int(request.query_params.get("n", 1))
         with torch.inference_mode():
-            module(torch.zeros(n, 3))
+            module(torch.rand(n, 3))
         return {"predictions": [{"prediction": str(index)} for index in range(n)]} if n > 1 else GOOD
 
     exporter = InferenceExporter(model="m", reference=detector).watch(module).instrument(app).expose(app)
@@ -425,7 +427,7 @@ async def test_a_watched_module_gives_each_request_its_own_embeddings(detector: 
     assert len(passes) == 20
     assert value(samples, "drift_test_stat_count", detector="mmd") == 20 - 4
     assert value(samples, "inference_exporter_observations_total", source="hook") == 20
-    module(torch.zeros(6, 3))
+    module(torch.rand(6, 3))
     samples = await client.scrape()
     assert value(samples, "drift_test_stat_count", detector="mmd") == 26 - 4
     assert value(samples, "inference_exporter_observations_total", source="hook") == 26

@@ -39,6 +39,9 @@ CASES = [
     "replay {clean} --reference {ref} --plot {file}/below.png",
     "explain-threshold {missing}.npz",
     "explain-threshold {folder}",
+    "state show {missing}",
+    "state show {file}",
+    "state forget {missing}",
     "digest {missing}",
     "digest {file}",
 ]

@@ -28,7 +28,8 @@ from exporter.metrics.contract import (
     SIDECAR,
     SOURCES,
 )
-from exporter.metrics.instruments import DetectorInstruments, Instruments, InvalidValues, ModelInstruments
+from exporter.metrics.detector_instruments import DetectorInstruments
+from exporter.metrics.instruments import Instruments, InvalidValues, ModelInstruments
 from exporter.model import ModelId
 from exporter.runtime import Runtime
 from exporter.version import __version__
