@@ -130,6 +130,8 @@ class AlertsConfig(Section):
     """How long a drift lasts before it pages somebody; until then it is a warning."""
     drift_page_ratio: Number = Field(default=3.0, gt=1)
     """Above so many times its threshold, a quarter of that time suffices."""
+    reference_max_age: Duration = 90 * 86_400.0
+    """A reference older than that raises an alert."""
     class_shift: Number = Field(default=0.2, gt=0, lt=1)
     """Share of predictions that may go to other classes than the day before."""
     job: str | None = Field(default=None, min_length=1, max_length=128)

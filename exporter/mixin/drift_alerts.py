@@ -142,6 +142,23 @@ def _detectors(terms: Terms) -> list[Alert]:
             ),
             panel=("inference-drift", "Calibration"),
         ),
+        Alert(
+            name="ReferenceOld",
+            title="Reference old",
+            severity="warning",
+            expr=(
+                f"time() - max {_BY} ({terms.of_model('drift_reference_timestamp_seconds')} > 0) "
+                f"and {_tested(terms, 3600)}"
+            ),
+            limit=terms.alerts.reference_max_age,
+            for_seconds=terms.seconds(3600),
+            summary=f"What counts as normal for model {NAMED} is old",
+            description=(
+                f"{_WHO} compares with a reference that was complete {{{{ $value | humanizeDuration }}}} "
+                f"ago; the limit is {duration(terms.alerts.reference_max_age)}."
+            ),
+            panel=("inference-drift", "Reference age"),
+        ),
     ]
 
 

@@ -121,9 +121,13 @@ def _ledger(terms: Terms) -> dict[str, str]:
     observed = terms.of_model("inference_exporter_observations_total")
     full = terms.of_model("inference_exporter_dropped_total", 'reason=~"queue_full|queue_bytes"')
     rate = "job_model_version:inference_exporter_observations:rate5m"
+    refused = terms.of_model("inference_exporter_invalid_values_total", 'field="embedding"')
     return {
         rate: f"sum by ({MODEL}) (rate({observed}[{window}]))",
         "job_model_version:inference_exporter_dropped:ratio_rate5m": (
             f"sum by ({MODEL}) (rate({full}[{window}])) / ({terms.of_model(rate)} > 0)"
+        ),
+        "job_model_version:inference_exporter_embeddings_refused:ratio_rate5m": (
+            f"sum by ({MODEL}) (rate({refused}[{window}])) / ({terms.of_model(rate)} > 0)"
         ),
     }

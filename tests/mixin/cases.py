@@ -104,12 +104,21 @@ def state(name: str, phases: Phases) -> dict[str, str]:
     return {f'drift_detector_state{{{DETECTOR}, state="{name}"}}': gauge(phases)}
 
 
-def trusted(phases: Phases, *, tests: float = 5, restart_at: float | None = None) -> dict[str, str]:
-    """A calibration that is good (1) or not (0), and tests a second for an hour."""
+def trusted(
+    phases: Phases, *, tests: float = 5, restart_at: float | None = None, step: int = 15
+) -> dict[str, str]:
+    """A calibration that is good (1) or not (0), and tests a second meanwhile."""
     return {
-        f"drift_calibration_ok{{{DETECTOR}}}": gauge(phases),
-        f"drift_test_stat_count{{{DETECTOR}}}": counter([(tests, 60)], restart_at=restart_at),
+        f"drift_calibration_ok{{{DETECTOR}}}": gauge(phases, step=step),
+        f"drift_test_stat_count{{{DETECTOR}}}": counter(
+            [(tests, sum(minutes for _, minutes in phases))], restart_at=restart_at, step=step
+        ),
     }
+
+
+def since(phases: Phases) -> dict[str, str]:
+    """When the reference was complete, in seconds since the beginning."""
+    return {f"drift_reference_timestamp_seconds{{{DETECTOR}}}": gauge(phases, step=60)}
 
 
 def dropped(share: float, *, restart_at: float | None = None, rate: float = 10) -> dict[str, str]:
@@ -495,7 +504,7 @@ def _drift() -> list[Case]:
 
 def _detectors() -> list[Case]:
     failed, calibrating = "DetectorFailed", "DetectorCalibratingTooLong"
-    waits, doubtful = "DetectorNotReady", "DriftCalibrationDoubtful"
+    waits, doubtful, old = "DetectorNotReady", "DriftCalibrationDoubtful", "ReferenceOld"
     return [
         Case(
             failed,
@@ -552,6 +561,34 @@ def _detectors() -> list[Case]:
             "survives a counter reset",
             {**trusted([(0, 60)], restart_at=30), **state("ready", [(1, 60)])},
             {29: {doubtful}, 31: {doubtful}, 40: {doubtful}},
+        ),
+        *(
+            Case(
+                old,
+                situation,
+                {**since(age), **trusted([(1, 200)], tests=tests, restart_at=restart_at, step=60)},
+                expect,
+                step=60,
+            )
+            for situation, age, restart_at, tests, expect in (
+                (
+                    "fires and resolves",
+                    [(1, 180), (180 * 60, 20)],
+                    None,
+                    5,
+                    {100: QUIET, 140: {old}, 190: QUIET},
+                ),
+                (
+                    "does not fire",
+                    [(1, 50), (50 * 60, 50), (100 * 60, 100)],
+                    None,
+                    5,
+                    {90: QUIET, 140: QUIET},
+                ),
+                ("the time is not known", [(0, 200)], None, 5, {140: QUIET}),
+                ("survives a counter reset", [(1, 200)], 130, 5, {129: {old}, 131: {old}, 140: {old}}),
+                ("idle", [(1, 200)], None, 0, {140: QUIET}),
+            )
         ),
         Case(
             doubtful,
@@ -639,4 +676,68 @@ def _exporter() -> list[Case]:
     ]
 
 
-CASES = (*_service(), *_predictions(), *_drift(), *_detectors(), *_exporter())
+def _refusals() -> list[Case]:
+    refused, kept, reload = "EmbeddingsRefused", "StateNotKept", "ConfigReloadFailed"
+    reloaded = f"inference_exporter_config_reload_success{{{TARGET}}}"
+    return [
+        Case(
+            refused,
+            "fires and resolves",
+            {**handled([(10, 70)]), **invalid([(0, 5), (3, 30), (0, 35)])},
+            {4: QUIET, 15: QUIET, 30: {refused}, 60: QUIET},
+        ),
+        Case(refused, "does not fire", {**handled([(10, 40)]), **invalid([(0.5, 40)])}, {39: QUIET}),
+        Case(
+            refused,
+            "another field",
+            {**handled([(10, 40)]), **invalid([(5, 40)], field="confidence")},
+            {39: QUIET},
+        ),
+        Case(
+            refused,
+            "survives a counter reset",
+            {**handled([(10, 60)], restart_at=30), **invalid([(0.5, 60)], restart_at=30)},
+            {30: QUIET, 31: QUIET, 50: QUIET},
+        ),
+        Case(refused, "idle", {**handled([(0, 40)]), **invalid([(0, 40)])}, {39: QUIET}),
+        Case(
+            kept,
+            "fires and resolves",
+            failures([(0, 10), (1 / 60, 20), (0, 90)]),
+            {9: QUIET, 30: {kept}, 110: QUIET},
+        ),
+        Case(kept, "does not fire", failures([(0, 10), (1 / 60, 1), (0, 60)]), {20: QUIET, 60: QUIET}),
+        Case(
+            kept,
+            "survives a counter reset",
+            failures([(0, 10), (1 / 60, 1), (0, 60)], restart_at=40),
+            {39: QUIET, 41: QUIET, 60: QUIET},
+        ),
+        Case(kept, "idle", failures([(0, 60)]), {59: QUIET}),
+        Case(
+            reload,
+            "fires and resolves",
+            {reloaded: gauge([(1, 5), (0, 10), (1, 5)])},
+            {4: QUIET, 8: QUIET, 14: {reload}, 18: QUIET},
+        ),
+        Case(reload, "does not fire", {reloaded: gauge([(1, 20)])}, {19: QUIET}),
+        Case(
+            reload,
+            "survives a counter reset",
+            {reloaded: gauge([(1, 5), (None, 1), (1, 10)])},
+            {5.5: QUIET, 15: QUIET},
+        ),
+        Case(reload, "idle", {reloaded: gauge([(1, 20)]), **observed([(0, 20)])}, {19: QUIET}),
+    ]
+
+
+def invalid(phases: Phases, *, field: str = "embedding", restart_at: float | None = None) -> dict[str, str]:
+    labels = f'{MODEL}, field="{field}", reason="wrong_shape"'
+    return {f"inference_exporter_invalid_values_total{{{labels}}}": counter(phases, restart_at=restart_at)}
+
+
+def failures(phases: Phases, *, restart_at: float | None = None) -> dict[str, str]:
+    return {f"drift_checkpoint_failures_total{{{DETECTOR}}}": counter(phases, restart_at=restart_at)}
+
+
+CASES = (*_service(), *_predictions(), *_drift(), *_detectors(), *_exporter(), *_refusals())
