@@ -210,7 +210,7 @@ class StateFile:
                 scratch.write_bytes(arrays["detector"].tobytes())
                 detector = DETECTORS[self._config.detector].load(scratch, device=self._config.device)
         if settings["learner"] is not None:
-            learner = settings["learner"], {name: arrays[name] for name in ("learned_rows", "first_rows")}
+            learner = settings["learner"], arrays
         if detector is None:
             return Kept(origin, learner=learner)
         try:

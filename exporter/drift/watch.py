@@ -294,10 +294,10 @@ class DriftWatch:
                 self._refuse("wrong_shape")
             return
         seconds, now = time.perf_counter() - started, self._clock()
-        onsets = self._windows.record(scores, seconds, now)
+        onsets = self._windows.record(detector, scores, seconds, now)
         for _ in range(np.count_nonzero(scores.refused)):
             self._refuse("not_finite")
-        entered = np.flatnonzero(~scores.refused)[-max(self._lengths) :]
+        entered = np.flatnonzero(~scores.left_out)[-max(self._lengths) :]
         self._recent.add(tested[row] for row in entered)
         for onset in onsets:
             observation = tested[onset.row]

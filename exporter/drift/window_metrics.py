@@ -123,6 +123,11 @@ class WindowMetrics:
             shown.expected_run_length.set(detector.expected_run_length)
             shown.calibration_ok.set(getattr(getattr(detector, "report", None), "trustworthy", True))
 
+    def show_dependence(self, effective_sample_ratio: float, *, ok: bool) -> None:
+        """Show how dependent the stream is, and whether the calibration holds on it."""
+        self._instruments.effective_sample_ratio.set(effective_sample_ratio)
+        self._instruments.calibration_ok.set(ok)
+
     def show_learned(self, ratio: float) -> None:
         """Show which share of the reference, for good, has been learned."""
         self._instruments.learning_ratio.set(ratio)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+
+import numpy as np
 
 from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector, Scores
+from exporter.detectors.mmd.dependence import Dependence
 from exporter.drift.window_metrics import Onset, State, WindowMetrics
-from exporter.metrics.instruments import Instruments
+from exporter.metrics.instruments import EntryInstruments, Instruments
 from exporter.model import ModelId
 from exporter.references.reference import Origin
+
+log = logging.getLogger(__name__)
 
 
 class Windows:
@@ -18,7 +24,9 @@ class Windows:
     def __init__(
         self, model: ModelId, config: DetectorConfig, lengths: Sequence[int], instruments: Instruments
     ) -> None:
-        self.longest = max(lengths)
+        self._model, self._label = model, config.label
+        self._counts = EntryInstruments(instruments, model, config.label)
+        self._doubtful = False
         self._all = [
             WindowMetrics(model, label, length, column, instruments)
             for column, (label, length) in enumerate(zip(config.labels(lengths), lengths, strict=True))
@@ -64,9 +72,35 @@ class Windows:
             if self._shown:
                 window.show_state(detector, origin)
 
-    def record(self, scores: Scores, seconds: float, now: float) -> list[Onset]:
+    def record(self, detector: Detector, scores: Scores, seconds: float, now: float) -> list[Onset]:
         """Count the verdicts on a batch, for which the detector took ``seconds``; give the onsets in it."""
-        return [onset for window in self._all for onset in window.record(scores, seconds, now)]
+        onsets = [onset for window in self._all for onset in window.record(scores, seconds, now)]
+        if scores.repeated is not None:
+            self._counts.repeats.inc(np.count_nonzero(scores.repeated))
+        bound = getattr(detector, "atypical_bound", None)
+        if bound is not None and scores.witness is not None:
+            witness = scores.witness[~np.isnan(scores.witness)]
+            self._counts.atypical_tested.inc(witness.size)
+            self._counts.atypical.inc(np.count_nonzero(witness < bound))
+        self._show_dependence(detector)
+        return onsets
+
+    def _show_dependence(self, detector: Detector) -> None:
+        dependence: Dependence | None = getattr(detector, "dependence", None)
+        if dependence is None:
+            return
+        ok = dependence.ok and bool(getattr(getattr(detector, "report", None), "trustworthy", True))
+        ratios = dependence.effective_sample_ratio.tolist()
+        for window, ratio in zip(self._all, ratios, strict=True):
+            window.show_dependence(ratio, ok=ok)
+        # The reason may have a number in it that changes all the time.
+        if bool(dependence.reason) != self._doubtful:
+            self._doubtful = bool(dependence.reason)
+            if self._doubtful:
+                log.warning(
+                    "detector %s of model %s: false alarms may be more or less frequent than stated: %s",
+                    *(self._label, str(self._model), dependence.reason),
+                )
 
     def show_learned(self, ratio: float) -> None:
         """Show which share of the reference, for good, has been learned."""

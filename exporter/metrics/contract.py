@@ -141,7 +141,7 @@ DRIFT = _specs(
         "Mean number of tests between false alarms that the threshold is calibrated for.", *_DETECTOR
     ),
     drift_calibration_ok=_gauge(
-        "1 if the quality checks of the threshold's calibration passed, else 0.",
+        "1 if the threshold's calibration passed its checks, and holds on the stream as it is, else 0.",
         *_DETECTOR,
         multiprocess="livemin",
     ),
@@ -154,6 +154,17 @@ DRIFT = _specs(
         "Share of the learned reference that came while an episode of drift lasted.", *_DETECTOR
     ),
     drift_learning_ratio=_gauge("Share of the reference that has been learned.", *_DETECTOR),
+    drift_effective_sample_ratio=_gauge(
+        "How many independent observations one of the stream is worth, 0 to 1.",
+        *_DETECTOR,
+        multiprocess="livemin",
+    ),
+    embedding_atypical_total=_counter(
+        "Tested observations that are less typical than the fifth-least typical of the reference.", *_DETECTOR
+    ),
+    embedding_atypical_tested_total=_counter(
+        "Tested observations that were held against the reference's least typical ones.", *_DETECTOR
+    ),
     drift_checkpoint_timestamp_seconds=_gauge(
         "When the detector was last written to its checkpoint or state, in seconds since the epoch.",
         *_DETECTOR,
@@ -181,6 +192,9 @@ OPERATION = _specs(
     inference_exporter_errors_total=_counter("Failures of the exporter's own stages.", "stage"),
     inference_exporter_invalid_values_total=_counter(
         "Values found in an exchange but refused, by field and reason.", *_MODEL, "field", "reason"
+    ),
+    inference_exporter_repeats_total=_counter(
+        "Embeddings left out of the test, since they repeat one of the 250 before, bit for bit.", *_DETECTOR
     ),
     inference_exporter_detect_seconds=_histogram(
         DETECT_SECONDS_BUCKETS, "Time a detector took for one batch.", *_DETECTOR

@@ -229,6 +229,7 @@ class DetectorInstruments:
         states = instruments["drift_detector_state"]
         self._states = {state: states.labels(*model, detector, state) for state in DETECTOR_STATES}
         self.learning_ratio = child("drift_learning_ratio")
+        self.effective_sample_ratio = child("drift_effective_sample_ratio")
         self._reference = [child(f"drift_reference_{what}") for what in _REFERENCE]
         sources = instruments["drift_reference_info"]
         self._sources = {each: sources.labels(*model, detector, each) for each in REFERENCE_SOURCES}
@@ -252,6 +253,15 @@ class DetectorInstruments:
             child.set(1 if name == source else 0)
         for gauge, value in zip(self._reference, shown, strict=True):
             gauge.set(value)
+
+
+class EntryInstruments:
+    """The children of one entry of ``drift`` that its windows share, under the entry's own name."""
+
+    def __init__(self, instruments: Instruments, model: ModelId, label: str) -> None:
+        self.repeats = instruments["inference_exporter_repeats_total"].labels(*model, label)
+        self.atypical = instruments["embedding_atypical_total"].labels(*model, label)
+        self.atypical_tested = instruments["embedding_atypical_tested_total"].labels(*model, label)
 
 
 class LedgerInstruments:

@@ -55,16 +55,16 @@ def replay(detector: Detector, embeddings: Any, *, progress: Callable[[float], N
     detector.reset()
     n, k = len(embeddings), len(detector.windows)
     test_stat, ratio = np.full((n, k), np.nan), np.full((n, k), np.nan)
-    refused = np.zeros(n, dtype=np.bool_)
+    refused, left_out = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
     for start in range(0, n, _BATCH):
         rows = slice(start, min(start + _BATCH, n))
         scores = detector.update(embeddings[rows])
         test_stat[rows] = scores.test_stat_by_window
         ratio[rows] = scores.test_stat_by_window / scores.threshold_by_window
-        refused[rows] = scores.refused
+        refused[rows], left_out[rows] = scores.refused, scores.left_out
         if progress is not None:
             progress(rows.stop / n)
-    accepted = np.flatnonzero(~refused)
+    accepted = np.flatnonzero(~left_out)
     longest = detector.windows[-1]
 
     def moved(row: int, window: int) -> tuple[tuple[int, float], ...]:

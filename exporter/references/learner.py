@@ -13,12 +13,14 @@ from exporter.config import StretchesConfig
 from exporter.detectors.validation import check_reference, check_windows
 from exporter.errors import ConfigError, InvalidReference
 from exporter.references.reference import Origin, Reference
-from exporter.references.stretches import Stretches
+from exporter.references.stretches import Stretches, in_blocks
 
 Due = Literal["provisional", "learned"]
 
 MAX_BYTES = 128 * 1024 * 1024
 """What the rows of a reference may hold while it is learned; of longer embeddings fewer rows are taken."""
+
+MOST_LEFT_OUT = 0.1
 
 
 class ReferenceLearner:
@@ -28,6 +30,9 @@ class ReferenceLearner:
     refused, and the length is that of the majority. Each row of another length takes back one vote
     for the length that is being collected; when none is left, the collection begins anew with the
     other one. [Boyer and Moore, MJRTY, 1981.]
+
+    Stretches during which the provisional reference sees drift are left out, as long as they are a tenth of
+    all at most; where it sees drift for longer, it is no judge of what is normal, and all are taken.
 
     Where traffic is too thin for ``plan.over`` to bring ``plan.rows``, what has come by the end of that
     period is taken, if it is half of them and four times the longest window; else the learner waits for that.
@@ -47,8 +52,10 @@ class ReferenceLearner:
         """Forget all rows, and begin anew; with a provisional reference too, if there is to be one."""
         plan = self._plan
         self._rows: list[NDArray[np.floating[Any]]] = []
+        self._slots: list[int] = []
         self._first: list[NDArray[np.floating[Any]]] = []
-        self._votes = self._drifting = 0
+        self._drifting: list[bool] = []
+        self._votes = 0
         self._latest = 0.0
         self.size, self._most = self._wanted, MAX_BYTES
         self._wants_first = provisional and not isinstance(plan, int) and plan.provisional > 0
@@ -103,7 +110,8 @@ class ReferenceLearner:
             self._first.append(kept)
         if len(self._rows) < self.size and (self._stretches is None or self._stretches.admits(timestamp)):
             self._rows.append(kept)
-            self._drifting += drifting
+            self._slots.append(0 if self._stretches is None else self._stretches.slot)
+            self._drifting.append(drifting)
         return None
 
     def reference(self) -> Reference:
@@ -111,19 +119,27 @@ class ReferenceLearner:
         due = self.due
         if due is None:
             raise InvalidReference("reference: too few embeddings have arrived; send traffic, or give a file")
-        rows = self._first[: self._provisional_size] if due == "provisional" else self._rows
-        block, notes = 1, []
-        if due == "learned" and self._stretches is not None:
-            block = self._stretches.length
-            if len(rows) < self.size:
-                notes.append(
-                    f"{len(rows)} of {self.size} embeddings came in the period: the traffic was thin, or "
-                    "quiet for a part of it"
-                )
-            rows = rows[: len(rows) // block * block]
-        drifting = self._drifting / len(self._rows) if due == "learned" else 0.0
-        origin = Origin(due, self._latest, len(rows), block, drifting)
-        return Reference(check_reference(np.stack(rows), self._windows), origin, notes=tuple(notes))
+        taken = self._first[: self._provisional_size] if due == "provisional" else self._rows
+        rows = check_reference(np.stack(taken), self._windows)
+        if due == "provisional" or self._stretches is None:
+            return Reference(rows, Origin(due, self._latest, len(rows)))
+        notes = []
+        if len(taken) < self.size:
+            notes.append(
+                f"{len(taken)} of {self.size} embeddings came in the period: the traffic was thin, or quiet "
+                "for a part of it"
+            )
+        slots, drifting = np.array(self._slots), np.array(self._drifting)
+        left_out = np.isin(slots, slots[drifting])
+        if 0 < left_out.sum() <= MOST_LEFT_OUT * len(rows):
+            rows, slots, drifting = rows[~left_out], slots[~left_out], drifting[~left_out]
+            notes.append(
+                f"{left_out.sum()} of {len(taken)} embeddings are left out, in stretches during which the "
+                "provisional reference saw drift"
+            )
+        rows, block = in_blocks(rows, slots, self._stretches.length)
+        origin = Origin(due, self._latest, len(rows), block, float(drifting.mean()))
+        return Reference(rows, origin, notes=tuple(notes))
 
     def no_provisional(self) -> None:
         """There is a provisional reference, or there is to be none any more: its rows are let go."""
@@ -134,28 +150,36 @@ class ReferenceLearner:
         """Settings (JSON values) and arrays: everything that :meth:`restore` needs to go on."""
         settings = {
             "votes": self._votes,
-            "drifting": self._drifting,
             "latest": self._latest,
             "wants_first": self._wants_first,
             "stretches": None if self._stretches is None else self._stretches.state(),
         }
-        arrays = {"learned_rows": _stacked(self._rows), "first_rows": _stacked(self._first)}
+        arrays = {
+            "learned_rows": _stacked(self._rows),
+            "learned_slots": np.array(self._slots, dtype=np.int64),
+            "learned_drifting": np.array(self._drifting, dtype=np.bool_),
+            "first_rows": _stacked(self._first),
+        }
         return settings, arrays
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Go on where :meth:`state` was asked for; a ValueError if that does not belong together."""
         rows, first = list(arrays["learned_rows"]), list(arrays["first_rows"])
+        slots, drifting = arrays["learned_slots"].tolist(), arrays["learned_drifting"].tolist()
         shapes = {row.shape for row in (*rows, *first)}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
-            raise ValueError(f"rows of different shapes: {sorted(shapes)}")
-        self.restart()
-        if rows and not self._fits(rows[0].size):
+            raise ValueError(f"rows of shapes {sorted(shapes)}")
+        if not len(rows) == len(slots) == len(drifting):
+            raise ValueError(f"{len(rows)} rows, of {len(slots)} slots, {len(drifting)} drifting or not")
+        restored = ReferenceLearner(self._plan, window=self._windows)
+        if rows and not restored._fits(rows[0].size):
             raise ValueError(f"rows of length {rows[0].size}")
-        self._rows, self._first = rows[: self.size], first
-        self._votes, self._drifting = int(settings["votes"]), int(settings["drifting"])
-        self._latest, self._wants_first = float(settings["latest"]), bool(settings["wants_first"])
-        if self._stretches is not None:
-            self._stretches.restore(settings["stretches"])
+        restored._rows, restored._slots, restored._first = rows, slots, first
+        restored._votes, restored._drifting = int(settings["votes"]), drifting
+        restored._latest, restored._wants_first = float(settings["latest"]), bool(settings["wants_first"])
+        if restored._stretches is not None:
+            restored._stretches.restore(settings["stretches"])
+        vars(self).update(vars(restored))
 
     @property
     def _provisional_size(self) -> int:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.detectors.mmd.repeats import repeated_neighbours
+
 # A clock that goes back by more than this was set; by less, observations have overtaken each other.
 _OVERTAKEN_SECONDS = 1.0
+_MOST = 0.9  # of the rows, that have to be in slots that are full enough to be blocks
 
 
 class Stretches:
@@ -36,6 +42,11 @@ class Stretches:
         self._taken = 0
 
     @property
+    def slot(self) -> int:
+        """The number of the slot that the last row fell into, from 0."""
+        return self._slot
+
+    @property
     def over(self) -> bool:
         """Whether the period has passed."""
         return self._elapsed >= self._period
@@ -63,3 +74,24 @@ class Stretches:
         self._elapsed, self._slot = float(state["elapsed"]), int(state["slot"])
         self._last = None if state["last"] is None else float(state["last"])
         self._taken = int(state["taken"])
+
+
+def in_blocks(
+    rows: NDArray[np.float64], slots: NDArray[np.int64], length: int
+) -> tuple[NDArray[np.float64], int]:
+    """Whole blocks of (n, d) rows, and their length: rows that stood together in time.
+
+    Rows that repeat their neighbours are left out, as they are of the stream. A block is as long as the
+    shortest slot, where those that brought less than half of ``length`` make up a tenth of all rows at
+    most, and are left out. Where traffic was too thin for that, blocks of ``length`` go on from slot to
+    slot, as the rows did.
+    """
+    kept = ~repeated_neighbours(rows)
+    rows, slots = rows[kept], slots[kept]
+    _, first, sizes = np.unique(slots, return_index=True, return_counts=True)
+    full = 2 * sizes >= length
+    if sizes[full].sum() < _MOST * len(rows):
+        return rows[: len(rows) // length * length], length
+    block = int(sizes[full].min())
+    places = np.sort(first[full])[:, None] + np.arange(block)
+    return rows[places.reshape(-1)], block

@@ -1,4 +1,4 @@
-"""How many atypical observations there are without drift: an exact law, held against scipy and against streams."""
+"""How many atypical observations there are without drift: an exact law, against scipy and against streams."""
 
 from __future__ import annotations
 

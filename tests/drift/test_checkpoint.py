@@ -207,8 +207,8 @@ def test_one_writes_a_checkpoint_and_others_say_why_they_do_not(
     config = MMDConfig(reference=fitted, checkpoint=tmp_path / "kept.npz", checkpoint_interval=1e-6)
     (first, first_samples, _), (second, second_samples, _) = watch(config), watch(config)
     first.take(observations(normal(3, seed=3)))
-    for _ in range(2):
-        second.take(observations(normal(1, seed=4)))
+    for seed in (4, 6):
+        second.take(observations(normal(1, seed=seed)))
     assert first_samples("drift_checkpoint_failures_total", detector="mmd") == 0
     assert second_samples("drift_checkpoint_failures_total", detector="mmd") == 2
     assert caplog.text.count("is written by another process or detector") == 1

@@ -14,6 +14,7 @@ from exporter.config import StretchesConfig
 from exporter.errors import ConfigError, InvalidReference
 from exporter.references.learner import ReferenceLearner
 from exporter.references.reference import Reference
+from exporter.references.stretches import in_blocks
 
 DAY = 86_400.0
 PLAN = StretchesConfig(rows=200, over=DAY, stretch=20, provisional=60)
@@ -65,7 +66,7 @@ def test_learning_begins_anew_where_the_stream_does() -> None:
     assert learner.reference().rows.shape == (40, 8)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from([2, 3, 5]), min_size=400, max_size=400), st.randoms(use_true_random=False))
 def test_what_most_rows_have_is_what_is_learned(odd: list[int], shuffle: Random) -> None:
     """A strict majority wins, whatever else comes and in which order."""
@@ -132,8 +133,36 @@ def test_thin_traffic_gives_what_there_is_when_the_period_is_over() -> None:
     """One in ten minutes: 144 a day, of which whole blocks are taken; with a word."""
     (_, first), (late, last) = learn(ReferenceLearner(PLAN, window=10), 600.0, 1000)
     assert first.origin.source == "provisional"
-    assert (late, last.rows.shape, last.origin.block) == (DAY, (140, 2), 20)
+    assert (late, last.rows.shape, last.origin.block) == (DAY, (140, 2), 14)
     assert "145 of 200 embeddings came" in last.notes[0]
+
+
+def test_retries_are_left_out_of_the_blocks() -> None:
+    """One row in four is sent twice, so that a stretch of 20 holds 15 or 16 different ones."""
+    learner, time = ReferenceLearner(PLAN, window=10), 0.0
+    while learner.due != "learned":
+        for _ in range(2 if int(time) % 4 == 0 else 1):
+            learner.add(np.array([time, 1.0]), 10.0 * time)
+        time += 1.0
+        if learner.due == "provisional":
+            learner.no_provisional()
+    reference = learner.reference()
+    assert (reference.origin.block, reference.rows.shape) == (16, (160, 2))
+    np.testing.assert_array_equal(np.diff(reference.rows[:, 0].reshape(10, 16)), 1.0)
+
+
+def test_repeats_that_are_the_nature_of_the_data_stay_in() -> None:
+    learner, rng = ReferenceLearner(PLAN, window=10), np.random.default_rng(0)
+    for n in range(10_000):
+        learner.add(rng.integers(0, 4, size=2).astype(float), 10.0 * n)
+    assert (learner.reference().origin.block, len(learner.reference().rows)) == (20, 200)
+
+
+def test_blocks_of_slots_that_hardly_fill_go_on_from_one_to_the_next() -> None:
+    rows, slots = np.arange(60.0)[:, None], np.repeat(np.arange(12), 5)
+    blocks, length = in_blocks(rows, slots, 20)
+    assert length == 20
+    np.testing.assert_array_equal(blocks, rows)
 
 
 def test_very_thin_traffic_is_waited_for() -> None:
@@ -178,7 +207,7 @@ def test_learning_goes_on_after_a_restart() -> None:
     through, before = ReferenceLearner(PLAN, window=10), ReferenceLearner(PLAN, window=10)
     for n in range(3000):
         for learner in (through, before):
-            learner.add(np.array([n, 1.0]), 10.0 * n, drifting=n > 2000)
+            learner.add(np.array([n, 1.0]), 10.0 * n, drifting=n > 1000)
     after = ReferenceLearner(PLAN, window=10)
     after.restore(*before.state())
     assert after.ratio == before.ratio
@@ -194,16 +223,29 @@ def test_learning_goes_on_after_a_restart() -> None:
 def test_a_state_whose_rows_differ_is_refused() -> None:
     learner = ReferenceLearner(PLAN, window=10)
     settings, arrays = learner.state()
-    arrays |= {"learned_rows": np.zeros((3, 2)), "first_rows": np.zeros((3, 4))}
-    with pytest.raises(ValueError, match="different shapes"):
+    arrays |= {
+        "learned_rows": np.zeros((3, 2)),
+        "first_rows": np.zeros((3, 4)),
+        "learned_slots": np.zeros(3),
+        "learned_drifting": np.zeros(3),
+    }
+    with pytest.raises(ValueError, match="rows of shapes"):
         learner.restore(settings, arrays)
 
 
-def test_the_share_that_came_during_a_drift_is_told() -> None:
-    learner = ReferenceLearner(40, window=10)
-    for n, row in enumerate(rows(40)):
-        learner.add(row, drifting=n >= 30)
-    assert learner.reference().origin.drifting_ratio == 0.25
+@pytest.mark.parametrize(
+    ("drifting", "left", "ratio"), [(0, 10, 0.0), (1, 9, 0.0), (2, 10, 0.2), (10, 10, 1.0)]
+)
+def test_stretches_of_a_drift_are_left_out_if_they_are_few(drifting: int, left: int, ratio: float) -> None:
+    """Where the provisional reference sees drift for long, it is no judge of what is normal."""
+    learner = ReferenceLearner(PLAN, window=10)
+    for n in range(8500):
+        slot = int(n * 10.0 / (DAY / 10))
+        learner.add(np.array([n, 1.0]), 10.0 * n, drifting=3 <= slot < 3 + drifting or drifting == 10)
+    reference = learner.reference()
+    assert len(reference.rows) == left * 20
+    assert reference.origin.drifting_ratio == pytest.approx(ratio)
+    assert bool(reference.notes) == (drifting == 1)
 
 
 def test_a_learner_that_begins_anew_needs_no_second_provisional_reference() -> None:

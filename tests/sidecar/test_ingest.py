@@ -50,7 +50,8 @@ class Collecting:
 @pytest.fixture
 def collecting() -> Iterator[Collecting]:
     config = load_config(
-        {"model": "m", "admin": {"listen": "127.0.0.1:0"}, "ingest": {"enabled": True}}, environment={}
+        {"model": "m", "admin": {"listen": "127.0.0.1:0"}, "ingest": {"enabled": True}, "drift": []},
+        environment={},
     )
     running = Collecting(config)
     yield running

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,9 +19,17 @@ from exporter.detectors.mmd.calibration import CalibrationReport, Progress, cali
 from exporter.detectors.mmd.dependence import Dependence, Null
 from exporter.detectors.mmd.dependence_estimator import DependenceEstimator, own_factors
 from exporter.detectors.mmd.fitted import Fitted
-from exporter.detectors.mmd.kernel import SERIES, Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.kernel import (
+    SERIES,
+    Scaling,
+    Witness,
+    kernel_matrix,
+    median_bandwidth,
+    squared_norms,
+)
 from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
+from exporter.detectors.mmd.typicality import atypical_bound
 from exporter.detectors.validation import (
     as_rows,
     check_block,
@@ -202,6 +211,15 @@ class OnlineMMD:
     def n_seen(self) -> int:
         """Observations taken since the start or the last :meth:`reset`, without refused ones and repeats."""
         return self._window.count
+
+    @cached_property
+    def atypical_bound(self) -> float:
+        """The witness below which an observation is atypical: see :func:`atypical_p_value`."""
+        norms = squared_norms(self._z)
+        chunks = [slice(start, start + _CHUNK) for start in range(0, norms.size, _CHUNK)]
+        return atypical_bound(
+            np.concatenate([self._witness(self._z[chunk], norms[chunk])[0] for chunk in chunks])
+        )
 
     @property
     def dependence(self) -> Dependence:

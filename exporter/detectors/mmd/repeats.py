@@ -92,12 +92,19 @@ def are_natural(rows: NDArray[np.float64]) -> bool:
     return repeat_rates(rows)[1] >= NATURAL
 
 
-def without_neighbours(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A reference without the rows that repeat one shortly before, unless that is its nature."""
+def repeated_neighbours(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) which of a reference's rows repeat one shortly before, unless that is its nature."""
     ordered, shuffled = repeat_rates(rows)
     if (ordered - shuffled) * rows.shape[0] < _FEWEST or ordered < _ODDS * shuffled:
+        return np.zeros(rows.shape[0], dtype=np.bool_)
+    return Repeats().find(rows + 0.0)
+
+
+def without_neighbours(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A reference without the rows of :func:`repeated_neighbours`."""
+    repeated = repeated_neighbours(rows)
+    if not repeated.any():
         return rows
-    repeated = Repeats().find(rows + 0.0)
     _log.warning(
         "online MMD: %d of %d reference rows repeat one shortly before them, and are left out, as they "
         "are of the stream",

@@ -1,4 +1,4 @@
-"""Observations that are less typical than nearly all of the reference: a new, rare cluster, which no mean sees.
+"""Observations less typical than nearly all of the reference: a new, rare cluster, which no mean sees.
 
 An observation is atypical if its witness, the mean kernel value with the reference, lies below the
 fifth-lowest of the reference's own, each without its row's share. Of independent observations without drift
@@ -44,7 +44,7 @@ def atypical_p_value(atypical: int, tested: int, reference_rows: int) -> float:
     Raises
     ------
     ConfigError
-        If ``tested`` or ``reference_rows`` is no whole number from 1, or ``atypical`` none from 0 to ``tested``.
+        If a number is no whole one, ``tested`` is 0, or ``atypical`` is more than ``tested``.
     """
     n = check_count("tested", tested)
     a, b = float(ATYPICAL_RANK), check_count("reference_rows", reference_rows) + 1.0 - ATYPICAL_RANK
