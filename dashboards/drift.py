@@ -61,7 +61,9 @@ def drift() -> Board:
     board.variable("detector", "Detector", f"label_values(drift_threshold{{{MODEL}}}, detector)")
     board.annotation("Drift episodes", f"{last('drift_active')} == 1", "red")
     _scores(board)
+    _rare(board)
     _detectors(board)
+    _dependence(board)
     _references(board)
     _state(board)
     _ledger(board)
@@ -133,6 +135,45 @@ def _scores(board: Board) -> None:
     )
 
 
+def _rare(board: Board) -> None:
+    score = f"job_model_version_detector:embedding_atypical:zscore1h{{{DETECTOR}}}"
+    board.add(
+        lines([(score, LEGEND)], "none", limits=True, decimals=1),
+        "Atypical inputs",
+        "By how many standard deviations more inputs of the last hour are unlike anything in the reference "
+        "than chance gives: a new, rare kind of input, which no mean sees. Dashed: the alert's limit.",
+        w=12,
+    )
+    atypical, tested = (
+        f"sum {_PER} (rate(embedding_{name}_total{{{DETECTOR}}}{RATE}))"
+        for name in ("atypical", "atypical_tested")
+    )
+    board.add(
+        lines([(f"{atypical} / ({tested} > 0)", LEGEND)], "percentunit", low=0),
+        "Share of atypical inputs",
+        "Those less typical than the fifth-least typical row of the reference. Without drift it is about "
+        "five in as many as the reference has rows.",
+        w=12,
+    )
+
+
+def _dependence(board: Board) -> None:
+    board.add(
+        lines([(last("drift_effective_sample_ratio", how="min"), LEGEND)], "percentunit", low=0, high=1),
+        "Effective sample ratio",
+        "How many independent inputs one of the stream is worth: 1 where they have nothing to do with each "
+        "other, less the more neighbours are alike. The statistic is corrected for it.",
+        w=12,
+    )
+    repeats = f"sum {_PER} (rate(inference_exporter_repeats_total{{{DETECTOR}}}{RATE}))"
+    board.add(
+        lines([(repeats, LEGEND)], "ops", low=0),
+        "Repeats",
+        "Embeddings a second that repeat one of the 250 before, and are left out of the test.",
+        w=12,
+    )
+
+
 def _detectors(board: Board) -> None:
     board.row("Detectors")
     board.add(
@@ -185,8 +226,8 @@ def _references(board: Board) -> None:
     board.add(
         states([(source_code(), LEGEND)], _SOURCES),
         "Reference source",
-        "Where what counts as normal came from: a file, for the time being the first embeddings of the stream, "
-        "stretches of the stream over a period, or what an earlier process had learned.",
+        "Where what counts as normal came from: a file, for the time being the first embeddings, stretches "
+        "of the stream over a period, or what an earlier process had learned.",
         w=12,
         h=6,
     )

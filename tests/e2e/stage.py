@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import socket
 import sys
@@ -29,7 +30,7 @@ from examples.digits.images import to_base64_png
 from examples.digits.traffic import BAD_PAYLOADS, pictures
 from examples.digits.train import ensure_trained
 from examples.stack import Change, Stack, running_stack
-from tests.servers import cli, free_port, get, process, wait_for
+from tests.servers import cli, free_port, get, process, request, wait_for
 
 CLEAN_SECONDS = 12.0
 START_SECONDS = 150.0
@@ -142,7 +143,8 @@ def digits(folder: Path, name: str) -> Iterator[int]:
     """The digits service, with a header that makes it slow; its port, before it answers there."""
     port = free_port()
     command = [sys.executable, "-m", "tests.e2e.slow_digits", "--port", str(port)]
-    with process(command, log=folder / f"{name}.log"):
+    environment = {**os.environ, "INFERENCE_EXPORTER__STATE": str(folder / "state" / name)}
+    with process(command, log=folder / f"{name}.log", env=environment):
         yield port
 
 
@@ -157,7 +159,7 @@ class Sidecar:
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
         config = self.folder / f"{self.job}.yml"
-        config.write_text(yaml.safe_dump({"model": self.job}))
+        config.write_text(yaml.safe_dump({"model": self.job, "ingest": {"enabled": True}}))
         command = cli(
             "sidecar",
             f"--upstream=http://127.0.0.1:{self.upstream}",
@@ -281,6 +283,36 @@ def _drawn(phase: str) -> list[dict[str, str]]:
     return [{"image": to_base64_png(picture)} for picture, _ in shown]
 
 
+def report(admin: int, index: int) -> None:
+    """Post a prediction and, at once, its truth, which is another class every fifth time."""
+    record = {"request_id": f"r{index}", "predicted_class": "3", "confidence": 0.9}
+    label = {"request_id": f"r{index}", "label": "5" if index % 5 == 0 else "3"}
+    for path, document in (("/v1/observations", record), ("/v1/labels", label)):
+        body = json.dumps(document).encode()
+        request(admin, "POST", path, body, {"Content-Type": "application/json"})
+
+
+@contextlib.contextmanager
+def reporting(admin: int) -> Iterator[None]:
+    """Post predictions with their truth, two a second, while it lasts."""
+    ended = threading.Event()
+
+    def post() -> None:
+        for index in itertools.count():
+            if ended.wait(0.5):
+                return
+            with contextlib.suppress(OSError):
+                report(admin, index)
+
+    thread = threading.Thread(target=post, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(30)
+
+
 def payloads(phase: str) -> Iterator[Any]:
     if phase == "errors":
         return itertools.cycle(BAD_PAYLOADS)
@@ -336,6 +368,7 @@ def performed(folder: Path) -> Iterator[Stage]:
             }.items():
                 send(job, "clean", rate)
 
+        enter(reporting(sidecars["clean"].admin))
         all_clean()
         time.sleep(CLEAN_SECONDS)
         enough = 'sum(increase(inference_exporter_observations_total{job="silent"}[1m])) > 80'

@@ -676,6 +676,50 @@ def _exporter() -> list[Case]:
     ]
 
 
+def _rare() -> list[Case]:
+    rare = "AtypicalInputs"
+    usual = 5 / 1001  # of a reference of 1,000 rows
+    return [
+        Case(
+            rare,
+            "fires and resolves",
+            atypical([(usual, 60), (0.03, 60), (usual, 120)]),
+            {59: QUIET, 118: {rare}, 235: QUIET},
+            step=60,
+        ),
+        Case(
+            rare, "does not fire", atypical([(usual, 60), (2 * usual, 60)]), {59: QUIET, 119: QUIET}, step=60
+        ),
+        Case(
+            rare,
+            "a reference that is unlucky by what one in a hundred is",
+            atypical([(2.3 * usual, 120)]),
+            {60: QUIET, 119: QUIET},
+            step=60,
+        ),
+        Case(rare, "a few, of hardly any", atypical([(0.05, 120)], tests=0.05), {119: QUIET}, step=60),
+        Case(
+            rare,
+            "survives a counter reset",
+            atypical([(2 * usual, 120)], restart_at=60),
+            {60: QUIET, 61: QUIET, 119: QUIET},
+            step=60,
+        ),
+        Case(rare, "idle", atypical([(0, 120)], tests=0), {119: QUIET}, step=60),
+    ]
+
+
+def atypical(phases: Phases, *, tests: float = 5, restart_at: float | None = None) -> dict[str, str]:
+    """Each phase: which share of the tested observations is atypical, minutes."""
+    found = [(share and share * tests, minutes) for share, minutes in phases]
+    every = [(tests, minutes) for _, minutes in phases]
+    return {
+        f"embedding_atypical_total{{{DETECTOR}}}": counter(found, restart_at=restart_at, step=60),
+        f"embedding_atypical_tested_total{{{DETECTOR}}}": counter(every, restart_at=restart_at, step=60),
+        f"drift_reference_rows{{{DETECTOR}}}": gauge([(1000, minutes) for _, minutes in phases], step=60),
+    }
+
+
 def _refusals() -> list[Case]:
     refused, kept, reload = "EmbeddingsRefused", "StateNotKept", "ConfigReloadFailed"
     reloaded = f"inference_exporter_config_reload_success{{{TARGET}}}"
@@ -740,4 +784,4 @@ def failures(phases: Phases, *, restart_at: float | None = None) -> dict[str, st
     return {f"drift_checkpoint_failures_total{{{DETECTOR}}}": counter(phases, restart_at=restart_at)}
 
 
-CASES = (*_service(), *_predictions(), *_drift(), *_detectors(), *_exporter(), *_refusals())
+CASES = (*_service(), *_predictions(), *_drift(), *_detectors(), *_exporter(), *_rare(), *_refusals())

@@ -72,6 +72,8 @@ def test_alerts_in_every_situation(tmp_path: Path, alert: str) -> None:
         ("DetectorNotReady", "ready|provisional", "ready"),
         ("DetectorNotReady", "for: 1d", "for: 15m"),
         ("ReferenceOld", "(drift_reference_timestamp_seconds > 0)", "(drift_reference_timestamp_seconds)"),
+        ("AtypicalInputs", ">= 15", ">= 1"),
+        ("AtypicalInputs", "+ 1) ^ 2", "+ 1) ^ 3"),
         ("EmbeddingsRefused", 'field="embedding"', 'field=~".*"'),
         (
             "StateNotKept",
