@@ -27,7 +27,7 @@ def _drift(terms: Terms) -> list[Alert]:
     peak = terms.of_model(f"{_RECORDED}:drift_score_ratio:max1h")
     smooth, long_run = (terms.of_model(f"{_RECORDED}:drift_score_ratio:avg{name}") for name in ("5m", "1h"))
     atypical = terms.of_model(f"{_RECORDED}:embedding_atypical:increase1h")
-    goes_on = f"{_ON} ({terms.of_model(f'{_RECORDED}:drift_active:max')} == 1)"
+    goes_on = _goes_on(terms)
     after, large = terms.alerts.drift_page_after, number(terms.alerts.drift_page_ratio)
     return [
         Alert(
@@ -154,7 +154,7 @@ def _detectors(terms: Terms) -> list[Alert]:
             severity="warning",
             expr=(
                 f"min {_BY} ({terms.of_model('drift_calibration_ok')}) and {_ON} ({ready} == 1) "
-                f"and {_tested(terms, 3600)}"
+                f"and {_tested(terms, 3600)} unless {_goes_on(terms)}"
             ),
             op="<",
             limit=1,
@@ -184,6 +184,11 @@ def _detectors(terms: Terms) -> list[Alert]:
             panel=("inference-drift", "Reference age"),
         ),
     ]
+
+
+def _goes_on(terms: Terms) -> str:
+    """Match the detectors in an episode of drift."""
+    return f"{_ON} ({terms.of_model(f'{_RECORDED}:drift_active:max')} == 1)"
 
 
 def _tested(terms: Terms, seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.mixin.cases.series import DETECTOR, handled, observed, since, state, trusted
+from tests.mixin.cases.series import DETECTOR, drift, handled, observed, since, state, trusted
 from tests.mixin.promtool import Case, Phases, gauge
 
 QUIET: set[str] = set()
@@ -58,6 +58,17 @@ def detectors() -> list[Case]:
             {9: QUIET, 20: QUIET, 35: {doubtful}, 50: QUIET},
         ),
         Case(doubtful, "does not fire", {**trusted([(1, 60)]), **state("ready", [(1, 60)])}, {50: QUIET}),
+        Case(
+            doubtful,
+            "drift is another alert",
+            {
+                **trusted([(1, 10), (0, 50)], step=30),
+                **state("ready", [(1, 60)]),
+                **drift([(0.1, 10), (2, 40), (0.1, 10)], [(0, 10), (1, 48), (0, 2)], [(5, 60)]),
+            },
+            {9: QUIET, 35: {"DriftActive"}, 55: {"DriftActive"}},
+            step=30,
+        ),
         Case(
             doubtful,
             "nothing was calibrated yet",
