@@ -51,6 +51,7 @@ _VALUES = (
     ("`source`", metrics.SOURCES),
     ("`stage`", metrics.ERROR_STAGES),
     ("`state`", metrics.DETECTOR_STATES),
+    ("`source` of drift_reference_info", metrics.REFERENCE_SOURCES),
     ("`outcome` of labels", LABEL_OUTCOMES),
     ("`agreement`", metrics.AGREEMENTS),
     ("`reason` of forward_dropped", metrics.FORWARD_DROP_REASONS),

@@ -143,7 +143,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if isinstance(value, BaseModel):
-        return "`{" + ", ".join(f"{key}: {item}" for key, item in value.model_dump().items()) + "}`"
+        return f"`{value.model_dump()}`".replace("'", "").replace(".0,", ",").replace(".0}", "}")
     if value is None or value in ("", (), {}):
         return ""
     if isinstance(value, ByteSize):

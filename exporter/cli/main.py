@@ -17,6 +17,7 @@ from exporter.cli.explain import explain_threshold
 from exporter.cli.fit import fit
 from exporter.cli.replay import replay
 from exporter.cli.sidecar import sidecar
+from exporter.cli.state import state
 from exporter.config.loading import load_config
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.version import __version__
@@ -46,6 +47,7 @@ class _RuleFormat(str, Enum):
 
 for _command in (sidecar, fit, replay, explain_threshold, check_config):
     app.command()(_command)
+app.add_typer(state, name="state")
 
 
 @app.command()

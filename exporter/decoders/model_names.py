@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -59,6 +60,7 @@ def version_of(exchange: Exchange) -> str | None:
     return _text(_member(response_bytes, exchange, _VERSION_KEYS)) if version is None else version
 
 
+@lru_cache(64)
 def version_reader(address: str) -> Callable[[Exchange], str | None]:
     """What reads a version where ``auto``, ``header:NAME`` or ``request-header:NAME`` says that it stands."""
     if address == "auto":

@@ -68,7 +68,8 @@ class Learning:
         learner = self.learner
         for observation in observations:
             row = observation.embedding
-            reason = learner.add(row, observation.timestamp, drifting=drifting)
+            names = observation.feature_names or ()
+            reason = learner.add(row, observation.timestamp, drifting=drifting, names=names)
             if reason is not None and not tested:
                 self._refuse(reason, row.size, f"what it learns from has {learner.length}")
             if learner.due is not None and self._calibrator.idle:

@@ -239,6 +239,7 @@ class StateFile:
             "model": self._model.name,
             "version": self._model.version,
             "label": self._config.label,
+            "worker": int(path.stem.rpartition(".")[2]),
             "entry": self._entry,
             "saved": self._clock(),
             "origin": asdict(kept.origin),

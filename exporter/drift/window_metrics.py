@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from exporter.detectors.base import Detector, Scores
-from exporter.metrics.instruments import DetectorInstruments, Instruments
+from exporter.metrics.detector_instruments import DetectorInstruments
+from exporter.metrics.instruments import Instruments
 from exporter.metrics.private import observe_all
 from exporter.model import ModelId
 from exporter.references.reference import Origin

@@ -11,7 +11,8 @@ from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector, Scores
 from exporter.detectors.mmd.dependence import Dependence
 from exporter.drift.window_metrics import Onset, State, WindowMetrics
-from exporter.metrics.instruments import EntryInstruments, Instruments
+from exporter.metrics.detector_instruments import EntryInstruments
+from exporter.metrics.instruments import Instruments
 from exporter.model import ModelId
 from exporter.references.reference import Origin
 

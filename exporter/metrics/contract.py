@@ -35,7 +35,7 @@ VALUE_BUCKETS = (
 DETECT_SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 LAG_SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-SOURCES = ("hook", "sidecar", "ingest")
+SOURCES = ("hook", "sidecar", "ingest", "record")
 DROP_REASONS = (
     "queue_full",  # the queue held max_items
     "queue_bytes",  # the queue held max_bytes

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from exporter.config import QueueConfig
 from exporter.pipeline.ledger import Ledger, Tally
@@ -20,6 +20,10 @@ from exporter.pipeline.memory import Loan, Memory
 from exporter.pipeline.queue import Batch, Queue
 
 log = logging.getLogger(__name__)
+
+# What the thread still does when its last worker is done is next to nothing.
+_END_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.002
 
 
 class Handler(Protocol):
@@ -33,6 +37,9 @@ class Handler(Protocol):
 
     def stop(self) -> None:
         """End; nothing comes any more, unless it is started again."""
+
+    def status(self) -> dict[str, Any]:
+        """What was found in the last exchanges, as plain values."""
 
     def after_fork(self) -> None:
         """In a child process: forget what is the parent's."""
@@ -69,6 +76,7 @@ class Worker:
         self._on_error = on_error
         self._queue = Queue()
         self._in_hand, self._bytes_in_hand = 0, 0
+        self._accepted = 0
         self._started = False
         self._stopping = threading.Event()
         self._done = threading.Event()
@@ -113,40 +121,63 @@ class Worker:
             self._serving.add(self)
             self._started = True
 
-    def offer(self, item: bytes, source: str) -> bool:
-        """Queue an item; False if it was refused, which is counted. Never waits."""
+    def offer(self, item: bytes, source: str, n: int = 1) -> bool:
+        """Queue an item that stands for ``n``; False if it was refused, which is counted. Never waits."""
         ledger, refusal = self._ledger, ""
         with self._lock:
             queue = self._queue
             waiting = len(queue)
             if self._stopping.is_set():
                 refusal = "stopped"
-            elif waiting >= self._max_items:
+            elif waiting + n > self._max_items:
                 refusal = "queue_full"
             else:
                 held = queue.n_bytes + self._bytes_in_hand + len(item)
                 if held > self._max_bytes or not self._loan.covers(held):
                     refusal = "queue_bytes"
             if refusal:
-                ledger.end(refusal)
+                ledger.end(refusal, n)
             else:
-                queue.append(item)
-                ledger.queued += 1
-            ledger.observed[source] += 1
+                queue.append(item, n)
+                ledger.queued += n
+                self._accepted += n
+            ledger.observed[source] += n
         if not waiting and not refusal:
             self._serving.wake()
         return not refusal
 
+    def room(self, bytes_each: int) -> int:
+        """How many items of so many bytes there is place for now; 0 where none is accepted any more."""
+        with self._lock:
+            if self._stopping.is_set():
+                return 0
+            free = self._max_bytes - self._queue.n_bytes - self._bytes_in_hand
+            return max(0, min(self._max_items - len(self._queue), free // bytes_each))
+
+    def turn_away(self, source: str, n: int) -> None:
+        """Count ``n`` for which there was no :meth:`room`."""
+        with self._lock:
+            is_full = len(self._queue) >= self._max_items
+            reason = "stopped" if self._stopping.is_set() else "queue_full" if is_full else "queue_bytes"
+            self._ledger.observed[source] += n
+            self._ledger.end(reason, n)
+
     def drain(self, timeout_seconds: float) -> bool:
-        """Wait until everything offered so far is handled; False if the time was not enough."""
+        """Wait until everything offered so far is handled; False if the time was not enough.
+
+        What waits does not gather meanwhile.
+        """
         deadline = time.monotonic() + timeout_seconds
+        with self._lock:
+            last = self._accepted
         while True:
             with self._lock:
-                if not len(self._queue) + self._in_hand:
+                if self._accepted - len(self._queue) - self._in_hand >= last:
                     return True
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.002)
+            self._serving.hurry()
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def close(self) -> None:
         """Accept no more; what waits is handled without a moment's gathering."""
@@ -164,7 +195,7 @@ class Worker:
             self._ledger.settle(left, Tally(ended=Counter(stopped=left)))
             self._queue, self._in_hand, self._bytes_in_hand = Queue(), 0, 0
             self._loan.covers(0)
-        self._serving.remove(self)
+        self._serving.remove(self, at_rest=self._done.is_set())
 
     def serve(self, least: int) -> bool:
         """Handle a batch, if ``least`` items or more wait; whether there was one. On the worker's thread.
@@ -238,11 +269,14 @@ class WorkerThread:
         if len(worker):
             self.wake()
 
-    def remove(self, worker: Worker) -> None:
-        """Serve it no more."""
+    def remove(self, worker: Worker, *, at_rest: bool) -> None:
+        """Serve it no more; whether it is known that the thread does not hang over a batch of it."""
         with self._lock:
             self._workers = tuple(each for each in self._workers if each is not worker)
+            thread = None if self._workers else self.thread
         self.wake()
+        if thread is not None and at_rest and thread is not threading.current_thread():
+            thread.join(_END_SECONDS)
 
     def wake(self) -> None:
         """Something waits."""

@@ -56,7 +56,8 @@ class ReferenceLearner:
         self._first: list[NDArray[np.floating[Any]]] = []
         self._drifting: list[bool] = []
         self._votes = 0
-        self._latest = 0.0
+        self._names: tuple[str, ...]
+        self._latest, self._names = 0.0, ()
         self.size, self._most = self._wanted, MAX_BYTES
         self._wants_first = provisional and not isinstance(plan, int) and plan.provisional > 0
         self._stretches: Stretches | None = None
@@ -85,11 +86,17 @@ class ReferenceLearner:
         return None
 
     def add(
-        self, row: NDArray[np.generic], timestamp: float = 0.0, *, drifting: bool = False
+        self,
+        row: NDArray[np.generic],
+        timestamp: float = 0.0,
+        *,
+        drifting: bool = False,
+        names: tuple[str, ...] = (),
     ) -> Literal["wrong_shape", "not_finite"] | None:
         """Take a (d,) embedding of real numbers, of that time in seconds; None, or why it was refused.
 
-        ``drifting`` says that an episode of drift from the provisional reference lasts.
+        ``drifting`` says that an episode of drift from the provisional reference lasts; ``names`` what the d
+        numbers are called, if they are named.
         """
         if row.ndim != 1 or not row.size:
             return "wrong_shape"
@@ -103,7 +110,7 @@ class ReferenceLearner:
         if not self._rows and not self._fits(row.size):
             return "wrong_shape"
         self._votes += 1
-        self._latest = timestamp
+        self._latest, self._names = timestamp, names
         # A copy: what came is part of a batch, all of which it would keep.
         kept = np.array(row, dtype=row.dtype if row.dtype.kind == "f" else np.float64)
         if self._wants_first and len(self._first) < self._provisional_size:
@@ -122,7 +129,7 @@ class ReferenceLearner:
         taken = self._first[: self._provisional_size] if due == "provisional" else self._rows
         rows = check_reference(np.stack(taken), self._windows)
         if due == "provisional" or self._stretches is None:
-            return Reference(rows, Origin(due, self._latest, len(rows)))
+            return Reference(rows, Origin(due, self._latest, len(rows)), self._names)
         notes = []
         if len(taken) < self.size:
             notes.append(
@@ -139,7 +146,7 @@ class ReferenceLearner:
             )
         rows, block = in_blocks(rows, slots, self._stretches.length)
         origin = Origin(due, self._latest, len(rows), block, float(drifting.mean()))
-        return Reference(rows, origin, notes=tuple(notes))
+        return Reference(rows, origin, self._names, tuple(notes))
 
     def no_provisional(self) -> None:
         """There is a provisional reference, or there is to be none any more: its rows are let go."""
@@ -151,6 +158,7 @@ class ReferenceLearner:
         settings = {
             "votes": self._votes,
             "latest": self._latest,
+            "names": list(self._names),
             "wants_first": self._wants_first,
             "stretches": None if self._stretches is None else self._stretches.state(),
         }
@@ -177,6 +185,7 @@ class ReferenceLearner:
         restored._rows, restored._slots, restored._first = rows, slots, first
         restored._votes, restored._drifting = int(settings["votes"]), drifting
         restored._latest, restored._wants_first = float(settings["latest"]), bool(settings["wants_first"])
+        restored._names = tuple(settings["names"])
         if restored._stretches is not None:
             restored._stretches.restore(settings["stretches"])
         vars(self).update(vars(restored))

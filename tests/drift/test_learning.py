@@ -22,7 +22,7 @@ from tests.streams import D, PlainDetector, Samples, normal
 
 WAIT = 30.0
 PLAN = StretchesConfig(rows=200, over=1000.0, stretch=20, provisional=40)
-CONFIG = MMDConfig(window=5, reference=LearnConfig(learn=PLAN), seed=1, expected_run_length=50)
+CONFIG = MMDConfig(window=5, reference=LearnConfig(learn=PLAN), seed=1, expected_run_length=3000)
 
 
 class Service:
@@ -96,7 +96,7 @@ def test_a_provisional_reference_tests_until_the_lasting_one_is_there(caplog: py
         "from the first 40 embeddings for now, and from 200 in 10 stretches over 1000s for good"
         in caplog.text
     )
-    assert "one false alarm in 50 tests on average; drift: [] switches it off" in caplog.text
+    assert "one false alarm in 3,000 tests on average; drift: [] switches it off" in caplog.text
 
 
 def test_a_service_without_embeddings_learns_nothing_and_says_nothing(caplog: pytest.LogCaptureFixture):

@@ -272,3 +272,12 @@ def test_what_is_kept_is_no_part_of_a_batch() -> None:
         learner.add(row)
     batch[:] = 0.0
     assert np.abs(learner.reference().rows).min() > 0
+
+
+def test_names_of_the_numbers_go_into_the_reference() -> None:
+    learner = ReferenceLearner(PLAN, window=10)
+    for n in range(8500):
+        learner.add(np.array([n, 1.0]), 10.0 * n, names=("age", "income"))
+    again = ReferenceLearner(PLAN, window=10)
+    again.restore(*learner.state())
+    assert again.reference().names == learner.reference().names == ("age", "income")
