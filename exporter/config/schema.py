@@ -126,10 +126,12 @@ class AlertsConfig(Section):
     """The share of requests that has to be fast."""
     rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
     """From which share of its threshold a rising statistic raises an alert."""
-    drift_page_after: Duration = 3600.0
+    drift_page_after: Duration = Field(default=3600.0, ge=240)
     """How long a drift lasts before it pages somebody; until then it is a warning."""
     drift_page_ratio: Number = Field(default=3.0, gt=1)
     """Above so many times its threshold, a quarter of that time suffices."""
+    reference_max_age: Duration = 90 * 86_400.0
+    """A reference older than that raises an alert."""
     class_shift: Number = Field(default=0.2, gt=0, lt=1)
     """Share of predictions that may go to other classes than the day before."""
     job: str | None = Field(default=None, min_length=1, max_length=128)

@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 def number(value: float) -> str:
     """Write a number without a needless ``.0``."""
-    return f"{value:.6g}"
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
 
 
 def quoted(value: str) -> str:
