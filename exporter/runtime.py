@@ -12,6 +12,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Config
+from exporter.errors import ConfigError
+from exporter.metrics.claims import Owner
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
@@ -46,6 +48,10 @@ class Runtime:
         Whether to read, count and test in a helper process.
     on_event
         Called on a worker thread with each :class:`DriftEvent`.
+    place
+        Where in the user's code it was made, if that is known.
+    in_use
+        Whether anything can still be submitted; asked when another exporter wants the model.
     clock
         Seconds since the epoch.
 
@@ -63,16 +69,19 @@ class Runtime:
         sidecar: bool = False,
         isolated: bool = False,
         on_event: Callable[[DriftEvent], None] | None = None,
+        place: object = None,
+        in_use: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self.place = place
         self.registry = registry if registry is not None else CollectorRegistry()
         forward, folder = config.collector is not None, multiprocess_folder()
         if sidecar:
             self.instruments = Instruments(self.registry, sidecar=True, forward=forward, shared_folder=folder)
         else:
             self.instruments = Instruments.on(self.registry, forward=forward, shared_folder=folder)
-        self.instruments.claim(config.identity, self)
+        self.instruments.claims.claim(config.identity, self)
         notify = Notifier(self.instruments, on_event)
 
         def build() -> Pipeline:
@@ -87,10 +96,11 @@ class Runtime:
             else:
                 handler = self._pipeline = build()
         except Exception:
-            self.instruments.release(self)
+            self.instruments.leave(self)
             raise
         self.monitor = Monitor(config, self.instruments, handler)
         self.instruments.before_collect(self._publish_orphans)
+        self._in_use = in_use
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
         self._sharing: threading.Event | None = None
@@ -128,7 +138,18 @@ class Runtime:
                 self._sharing.set()
                 self._sharing = None
             self.monitor.stop()
-            self.instruments.release(self)
+            self.instruments.claims.release(self)
+
+    def yields(self, other: Owner) -> bool:
+        """Whether another exporter on the registry may have the model.
+
+        A module that is imported twice (as ``__main__``, and again by the server that it starts) makes one at
+        the same place each time, and uses the second; a test-suite makes one for each of its applications.
+        """
+        if not self._in_use():
+            self.stop()
+            return True
+        return self._fresh and self.place is not None and self.place == other.place
 
     def submit(self, item: Item, source: Source) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
@@ -175,7 +196,13 @@ class Runtime:
         self.monitor.after_fork()
 
     def _start(self) -> None:
-        self.instruments.claim(self.config.identity, self)
+        try:
+            self.instruments.claims.claim(self.config.identity, self)
+        except ConfigError:
+            # Said once; what comes later is counted as dropped.
+            self._fresh = False
+            self.monitor.stop()
+            raise
         self.monitor.start()
         if self.instruments.shared_folder is not None and self._sharing is None:
             ended = self._sharing = threading.Event()

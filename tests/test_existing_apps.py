@@ -540,3 +540,53 @@ async def test_switched_off_an_application_keeps_what_it_has(monkeypatch: pytest
     assert not vars(exporter).keys() & {"runtime", "config"}
     samples = samples_of((await Caller(app).get("/metrics")).text)
     assert not [name for name, _ in samples if name.startswith("inference_exporter")]
+
+
+class TestTheSameModelTwice:
+    async def test_is_an_error(self, hook: Any):
+        app = service()
+        first = hook().instrument(app)
+        for _ in range(2):
+            with pytest.raises(ConfigError) as error:
+                InferenceExporter(model="m")
+            assert str(error.value) == (
+                "model: 'm' is watched by another exporter on the same registry; give one of the two another "
+                "model or version, stop() the other, or pass registry=CollectorRegistry()"
+            )
+            await Caller(app, first).predict(1)
+        hook(version="canary")
+        hook(registry=CollectorRegistry())
+
+    async def test_a_module_that_is_imported_twice_uses_the_second(self, hook: Any):
+        apps = [(app, hook().instrument(app).expose(app)) for app in (service(), service())]
+        caller = Caller(*apps[1])
+        await caller.predict(N)
+        assert_everything_once(await caller.scrape())
+
+    async def test_where_both_are_used_the_second_to_start_is_refused_and_says_so(
+        self, hook: Any, caplog: pytest.LogCaptureFixture
+    ):
+        apps = [(app, hook().instrument(app).expose(app)) for app in (service(), service())]
+        first, second = (Caller(*each) for each in apps)
+        await first.predict(2)
+        await second.predict(3)
+        samples = await first.scrape()
+        assert value(samples, "inference_exporter_processed_total", **MODEL) == 2
+        assert value(samples, "inference_exporter_observations_total", **MODEL, source="hook") == 5
+        assert value(samples, "inference_exporter_dropped_total", **MODEL, reason="stopped") == 2
+        assert value(samples, "inference_exporter_dropped_total", **MODEL, reason="failed") == 1
+        assert caplog.text.count("model: 'm' is watched by another exporter on the same registry") == 1
+
+    async def test_an_exporter_whose_application_is_gone_yields(self, hook: Any):
+        """A test-suite that makes an application for each test, and does not run its lifespan."""
+
+        async def test(n: int) -> None:
+            app = service()
+            exporter = hook().instrument(app).expose(app)
+            caller = Caller(app, exporter)
+            await caller.predict(2)
+            samples = await caller.scrape()
+            assert value(samples, "inference_exporter_processed_total", **MODEL) == 2 * n
+
+        for n in (1, 2, 3):
+            await test(n)
