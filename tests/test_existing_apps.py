@@ -280,6 +280,23 @@ def test_an_exporter_apart_beside_the_default_registry_is_the_same_error(hook: A
         hook(registry=CollectorRegistry()).instrument(app).expose(app)
 
 
+@pytest.mark.parametrize("order", ["before", "after"])
+async def test_a_page_that_is_compressed_is_read(order: str, hook: Any, caplog: pytest.LogCaptureFixture):
+    app = service()
+    exporter = hook()
+    both(
+        order,
+        app,
+        lambda app: exporter.instrument(app).expose(app),
+        lambda app: theirs(app, should_gzip=True),
+    )
+    caller = Caller(app, exporter)
+    await caller.predict(N)
+    assert (await caller.get("/metrics")).headers["content-encoding"] == "gzip"
+    assert_everything_once(await caller.scrape())
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
 PAGES = {"ours": generate_latest, "empty": lambda: b"# nothing\n"}
 
 
