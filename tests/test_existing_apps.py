@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import pytest
+import torch
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, make_asgi_app
@@ -411,6 +412,7 @@ class TestNames:
 
 
 async def test_two_models_in_one_application(hook: Any, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "exporter.hook")
     app = service("/cats")
     app.post("/dogs")(lambda: {"prediction": "dog", "probability": 0.8})
     cats = hook("cats", capture={"paths": ["/cats"]}).instrument(app).expose(app)
@@ -426,7 +428,8 @@ async def test_two_models_in_one_application(hook: Any, caplog: pytest.LogCaptur
         assert value(samples, "inference_exporter_processed_total", model=model, version="") == n
         labels = {"model": model, "version": "", "class_name": class_name}
         assert value(samples, "predicted_class_total", **labels) == n
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    # The route that the second finds is the first one's.
+    assert not caplog.records
 
 
 async def test_two_applications_in_one_process(hook: Any):
@@ -521,6 +524,25 @@ class TestMounted:
             None if one else N
         )
 
+    async def test_both_are_on_registries_of_their_own(self, hook: Any):
+        outer, inner = FastAPI(), service()
+        outside = hook("outer", registry=CollectorRegistry()).instrument(outer).expose(outer)
+        inside = hook().instrument(inner).expose(inner)
+        outer.mount("/api", inner)
+        caller = Caller(outer, outside, inside)
+        await caller.predict(N, "/api/predict")
+        assert requests(await caller.scrape(), "/api/predict") == N
+        assert_everything_once(await caller.scrape("/api/metrics"))
+
+    async def test_a_page_of_another_application_is_not_looked_at(
+        self, hook: Any, caplog: pytest.LogCaptureFixture
+    ):
+        app = service()
+        app.get("/other/metrics")(lambda: "of something else")
+        hook().instrument(app).expose(app)
+        assert (await Caller(app).get("/other/metrics")).status_code == 200
+        assert not caplog.records
+
     async def test_the_outer_one_has_an_instrumentator(self, hook: Any):
         outer, inner = FastAPI(), service()
         theirs(outer)
@@ -593,6 +615,16 @@ class TestTheSameModelTwice:
         assert value(samples, "inference_exporter_dropped_total", **MODEL, reason="stopped") == 2
         assert value(samples, "inference_exporter_dropped_total", **MODEL, reason="failed") == 1
         assert caplog.text.count("model: 'm' is watched by another exporter on the same registry") == 1
+
+    def test_one_that_runs_without_an_application_does_not_yield(self, hook: Any):
+        for exporter in (hook("alone"), hook("watching")):
+            exporter.start()
+        app = service()
+        exporter.instrument(app).watch(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+        del app
+        for model in ("alone", "watching"):
+            with pytest.raises(ConfigError, match=f"model: '{model}' is watched by another exporter"):
+                InferenceExporter(model=model)
 
     async def test_an_exporter_whose_application_is_gone_yields(self, hook: Any):
         """A test-suite that makes an application for each test, and does not run its lifespan."""
