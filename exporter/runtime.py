@@ -156,9 +156,7 @@ class Runtime:
         monitor = self.monitor
         try:
             if self._fresh:
-                with self._starting:
-                    if self._fresh:
-                        self._start()
+                self._start_by_itself()
             return monitor.worker.offer(pack(item, source, monitor.refuse), source)
         except Exception as error:
             log.exception("an observation could not be queued")
@@ -194,6 +192,15 @@ class Runtime:
         self._sharing = None
         self.instruments.after_fork()
         self.monitor.after_fork()
+
+    def _start_by_itself(self) -> None:
+        with self._starting:
+            if self._fresh:
+                try:
+                    self._start()
+                except ConfigError:
+                    log.exception("the exporter does not start; what it observes is dropped")
+                    self.instruments.errors["extract"].inc()
 
     def _start(self) -> None:
         try:
