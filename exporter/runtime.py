@@ -14,6 +14,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Config
+from exporter.errors import ConfigError
+from exporter.metrics.claims import Owner
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
@@ -51,6 +53,10 @@ class Runtime:
         Whether to read, count and test in a helper process.
     on_event
         Called on a worker thread with each :class:`DriftEvent`.
+    place
+        Where in the user's code it was made, if that is known.
+    in_use
+        Whether anything can still be submitted; asked when another exporter wants the model.
     clock
         Seconds since the epoch.
 
@@ -68,9 +74,12 @@ class Runtime:
         sidecar: bool = False,
         isolated: bool = False,
         on_event: Callable[[DriftEvent], None] | None = None,
+        place: object = None,
+        in_use: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self.place = place
         self.registry = registry if registry is not None else CollectorRegistry()
         forward, folder = config.collector is not None, multiprocess_folder()
         if sidecar:
@@ -94,11 +103,12 @@ class Runtime:
             if isolated:
                 self.helper = HelperProcess(config, self.instruments, assembly.pipeline, notify)
                 handler_of = self.helper.handler
-            self.models = Models(config, self.instruments, handler_of)
+            self.models = Models(config, self.instruments, handler_of, owner=self)
         except Exception:
-            self.instruments.release(self)  # not on the registry for nothing
+            self.instruments.leave(self)
             raise
         self.instruments.before_collect(self._publish_orphans)
+        self._in_use = in_use
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
         self._sharing: threading.Event | None = None
@@ -151,6 +161,17 @@ class Runtime:
             # Not by ourselves: a scrape may be under way, and shall not see half of it.
             self.instruments.refresh()
 
+    def yields(self, other: Owner) -> bool:
+        """Whether another exporter on the registry may have the model.
+
+        A module that is imported twice (as ``__main__``, and again by the server that it starts) makes one at
+        the same place each time, and uses the second; a test-suite makes one for each of its applications.
+        """
+        if not self._in_use():
+            self.stop()
+            return True
+        return self._fresh and self.place is not None and self.place == other.place
+
     def submit(self, item: Item, source: Source, model: str | None = None) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises.
 
@@ -159,9 +180,7 @@ class Runtime:
         monitor: Monitor | None = None
         try:
             if self._fresh:
-                with self._starting:
-                    if self._fresh:
-                        self._start()
+                self._start_by_itself()
             monitor = self.models.of(item, model)
             n = len(item) if isinstance(item, Rows) else 1
             return monitor.worker.offer(pack(item, source, monitor.refuse), source, n)
@@ -237,8 +256,23 @@ class Runtime:
         if self.helper is not None:
             self.helper.after_fork()
 
+    def _start_by_itself(self) -> None:
+        with self._starting:
+            if self._fresh:
+                try:
+                    self._start()
+                except ConfigError:
+                    log.exception("the exporter does not start; what it observes is dropped")
+                    self.instruments.errors["extract"].inc()
+
     def _start(self) -> None:
-        self.models.start()
+        try:
+            self.models.start()
+        except ConfigError:
+            # Said once; what comes later is counted as dropped.
+            self._fresh = False
+            self.models.stop(0.0)
+            raise
         if self.helper is not None:
             self.helper.start()
         if self.instruments.shared_folder is not None and self._sharing is None:

@@ -16,6 +16,7 @@ from exporter.config import Config
 from exporter.config.models import is_read
 from exporter.decoders.model_names import name_of, version_reader
 from exporter.http.exchange import Exchange
+from exporter.metrics.claims import Owner
 from exporter.metrics.instruments import Instruments
 from exporter.model import OTHER, ModelId, can_be_label
 from exporter.observation import Observation
@@ -38,7 +39,7 @@ class Models:
     """Those that the configuration names, from the start; others when an item names them, within the bounds.
 
     ``handler_of`` gives the way to a model's pipeline; for one that the configuration names (its second
-    argument) it raises what keeps that from being made.
+    argument) it raises what keeps that from being made. ``owner`` is whose the models' series are.
     """
 
     def __init__(
@@ -46,10 +47,13 @@ class Models:
         config: Config,
         instruments: Instruments,
         handler_of: Callable[[Config, bool], ModelHandler],
+        *,
+        owner: Owner,
     ) -> None:
         self._config = config
         self._instruments = instruments
         self._handler_of = handler_of
+        self._owner, self._claims = owner, instruments.claims
         self._said: set[str] = set()
         self._handlers: dict[ModelId, ModelHandler] = {}
         # Replaced as a whole, so that nobody who reads it needs the lock.
@@ -109,7 +113,7 @@ class Models:
         """
         with self._making:
             for model in self._monitors:
-                self._instruments.claim(model, self)
+                self._claims.claim(model, self._owner)
             self._running = True
             for monitor in self.all:
                 monitor.start()
@@ -125,7 +129,7 @@ class Models:
             monitor.worker.stop(max(0.0, deadline - time.monotonic()))
         for monitor in self.all:
             monitor.handler.stop()
-        self._instruments.release(self)
+        self._claims.release(self._owner)
 
     def after_fork(self) -> None:
         """In a child process: the parent's threads, and what waits, are the parent's."""
@@ -157,7 +161,7 @@ class Models:
             self._handlers = {model: self._handlers[model] for model in self._monitors}
         for monitor in gone:
             monitor.remove()
-            self._instruments.release(self, monitor.model)
+            self._claims.release(self._owner, monitor.model)
 
     def _identified(self, name: str | None, item: Item | None) -> ModelId:
         """The model that somebody names, with the version that an item says, where that is asked for."""
@@ -205,7 +209,7 @@ class Models:
         config, models = self._config, self._monitors
         if model in models:
             return model
-        if self._instruments.has_another(model, self):
+        if not self._claims.are_free(model, self._owner):
             return ModelId(model.name, OTHER) if model.version not in ("", OTHER) else ModelId(OTHER)
         # What names no model has a place besides, unless it is a named one's.
         apart = {OTHER, config.unnamed} - {*config.named}
@@ -223,9 +227,9 @@ class Models:
         made: dict[ModelId, Monitor] = {}
         try:
             for model in models:
-                self._instruments.claim(model, self)
+                self._claims.claim(model, self._owner)
         except Exception:
-            self._instruments.release(self, *models)
+            self._claims.release(self._owner, *models)
             raise
         try:
             for model in models:
@@ -241,7 +245,7 @@ class Models:
             for model in models:
                 self._instruments.remove_model(model)
                 self._handlers.pop(model, None)
-            self._instruments.release(self, *models)
+            self._claims.release(self._owner, *models)
             raise
         return made
 

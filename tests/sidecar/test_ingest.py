@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter import Config, ConfigError, InferenceExporter, load_config
 from exporter.detectors import OnlineMMD
@@ -327,13 +328,18 @@ def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
     collecting = Collecting(load_config(config, environment={}))
     url = f"http://127.0.0.1:{collecting.port}"
     here = InferenceExporter(
-        model="m", admin={"token": "the-collectors"}, collector=url, queue={"drain_seconds": 0.3}
+        model="m",
+        admin={"token": "the-collectors"},
+        collector=url,
+        queue={"drain_seconds": 0.3},
+        registry=CollectorRegistry(),
     )
     there = InferenceExporter(
         model="m",
         admin={"token": "another-one"},
         collector={"url": url, "token": "the-collectors"},
         queue={"drain_seconds": 30.0},
+        registry=CollectorRegistry(),
     )
     for hook in (here, there):
         hook.start()
@@ -363,6 +369,7 @@ def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> N
                 collector=collector,
                 admin={"token": ours},
                 queue={"drain_seconds": 30.0 if sent else 0.3},
+                registry=CollectorRegistry(),
             )
             hook.start()
             hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")
