@@ -1,10 +1,10 @@
 """How many predictions a second a process without HTTP can record, and what each costs it.
 
 ``.venv/bin/python -m benchmarks.record``. A detector of N reference rows, d = 64, W = 50 runs in the helper
-process; a batch is (1000, 64) embeddings with classes and confidences. Beside it, in turn: ``record`` row by row,
-and prometheus_client alone, a counter and a histogram for each row. Each load records for some seconds and
-waits until all of it is counted and tested: what was dropped, or still waits, is no throughput. The detector
-tests every row, or at most five a second, as by default.
+process; a batch is (1000, 64) embeddings with classes and confidences. Beside it, in turn: ``record`` row by
+row, and prometheus_client alone, a counter and a histogram for each row. Each load records for some seconds,
+and waits until all of it is counted and tested: what was dropped, or still waits, is no throughput. The
+detector tests every row, or at most five a second, as by default.
 """
 
 from __future__ import annotations

@@ -7,14 +7,17 @@ import logging
 import math
 import weakref
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, pushadd_to_gateway
 
 from exporter.config import Config
+from exporter.http.paths import path_matcher
+from exporter.metrics.http_instruments import HttpInstruments
 from exporter.receivers.direct import Recorder
 from exporter.receivers.scrape import MetricsServer
+from exporter.receivers.wsgi import CaptureWsgi, WsgiApp
 from exporter.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ class _Exporter(Protocol):
 
     def stop(self) -> None: ...
 
+    def _count_error(self) -> None: ...
+
 
 class DirectFace:
     """What :class:`~exporter.hook.InferenceExporter` offers where no ASGI application is."""
@@ -45,6 +50,46 @@ class DirectFace:
     def _recorder(self: _Exporter) -> Recorder:
         stop_at_exit(self)
         return Recorder(self.config.model, self.runtime)
+
+    def wrap_wsgi(self: _Exporter, app: WsgiApp, metrics: str | None = None) -> WsgiApp:
+        """Our capture around a WSGI application, such as Flask's ``app.wsgi_app``.
+
+        Responses go on byte for byte and piece by piece; ``observe()`` works inside handlers. Requests are
+        counted in the ``http_*`` metrics, with the pattern of ``capture.paths`` that matched as handler, or
+        ``none``. At the end of the process what waits is handled, within ``queue.drain_seconds``.
+
+        Parameters
+        ----------
+        app
+            The application.
+        metrics
+            The path at which GET shows the metrics, such as ``/metrics``, instead of the application. None
+            where the application shows the registry itself, or another port does (:meth:`serve`).
+
+        Returns
+        -------
+        WsgiApp
+            What the server is given; the application itself where metrics are switched off.
+        """
+        if not self.enabled:
+            return app
+        stop_at_exit(self)
+        runtime, capture = self.runtime, self.config.capture
+        instruments = HttpInstruments(self.registry)
+        if instruments.others:
+            log.info(
+                "%s are counted by somebody else already, and left to them", ", ".join(instruments.others)
+            )
+        return CaptureWsgi(
+            app,
+            matches=path_matcher(capture.paths),
+            submit=partial(runtime.submit, source="hook"),
+            max_body_bytes=int(capture.max_body_bytes),
+            on_error=self._count_error,
+            instruments=instruments,
+            registry=self.registry,
+            scrape=None if metrics is None else (metrics, runtime.render),
+        )
 
     def record(
         self: _Exporter,
