@@ -3,10 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 ALIBI := .venv-alibi/bin
 MLSERVER := .venv-mlserver/bin
+MLFLOW := .venv-mlflow/bin
 PIP := -m pip install -q --disable-pip-version-check
+# One process a core; one that is out of work takes from the others. A single file is run by pytest alone.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 READY := .venv/.ready
 ALIBI_READY := .venv-alibi/.ready
 MLSERVER_READY := .venv-mlserver/.ready
+MLFLOW_READY := .venv-mlflow/.ready
 
 # What stands beside the package: examples, tools, and what tests share. (Grafana's types need 3.11.)
 MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards tools docs/build.py docs/keys.py deploy/build.py \
@@ -16,7 +20,7 @@ MYPY_BESIDE = --python-version 3.11 --explicit-package-bases examples dashboards
 
 help:
 	@echo "make demo      a live model, watched end to end (KEEP=1 stays up, STACK=1 adds Prometheus and Alertmanager)"
-	@echo "make test      the tests (under five minutes)"
+	@echo "make test      the tests, on every core (under five minutes)"
 	@echo "make check     lint, types, layers"
 	@echo "make generated  dashboards, rules and the pages under docs/ that are made from code"
 	@echo "make coverage  the tests, with the lines and branches that they do not reach (slower than make test)"
@@ -60,11 +64,17 @@ $(MLSERVER_READY): constraints-mlserver.txt
 	$(MLSERVER)/python $(PIP) -c constraints-mlserver.txt mlserver mlserver-sklearn
 	@touch $@
 
+# What of MLflow serves a model, without its tracking server.
+$(MLFLOW_READY): constraints-mlflow.txt
+	$(call environment,.venv-mlflow)
+	$(MLFLOW)/python $(PIP) -c constraints-mlflow.txt mlflow-skinny scikit-learn pandas fastapi uvicorn
+	@touch $@
+
 demo: $(READY)
 	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep) $(if $(STACK),--stack)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -80,7 +90,7 @@ generated: $(READY)
 	$(BIN)/python docs/keys.py
 
 coverage: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
 mutants: $(READY)
 	$(BIN)/python -m tools.mutants $(MUTANTS)
@@ -92,7 +102,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-e2e: $(READY) $(ALIBI_READY) $(MLSERVER_READY)
+e2e: $(READY) $(ALIBI_READY) $(MLSERVER_READY) $(MLFLOW_READY)
 	$(ALIBI)/python -m pytest tests/alibi --confcutdir=tests/alibi -o filterwarnings=default
 	$(BIN)/python -m pytest -m e2e tests
 
@@ -112,4 +122,4 @@ bench: $(READY) $(ALIBI_READY)
 	$(ALIBI)/python -m benchmarks.delay
 
 clean:
-	rm -rf .venv .venv-alibi .venv-mlserver
+	rm -rf .venv .venv-alibi .venv-mlserver .venv-mlflow

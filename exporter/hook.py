@@ -27,6 +27,7 @@ from exporter.receivers.asgi.middleware import CaptureMiddleware
 from exporter.receivers.asgi.scrape import expose_metrics
 from exporter.receivers.asgi.torch_hook import ModuleWatch
 from exporter.runtime import Runtime
+from exporter.version import __version__
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -179,6 +180,14 @@ class InferenceExporter(DirectFace):
             watch = ModuleWatch(module, layer, without_request=self._submit_rows, on_error=self._count_error)
             self.watches.append(watch)
         return self
+
+    def status(self) -> dict[str, Any]:
+        """What was found in each model's last hundred exchanges, and why what is not read is not.
+
+        Plain values for JSON: paths, decoders, fields, reasons and the keys of bodies, never their values.
+        What a helper process found shows a second later. The sidecar has the same at ``/api/v1/status``.
+        """
+        return self.runtime.status() if self.enabled else {"version": __version__, "models": []}
 
     def start(self) -> None:
         """Start in this process. The application's lifespan does it, and so does the first request."""

@@ -40,6 +40,11 @@ class Observation:
         The caller's identifier; never a label.
     latency_seconds
         From the first byte of the request to the last byte of the answer.
+    version
+        Which release of the model, where that is said: the value of the ``version`` label.
+    feature_names
+        (d,) names of the embedding's components, sorted, where it is made of named features; else None.
+        The same object as long as the names stay the same.
     """
 
     model: str
@@ -52,6 +57,8 @@ class Observation:
     features: Any = None
     request_id: str | None = None
     latency_seconds: float | None = None
+    version: str = ""
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -87,6 +94,8 @@ def observation_of(
     draft.features = get("features")
     draft.request_id = get("request_id")
     draft.latency_seconds = latency_seconds
+    draft.version = get("version") or ""
+    draft.feature_names = get("feature_names")
     draft.__class__ = Observation
     observation: Observation = draft
     return observation

@@ -16,6 +16,7 @@ GIVEN = {
     "embedding": (1.0,),
     "features": {"a": 1},
     "request_id": "7",
+    "feature_names": ("a",),
 }
 
 

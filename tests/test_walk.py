@@ -26,8 +26,8 @@ WALK = [
     ("pipeline/worker.py", "offer"),
     ("pipeline/queue.py", "append"),
     # On the worker's thread from here.
-    ("pipeline/worker.py", "_empty"),
-    ("pipeline/worker.py", "_next"),
+    ("pipeline/worker.py", "serve"),
+    ("pipeline/worker.py", "_take"),
     ("pipeline/pipeline.py", "handle"),
     ("pipeline/packing.py", "unpack"),
     ("pipeline/pipeline.py", "_read"),

@@ -10,7 +10,20 @@ from pydantic import ByteSize, Field, model_validator
 from exporter.config.base import Section
 from exporter.config.types import Buckets, Bytes, Device, Digest, Number, PathPattern, Rule, Whole
 
-Payload = Literal["auto", "open-inference-v2", "kserve-v1", "torchserve", "openai", "headers", "fields"]
+Payload = Literal[
+    "auto",
+    "plain",
+    "open-inference-v2",
+    "kserve-v1",
+    "torchserve",
+    "openai",
+    "text-generation",
+    "seldon",
+    "headers",
+    "fields",
+]
+
+Numbers = Literal["auto", "classes", "values", "probabilities", "embedding"]
 
 
 class FieldsConfig(Section):
@@ -112,6 +125,8 @@ class CaptureConfig(Section):
     """Paths captured: exact, `/prefix/*`, or `regex:PATTERN`."""
     payload: Payload = "auto"
     """Protocol of the bodies; `fields` reads nothing but `capture.fields`."""
+    numbers: Numbers = "auto"
+    """What a list of numbers without a name is; see "How a response is read"."""
     fields: FieldsConfig = FieldsConfig()
     max_body_bytes: Bytes = ByteSize(1024 * 1024)
     """A longer body is not read, and counted."""

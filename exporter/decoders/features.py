@@ -1,8 +1,8 @@
 """What the model was asked: the rows of a request as features, and as embeddings where there are none.
 
-Rows stand under one of ``REQUEST_NAMES``, as lists or as objects, one for each instance or bare if
-there is only one; as columns; as pandas splits a table; or the request is itself a list of rows, or
-one row of named scalars.
+Rows stand under one of ``REQUEST_NAMES``, or under the only name that there is, as lists or as objects, one
+for each instance or bare if there is only one; as columns; as pandas or Seldon split a table; or the request
+is itself a list of rows, or one row of named scalars.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from exporter.decoders.base import Reading, request_json
-from exporter.decoders.items import REQUEST_ID_NAMES, numeric
+from exporter.decoders.names import REQUEST_ID_NAMES
 from exporter.decoders.values import as_vector
+from exporter.decoders.vectors import numeric
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange, header
 
-REQUEST_NAMES = ("features", "instances", "inputs", "examples", "data", "dataframe_records")
-SPLIT_NAME = "dataframe_split"
+REQUEST_NAMES = (
+    "features",
+    "instances",
+    "inputs",
+    "examples",
+    "data",
+    "dataframe_records",
+    "dataframe_split",
+)
+# Where these hold a list or an object, it is rows; else they are numbers and texts among others.
+_MORE_NAMES = ("input_data", "Inputs", "records", "rows", "samples", "items", "input", "texts")
 MAX_REQUEST_EMBEDDING = 4096
 
 _MAX_TEXT = 128
@@ -26,7 +36,7 @@ _SCALARS = {float, int, str, bool, type(None)}
 # A usual name, or any name of a number: images in base64 are not parsed for nothing. The set of one keeps
 # the expression without a literal prefix: the search for one is slower than the search for a character,
 # and quotes are rare in what is long.
-_MARK = re.compile(rb'["](?:(?:%s)"|: ?[-0-9])' % "|".join((*REQUEST_NAMES, SPLIT_NAME)).encode())
+_MARK = re.compile(rb'["](?:(?:%s)"|: ?\[*[-0-9])' % "|".join((*REQUEST_NAMES, *_MORE_NAMES)).encode())
 _STEADY = 100
 
 
@@ -37,25 +47,54 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     numbers, also the embedding: a list as it is, an object for :class:`Columns` to put in order. A
     request that was not kept, or is not JSON, has none.
     """
-    body = exchange.request_body
-    if not body:
-        return
-    unmarked = _MARK.search(body) is None and body[:1] != b"["
-    if unmarked and header(exchange.request_headers, b"content-encoding") is None:  # it could hide a mark
-        return
-    try:
-        rows = _rows(request_json(exchange), len(readings))
-    except PayloadError:
-        return
+    document = _request(exchange)
+    rows = [] if document is None else _rows(document, len(readings))
     if len(rows) != len(readings):
         return
     for reading, row in zip(readings, rows, strict=True):
-        if not row or not (isinstance(row, list) or (isinstance(row, dict) and "b64" not in row)):
+        if isinstance(row, list):
+            has_numbers = numeric(row)
+            if not has_numbers and not _has_number(row):
+                continue
+        elif isinstance(row, dict) and "b64" not in row:
+            has_numbers = bool(_number_names(row))
+        else:
             continue
-        reading["features"] = row
-        has_numbers = numeric(row) if isinstance(row, list) else bool(_number_names(row))
-        if has_numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
-            reading["embedding"] = row
+        if row:
+            reading["features"] = row
+            if has_numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
+                reading["embedding"] = row
+
+
+def rows_asked(exchange: Exchange) -> int | None:
+    """How many instances a request asks about; None where that cannot be told."""
+    document = _request(exchange)
+    if document is None:
+        content_type = header(exchange.request_headers, b"content-type") or b""
+        return 1 if content_type.startswith((b"image/", b"audio/")) else None
+    rows = _found(document) if isinstance(document, dict) else document
+    if isinstance(rows, dict):
+        return len(_by_column(rows)) or 1
+    if isinstance(rows, str):
+        return 1
+    if not isinstance(rows, list) or not rows:
+        return None
+    # A flat list of numbers may be one row of several, or several rows of one.
+    return None if not isinstance(rows[0], (list, dict, str)) and len(rows) > 1 else len(rows)
+
+
+def _request(exchange: Exchange) -> Any:
+    """The request's document; None where it has no rows for sure, and is not worth parsing."""
+    body = exchange.request_body
+    if not body:
+        return None
+    unmarked = _MARK.search(body) is None and body[:1] != b"["
+    if unmarked and header(exchange.request_headers, b"content-encoding") is None:  # it could hide a mark
+        return None
+    try:
+        return request_json(exchange)
+    except PayloadError:
+        return None
 
 
 def from_request(reading: Reading) -> bool:
@@ -73,17 +112,18 @@ class Columns:
     """
 
     def __init__(self) -> None:
-        self._names: list[str] = []
+        self.names: tuple[str, ...] = ()
+        """What the components of the vectors are called."""
         self._votes = 0
 
     def vector(self, row: Mapping[str, Any]) -> Any:
         """(d,) float32, or None if the mapping does not have the names of the others."""
-        names = sorted(_number_names(row))
-        if names != self._names:
+        names = tuple(sorted(_number_names(row)))
+        if names != self.names:
             if self._votes > 0:
                 self._votes -= 1
                 return None
-            self._names = names
+            self.names = names
         self._votes = min(self._votes + 1, _STEADY)
         return as_vector([row[name] for name in names])
 
@@ -100,7 +140,7 @@ def _rows(document: Any, count: int) -> list[Any]:
     """The rows of a request that asks about ``count`` instances; none where it has no such."""
     rows = _found(document) if isinstance(document, dict) else document
     if isinstance(rows, dict):
-        columns = transposed(rows)
+        columns = _by_column(rows)
         return columns if len(columns) == count else [rows]
     if not isinstance(rows, list):
         return []
@@ -113,23 +153,56 @@ def _found(document: dict[str, Any]) -> Any:
     for name in REQUEST_NAMES:
         rows = document.get(name)
         if rows is not None:
-            return rows
-    split = document.get(SPLIT_NAME)
-    if isinstance(split, dict):
-        return _split(split)
+            return _table(rows)
+    for name in _MORE_NAMES:
+        rows = document.get(name)
+        if isinstance(rows, (list, dict)):
+            return _table(rows)
     row = {name: value for name, value in document.items() if name not in REQUEST_ID_NAMES}
+    if len(row) == 1 and isinstance(only := next(iter(row.values())), (list, dict)):
+        return _table(only)
     return [row] if _is_row(row.values()) else []
 
 
-def _split(table: dict[str, Any]) -> list[Any]:
-    """A table as ``DataFrame.to_dict(orient="split")`` writes it."""
-    names, rows = table.get("columns"), table.get("data")
-    if not isinstance(names, list) or not isinstance(rows, list) or not {str} >= set(map(type, names)):
-        return []
+def _table(rows: Any) -> Any:
+    """Rows of named values, where they are split into names and rows; anything else as it is."""
+    if not isinstance(rows, dict):
+        return rows
+    if len(rows) == 1 and isinstance(only := next(iter(rows.values())), list) and only:
+        return only if isinstance(only[0], (list, dict)) else rows
+    names = rows.get("columns", rows.get("names"))
+    values = rows.get("data", rows.get("ndarray"))
+    tensor = rows.get("tensor")
+    if values is None and isinstance(tensor, dict):
+        values = reshaped(tensor)
+    if not isinstance(values, list):
+        return rows
+    if not isinstance(names, list) or not names or not {str} >= set(map(type, names)):
+        return values if "columns" not in rows else []
     return [
         dict(zip(names, row, strict=True)) if isinstance(row, list) and len(row) == len(names) else None
-        for row in rows
+        for row in values
     ]
+
+
+def reshaped(tensor: dict[str, Any]) -> list[Any] | None:
+    """The rows of a Seldon tensor of one or two dimensions."""
+    shape, values = tensor.get("shape"), tensor.get("values")
+    if not isinstance(values, list) or not isinstance(shape, list) or not {int} >= set(map(type, shape)):
+        return None
+    if len(shape) != 2 or shape[0] * shape[1] != len(values) or shape[1] < 1:
+        return values if len(shape) == 1 else None
+    return [values[start : start + shape[1]] for start in range(0, len(values), shape[1])]
+
+
+def _by_column(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an object that has nothing but columns."""
+    return transposed(columns) if {list} >= set(map(type, columns.values())) else []
+
+
+def _has_number(row: list[Any]) -> bool:
+    """Whether a row is more than a list of texts, which may be anything that was asked."""
+    return not {str} >= set(map(type, row))
 
 
 def _is_row(values: Collection[Any]) -> bool:

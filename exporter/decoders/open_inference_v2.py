@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from exporter.decoders.base import Reading, limited, parse_json, with_request_id
 from exporter.decoders.features import MAX_REQUEST_EMBEDDING, transposed
-from exporter.decoders.items import SUM_TOLERANCE, instances
+from exporter.decoders.items import instances
 from exporter.decoders.tensors import Tensor, read_tensors, request_tensors, response_document
+from exporter.decoders.vectors import SUM_TOLERANCE
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 

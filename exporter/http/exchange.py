@@ -63,9 +63,11 @@ class Exchange:
         Rows that found no place: but for the first array, they are kept up to ``max_body_bytes`` together.
     finished
         Whether nothing is added any more, since it was handed over.
+    read_as
+        Name of the decoder that ``auto`` took it to; None until then.
     """
 
-    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "refused", "rows_left_out")
+    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "read_as", "refused", "rows_left_out")
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Exchange:
         self.embeddings: list[Any] | None = None
         self.rows_left_out = 0
         self.finished = False
+        self.read_as: str | None = None
         # Most bodies come in one piece: a list only where there are more.
         self._request_chunks: bytes | list[bytes] = b""
         self._request_size = 0
@@ -201,7 +204,7 @@ class Exchange:
             made._response_chunks,
             made._response_size,
         ) = plain
-        made.notes = made.refused = made.embeddings = None
+        made.notes = made.refused = made.embeddings = made.read_as = None
         made.rows_left_out = 0
         made.finished = True
         return made

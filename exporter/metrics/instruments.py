@@ -29,6 +29,7 @@ from exporter.metrics.contract import (
     OPERATION,
     OTHER_CLASS,
     PREDICTIONS,
+    REFERENCE_SOURCES,
     SIDECAR,
     SOURCES,
     Spec,
@@ -39,6 +40,12 @@ from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
+
+_REFERENCE = ("timestamp_seconds", "rows", "drifting_ratio")
+_BEHIND_DETECTOR = {
+    "state": [(state,) for state in DETECTOR_STATES],
+    "source": [(source,) for source in REFERENCE_SOURCES],
+}
 
 
 class Instruments(Collector):
@@ -121,10 +128,21 @@ class Instruments(Collector):
                     "the two another model or version, stop() the other, or pass registry=CollectorRegistry()"
                 )
 
-    def release(self, owner: object) -> None:
-        """Let others have the models that ``owner`` claimed; what nobody has used yet leaves the registry."""
+    def has_another(self, model: ModelId, owner: object) -> bool:
+        """Whether somebody else has claimed a model's series."""
+        return self._claims.get(model, owner) is not owner
+
+    def release(self, owner: object, *models: ModelId) -> None:
+        """Let others have what ``owner`` claimed, or these of it.
+
+        Instruments that nobody has used yet leave the registry.
+        """
         with self._lock:
-            self._claims = {model: each for model, each in self._claims.items() if each is not owner}
+            self._claims = {
+                model: each
+                for model, each in self._claims.items()
+                if each is not owner or (models and model not in models)
+            }
             unused = not self._claims and not self._before_collect
         if unused:
             self.unregister()
@@ -142,6 +160,18 @@ class Instruments(Collector):
     def before_collect(self, refresh: Callable[[], None]) -> None:
         """Call ``refresh`` before each scrape."""
         self._before_collect.append(refresh)
+
+    def no_longer(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` no more."""
+        with self._lock:
+            self._before_collect.remove(refresh)
+
+    def remove_model(self, model: ModelId) -> None:
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        for instrument in self._by_name.values():
+            for labels, _ in list(series_of(instrument)):
+                if labels[:2] == model:  # no other label has these values and stands in front
+                    instrument.remove(*labels)
 
     def refresh(self) -> None:
         """Bring everything up to date now, for scrapes that another process answers."""
@@ -261,19 +291,30 @@ class DetectorInstruments:
         self.detect_seconds = child("inference_exporter_detect_seconds")
         states = instruments["drift_detector_state"]
         self._states = {state: states.labels(*model, detector, state) for state in DETECTOR_STATES}
+        self.learning_ratio = child("drift_learning_ratio")
+        self._reference = [child(f"drift_reference_{what}") for what in _REFERENCE]
+        sources = instruments["drift_reference_info"]
+        self._sources = {each: sources.labels(*model, detector, each) for each in REFERENCE_SOURCES}
 
     def remove(self) -> None:
         """Take all of them off the scrape."""
         for spec in (*DRIFT, *OPERATION):
             if "detector" not in spec.labels:
                 continue
-            for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
+            for rest in _BEHIND_DETECTOR.get(spec.labels[-1], ((),)):
                 self._instruments[spec.name].remove(*self._labels, *rest)
 
     def enter_state(self, state: str) -> None:
         """Show one state as 1 and all others as 0."""
         for name, child in self._states.items():
             child.set(1 if name == state else 0)
+
+    def show_reference(self, source: str, *shown: float) -> None:
+        """Show where the reference came from; its time, its rows, and the share from while it drifted."""
+        for name, child in self._sources.items():
+            child.set(1 if name == source else 0)
+        for gauge, value in zip(self._reference, shown, strict=True):
+            gauge.set(value)
 
 
 class LedgerInstruments:

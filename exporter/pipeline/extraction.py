@@ -12,6 +12,7 @@ from exporter.decoders.values import Refuse, clean
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation, Source, observation_of
+from exporter.pipeline.findings import Findings, Refused
 
 
 class Extractor:
@@ -25,7 +26,9 @@ class Extractor:
 
     def __init__(self, model: str, config: CaptureConfig, refuse: Refuse) -> None:
         self._model = model
-        self._refuse = refuse
+        self._refuse_value = refuse
+        self._refused: list[Refused] = []
+        self.findings = Findings(model, config.payload)
         self.read: Decoder = make_reader(config)
         self._columns = Columns()
         self._embedder = None
@@ -54,7 +57,7 @@ class Extractor:
         return not any("embedding" in reading and not from_request(reading) for reading in readings)
 
     def observations(self, source: Source, exchange: Exchange) -> list[Observation]:
-        """One observation for each instance that an exchange holds, at least one.
+        """One observation for each instance that an exchange holds, at least one; what was found is kept.
 
         Embeddings out of the live module belong to the instances in their order; more embeddings than
         instances make further observations. What was noted with ``observe()``, or by who sent the exchange,
@@ -65,6 +68,13 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
+        try:
+            return self._observations(source, exchange)
+        except PayloadError as error:
+            self.findings.unread(exchange, error)
+            raise
+
+    def _observations(self, source: Source, exchange: Exchange) -> list[Observation]:
         said: list[Reading] | None = None
         if exchange.notes or exchange.embeddings:
             readings, said = self._joined(exchange, exchange.notes or {})
@@ -75,25 +85,43 @@ class Extractor:
         model, refuse, embedder = self._model, self._refuse, self._embedder
         started, ended = exchange.started, exchange.ended
         latency = ended - started if ended > started else None
-        found = []
+        names: tuple[str, ...] | None = None
+        found: list[Observation] = []
         for number, reading in enumerate(readings):
+            names = None
             if "embedding" in reading and (embedder is not None or type(reading["embedding"]) is dict):
-                self._settle_embedding(reading)
+                names = self._settle_embedding(reading)
             fields = clean(reading, refuse)
             if said is not None:
                 fields.update(said[number])
+            if names is not None and fields.get("embedding") is reading["embedding"]:
+                fields["feature_names"] = names
             found.append(observation_of(model, source, ended, latency, fields))
+            if number == 0:
+                first = fields
+        self.findings.read(exchange, len(found), first, self._refused)
+        if self._refused:
+            self._refused = []
         return found
 
-    def _settle_embedding(self, reading: Reading) -> None:
-        """Put named features in order; what a model of our own makes of a request is tested instead of it."""
+    def _refuse(self, field: str, reason: str) -> None:
+        self._refuse_value(field, reason)
+        self._refused.append((field, reason))
+
+    def _settle_embedding(self, reading: Reading) -> tuple[str, ...] | None:
+        """Put named features in order, and give their names, where they are the embedding.
+
+        What a model of our own makes of a request is tested instead of it.
+        """
         embedding = reading["embedding"]
         if self._embedder is not None and from_request(reading):
             del reading["embedding"]
         elif type(embedding) is dict:
             reading["embedding"] = vector = self._columns.vector(embedding)
-            if vector is None:
-                self._refuse("embedding", "wrong_shape")
+            if vector is not None:
+                return self._columns.names
+            self._refuse("embedding", "wrong_shape")
+        return None
 
     def _joined(self, exchange: Exchange, notes: Reading) -> tuple[list[Reading], list[Reading]]:
         """What the response says, and what the service noted and the live model computed, which wins.

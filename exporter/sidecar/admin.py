@@ -1,4 +1,4 @@
-"""The admin application: ``/``, ``/metrics``, the probes, and what is mounted beside.
+"""The admin application: ``/``, ``/metrics``, ``/api/v1/status``, the probes, and what is mounted beside.
 
 The data plane answers probes itself, so that they tell of it; here they are answered where they come
 behind another request on one connection.
@@ -17,12 +17,13 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
+from exporter.sidecar.findings_page import findings_page
 from exporter.sidecar.messages import PROBES
 from exporter.version import __version__
 
@@ -34,7 +35,12 @@ def admin_app(
     template = Template((files("exporter.sidecar") / "pages" / "index.html").read_text(encoding="utf-8"))
 
     def index(_: Request) -> Response:
-        return HTMLResponse(template.substitute(version=__version__, model=html.escape(runtime.config.model)))
+        found = findings_page(runtime.status())
+        model = html.escape(runtime.config.model)
+        return HTMLResponse(template.substitute(version=__version__, model=model, found=found))
+
+    def status(_: Request) -> Response:
+        return JSONResponse(runtime.status())
 
     def metrics(request: Request) -> Response:
         content_type, body = runtime.render(request.headers.get("accept", ""))
@@ -44,7 +50,8 @@ def admin_app(
         able, why = (True, "healthy") if request.url.path == PROBES[0] else readiness()
         return PlainTextResponse(f"{why}\n", 200 if able else 503)
 
-    routes = [Route("/", index), Route("/metrics", metrics), *(Route(path, probe) for path in PROBES)]
+    routes = [Route("/", index), Route("/metrics", metrics), Route("/api/v1/status", status)]
+    routes += [Route(path, probe) for path in PROBES]
     if ingest is not None:
         routes += ingest.routes
     token = runtime.config.admin.token

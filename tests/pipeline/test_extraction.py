@@ -50,6 +50,19 @@ def test_named_features_become_one_vector_in_whatever_order_they_come():
     assert refused == []
 
 
+def test_components_of_named_features_keep_their_names():
+    by = extractor([])
+    first = read(by, exchange({"prediction": 1}, {"features": {"b": 2, "a": 1.5, "town": "Riga"}}))
+    second = read(by, exchange({"predictions": [1]}, {"instances": [{"a": 0.5, "b": 3}]}))
+    assert first.feature_names == second.feature_names == ("a", "b")
+    assert first.feature_names is second.feature_names
+    assert read(by, exchange({"prediction": 1}, {"features": [1.5, 2.5]})).feature_names is None
+    assert read(by, exchange({"label": "x", "embedding": [1.5]}, {"a": 1, "b": 2})).feature_names is None
+    noted = exchange({"prediction": 1}, {"features": {"a": 1, "b": 2}})
+    noted.notes = {"embedding": np.ones(2, np.float32)}
+    assert read(by, noted).feature_names is None
+
+
 def test_a_missing_feature_is_refused_and_counted_and_costs_only_the_embedding():
     refused: Refused = []
     by = extractor(refused)

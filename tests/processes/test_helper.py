@@ -67,8 +67,8 @@ def make() -> Iterator[Callable[..., Runtime]]:
 
 
 def helper(runtime: Runtime) -> HelperProcess:
-    assert isinstance(runtime.monitor.handler, HelperProcess)
-    return runtime.monitor.handler
+    assert runtime.helper is not None
+    return runtime.helper
 
 
 def send(runtime: Runtime, items: list[Any]) -> None:
@@ -455,7 +455,7 @@ def test_a_service_that_is_killed_leaves_none_behind(tmp_path: Path):
         "from exporter.runtime import Runtime\n"
         "runtime = Runtime(Config(model='m'), isolated=True)\n"
         "runtime.submit(Observation('m', 'hook'), 'hook')\nassert runtime.monitor.worker.drain(30)\n"
-        "print(runtime.monitor.handler.pid, flush=True)\ntime.sleep(60)\n"
+        "print(runtime.helper.pid, flush=True)\ntime.sleep(60)\n"
     )
     service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert service.stdout is not None
@@ -499,3 +499,21 @@ def test_a_forked_process_gets_one_of_its_own(make: Callable[..., Runtime]):
     send(runtime, observations(normal(1)))
     assert helper(runtime).pid == parents
     assert balance(runtime) == (2, 2, {}, 0, 0)
+
+
+def test_what_was_found_comes_back_from_the_helper(make: Callable[..., Runtime]) -> None:
+    runtime = make(config())
+    assert runtime.status()["models"][0]["exchanges"] == 0
+    runtime.submit(exchange({"prediction": "cat", "probability": 0.5}), "hook")
+    runtime.submit(exchange({"odd": "secret"}), "hook")
+
+    def told() -> bool:
+        return runtime.status()["models"][0]["exchanges"] == 2
+
+    deadline = time.monotonic() + WAIT
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (model,) = runtime.status()["models"]
+    assert (model["model"], model["read"]) == ("m", 1)
+    assert model["not_read"][0]["response_keys"] == ["odd (text)"]

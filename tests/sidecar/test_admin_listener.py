@@ -41,7 +41,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield sidecar
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/v1/openapi.json", "/nowhere"])
+@pytest.mark.parametrize("path", ["/metrics", "/", "/api/v1/status", "/v1/openapi.json", "/nowhere"])
 def test_the_token_guards_every_page(guarded: Running, path: str) -> None:
     assert get(guarded.admin, path)[0] == 401
     assert get(guarded.admin, path, {"authorization": "Bearer wrong-horse"})[0] == 401
