@@ -100,6 +100,8 @@ class DirectFace:
         embedding: Any = None,
         features: Any = None,
         request_id: Any = None,
+        model: str | None = None,
+        version: str | None = None,
     ) -> bool:
         """Record one prediction, where no request is captured: a queue's consumer, a gRPC server, a notebook.
 
@@ -120,6 +122,10 @@ class DirectFace:
             (k,) floats or a mapping: what the model was asked.
         request_id
             The caller's identifier.
+        model
+            Name of the model, where the process has several (``model: auto``, or ``models``).
+        version
+            Which release of it.
 
         Returns
         -------
@@ -136,7 +142,9 @@ class DirectFace:
                 "embedding": embedding,
                 "features": features,
                 "request_id": request_id,
-            }
+            },
+            model,
+            version,
         )
 
     def record_batch(
@@ -148,6 +156,8 @@ class DirectFace:
         embedding: Any = None,
         features: Any = None,
         request_id: Any = None,
+        model: str | None = None,
+        version: str | None = None,
         wait_seconds: float = 0.0,
     ) -> int:
         """Record n predictions given as columns, which cost a hundredth of as many calls of :meth:`record`.
@@ -169,6 +179,10 @@ class DirectFace:
             (n, k) numbers, or a mapping from name to (n,) numbers or texts; a data frame is one.
         request_id
             (n,) identifiers.
+        model
+            Name of the model, where the process has several (``model: auto``, or ``models``).
+        version
+            Which release of it.
         wait_seconds
             How long to wait for place in the queue, which holds ``queue.max_items`` rows. A service drops
             what finds none at once; a batch job has time.
@@ -188,7 +202,7 @@ class DirectFace:
             "features": features,
             "request_id": request_id,
         }
-        return self._recorder.record_batch(columns, wait_seconds)
+        return self._recorder.record_batch(columns, model, version, wait_seconds)
 
     def flush(self: _Exporter, timeout: float | None = None) -> bool:
         """Wait until all that was captured or recorded before is counted and tested.
