@@ -95,12 +95,21 @@ class Recorder:
         if not rows.predicts:
             self._nothing("record_batch", rows, rows.n)
             return 0
-        return self._queue(rows, time.monotonic() + wait_seconds)
+        return self._queue(rows, time.monotonic() + wait_seconds, _SOURCE)
+
+    def record_rows(self, rows: Any, source: Source) -> None:
+        """Record (n, d) embeddings of which nothing else is known, for a receiver that has come by them."""
+        none = Rows(self._model, self._clock(), 0)
+        made = rows_of(none, {"embedding": rows}, lambda *why: self._sink.refuse_value(none, *why))
+        if made.predicts:
+            self._queue(made, 0.0, source)
+        else:
+            self._sink.refuse_rows(none, made.n, source, "no_prediction")
 
     def _name(self, model: Any) -> str:
         return self._model if model is None else _text(model)
 
-    def _queue(self, rows: Rows, deadline: float) -> int:
+    def _queue(self, rows: Rows, deadline: float, source: Source) -> int:
         """Hand rows on, in blocks of what there is place for."""
         row_bytes = max(1, rows.row_bytes)
         most = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
@@ -109,12 +118,12 @@ class Recorder:
             room = self._sink.room(rows, row_bytes)
             if room < 1:
                 if time.monotonic() >= deadline:
-                    self._sink.refuse_rows(rows, rows.n - start, _SOURCE)
+                    self._sink.refuse_rows(rows, rows.n - start, source)
                     break
                 time.sleep(_LOOK_AGAIN_SECONDS)
                 continue
             stop = min(rows.n, start + min(most, room))
-            if self._sink.submit(rows.part(start, stop), _SOURCE):
+            if self._sink.submit(rows.part(start, stop), source):
                 queued += stop - start
             start = stop
         return queued
