@@ -17,7 +17,7 @@ from exporter.http.paths import path_matcher
 from exporter.metrics.http_instruments import HttpInstruments
 from exporter.receivers.direct import Recorder
 from exporter.receivers.scrape import MetricsServer
-from exporter.receivers.wsgi import CaptureWsgi, WsgiApp
+from exporter.receivers.wsgi import CaptureWsgi
 from exporter.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class DirectFace:
         stop_at_exit(self)
         return Recorder(self.config.model, self.runtime)
 
-    def wrap_wsgi(self: _Exporter, app: WsgiApp, metrics: str | None = None) -> WsgiApp:
+    def wrap_wsgi(self: _Exporter, app: Any, metrics: str | None = None) -> Any:
         """Our capture around a WSGI application, such as Flask's ``app.wsgi_app``.
 
         Responses go on byte for byte and piece by piece; ``observe()`` works inside handlers. Requests are
@@ -68,7 +68,7 @@ class DirectFace:
 
         Returns
         -------
-        WsgiApp
+        Any
             What the server is given; the application itself where metrics are switched off.
         """
         if not self.enabled:
