@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.direct import DirectFace
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
-from exporter.observation import DriftEvent, Observation
+from exporter.observation import DriftEvent
 from exporter.processes.supervisor import can_spawn
 from exporter.receivers.asgi.http_metrics import HttpMetricsMiddleware
 from exporter.receivers.asgi.middleware import CaptureMiddleware
@@ -240,9 +239,7 @@ class InferenceExporter(DirectFace):
         return True
 
     def _submit_rows(self, rows: Any) -> None:
-        now = time.time()
-        for row in on_host(rows):
-            self.runtime.submit(Observation(self.config.model, "hook", now, embedding=row), "hook")
+        self._recorder.record_rows(rows, "hook")
 
     def _count_error(self) -> None:
         log.exception("an exchange could not be recorded")

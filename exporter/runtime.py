@@ -198,20 +198,21 @@ class Runtime:
         waits = [monitor.worker.drain(max(0.0, deadline - time.monotonic())) for monitor in self.models.all]
         return all(waits)
 
-    def room(self, bytes_each: int) -> int:
-        """How many observations of so many bytes the queue has place for now."""
-        return self.monitor.worker.room(bytes_each)
+    def room(self, rows: Rows, bytes_each: int) -> int:
+        """How many of these rows, of so many bytes, there is place for now."""
+        return self.models.of(rows).worker.room(bytes_each)
 
-    def refuse_rows(self, n: int, source: Source, reason: str | None = None) -> None:
-        """Count observations that were given up at once: for a reason of the ledger, or for want of place."""
+    def refuse_rows(self, rows: Rows, n: int, source: Source, reason: str | None = None) -> None:
+        """Count ``n`` that were given up at once: for a reason of the ledger, or for want of place."""
+        monitor = self.models.of(rows)
         if reason is None:
-            self.monitor.worker.turn_away(source, n)
+            monitor.worker.turn_away(source, n)
         else:
-            self.monitor.ledger.refused(source, reason, n)
+            monitor.ledger.refused(source, reason, n)
 
-    def refuse_value(self, field: str, reason: str, n: int) -> None:
-        """Count values that are not valid."""
-        self.monitor.refuse(field, reason, n)
+    def refuse_value(self, rows: Rows, field: str, reason: str, n: int) -> None:
+        """Count values that are not valid; the rows say of which model."""
+        self.models.of(rows).refuse(field, reason, n)
 
     def reconfigure(self, config: Config) -> None:
         """Take over another configuration's models, with their capture and drift sections, while running.

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from exporter.observation import Observation, observation_of
+from exporter.observation import Observation, observation_of, observations_of
 
 GIVEN = {
     "predicted_class": "cat",
@@ -39,3 +39,11 @@ def test_every_field_is_set():
 def test_one_made_quickly_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         observation_of("m", "hook", 1.0, None, {}).value = 1.0  # type: ignore[misc]
+
+
+def test_made_from_columns_it_is_what_it_would_be_one_by_one():
+    columns = {"predicted_class": ["a", "b"], "confidence": [0.5, None], "request_id": ["1", "2"]}
+    assert observations_of("m", "record", 5.0, 2, columns) == [
+        Observation("m", "record", 5.0, predicted_class="a", confidence=0.5, request_id="1"),
+        Observation("m", "record", 5.0, predicted_class="b", request_id="2"),
+    ]

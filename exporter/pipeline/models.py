@@ -19,7 +19,6 @@ from exporter.http.exchange import Exchange
 from exporter.metrics.claims import Owner
 from exporter.metrics.instruments import Instruments
 from exporter.model import OTHER, ModelId, can_be_label
-from exporter.observation import Observation
 from exporter.pipeline.memory import Memory
 from exporter.pipeline.monitor import Monitor, worker_thread
 from exporter.pipeline.packing import Item
@@ -181,7 +180,7 @@ class Models:
         if isinstance(item, Exchange):
             version = version_reader(config.version_address(name))(item)
         else:
-            version = item.version if isinstance(item, Observation) else None
+            version = item.version if item is not None else None
         if version and not can_be_label(version):
             self._not_a_name("version", ModelId(name, OTHER))
             return ModelId(name, OTHER)
