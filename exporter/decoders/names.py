@@ -6,6 +6,7 @@ the list that an object has is taken.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 REQUEST_ID_NAMES = ("request_id", "id", "record_id")
@@ -37,57 +38,19 @@ PROBABILITY_ENDINGS = ("_probability", "_proba", "_prob", "_confidence", "_score
 
 # What stands beside a prediction, and is none.
 _BESIDE = frozenset(
-    (
-        *(
-            "latency",
-            "latency_ms",
-            "latency_seconds",
-            "time",
-            "time_ms",
-            "duration",
-            "duration_ms",
-            "elapsed",
-        ),
-        *(
-            "elapsed_ms",
-            "inference_time",
-            "inference_time_ms",
-            "processing_time",
-            "processing_time_ms",
-            "took",
-        ),
-        *("timestamp", "created", "created_at", "version", "model_version", "threshold", "code", "status"),
-        *(
-            "lower",
-            "upper",
-            "lower_bound",
-            "upper_bound",
-            "ci_lower",
-            "ci_upper",
-            "std",
-            "stddev",
-            "variance",
-        ),
-        *("seed", "index", "rank"),
-    )
+    """
+    latency latency_ms latency_seconds time time_ms duration duration_ms elapsed elapsed_ms
+    inference_time inference_time_ms processing_time processing_time_ms took uptime
+    timestamp created created_at version model_version threshold code status lower upper
+    lower_bound upper_bound ci_lower ci_upper std stddev variance seed index rank
+    """.split()
 )
 # Of these, text is what was asked, or what was written: no class.
 _TEXTS = frozenset(
-    (
-        *(
-            "text",
-            "input",
-            "query",
-            "document",
-            "sentence",
-            "prompt",
-            "content",
-            "message",
-            "detail",
-            "title",
-        ),
-        *("answer", "response", "generated_text", "url", "path", "filename", "model", "model_name"),
-    )
+    """
+    text input query document sentence prompt content message detail title answer response
+    generated_text url path filename model model_name
+    """.split()
 )
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 64, 5
 _MAX_NAMES = 32
@@ -172,7 +135,8 @@ def _chosen(document: dict[str, Any]) -> Roles:
     as_embedding = _first(EMBEDDING_NAMES, document)
     as_value = _first(VALUE_NAMES, document)
     paired = False
-    for named in document if as_class is None else (as_class,):
+    candidates: Iterable[str] = (as_class,) if as_class is not None else document
+    for named in candidates if len(document) <= _MAX_NAMES else ():  # more than that are data
         ending = next((end for end in PROBABILITY_ENDINGS if f"{named}{end}" in document), None)
         if ending is not None:
             as_class, as_confidence, paired = named, f"{named}{ending}", True
