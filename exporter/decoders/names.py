@@ -38,19 +38,23 @@ PROBABILITY_ENDINGS = ("_probability", "_proba", "_prob", "_confidence", "_score
 
 # What stands beside a prediction, and is none.
 _BESIDE = frozenset(
-    """
-    latency latency_ms latency_seconds time time_ms duration duration_ms elapsed elapsed_ms
-    inference_time inference_time_ms processing_time processing_time_ms took uptime
-    timestamp created created_at version model_version threshold code status lower upper
-    lower_bound upper_bound ci_lower ci_upper std stddev variance seed index rank
-    """.split()
+    (
+        *("latency", "latency_ms", "latency_seconds", "time", "time_ms", "duration", "duration_ms"),
+        *("elapsed", "elapsed_ms", "inference_time", "inference_time_ms", "processing_time"),
+        *("processing_time_ms", "took", "uptime", "timestamp", "created", "created_at", "version"),
+        *("model_version", "threshold", "code", "status", "lower", "upper", "lower_bound", "upper_bound"),
+        *("ci_lower", "ci_upper", "std", "stddev", "variance", "seed", "index", "rank"),
+    )
+)
 )
 # Of these, text is what was asked, or what was written: no class.
 _TEXTS = frozenset(
-    """
-    text input query document sentence prompt content message detail title answer response
-    generated_text url path filename model model_name
-    """.split()
+    (
+        *("text", "input", "query", "document", "sentence", "prompt", "content", "message", "detail"),
+        *("title", "answer", "response", "generated_text", "url", "path", "filename", "model"),
+        *("model_name"),
+    )
+)
 )
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 64, 5
 _MAX_NAMES = 32
