@@ -14,7 +14,9 @@ def _rate(metric: str) -> str:
 
 def containers() -> Board:
     """Build the dashboard."""
-    board = Board("inference-containers", "Containers", "Resource use of every container, by cAdvisor.")
+    board = Board(
+        "inference-containers", "Containers", "Resource use of every container, by cAdvisor.", since="now-1h"
+    )
     board.variable("container", "Container", 'label_values(container_last_seen{name!=""}, name)')
     memory = f"sum by (name) (container_memory_working_set_bytes{{{_NAMED}}})"
     limit = f"sum by (name) (container_spec_memory_limit_bytes{{{_NAMED}}} > 0)"

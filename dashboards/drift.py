@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dashboards.panels import Board, density, lines, number, states
-from dashboards.predictions import MODEL, model_variables
+from dashboards.predictions import BY, MODEL, NAME, model_variables
 from exporter.metrics.contract import DETECTOR_STATES
 
 DETECTOR = MODEL + ', detector=~"$detector"'
 RATE = "[$__rate_interval]"
 ACTIVE = {"0": ("no drift", "green"), "1": ("drift", "red")}
-LEGEND = "{{model}} {{detector}}"
-_PER = "by (model, detector)"
-_STATES = {
-    str(code): (name, color)
-    for code, (name, color) in enumerate(
-        zip(DETECTOR_STATES, ("blue", "purple", "yellow", "green", "red"), strict=True)
-    )
+LEGEND = "{{model}} {{version}} {{detector}}"
+_PER = "by (model, version, detector)"
+_COLORS = {
+    "learning": "blue",
+    "calibrating": "purple",
+    "filling": "yellow",
+    "provisional": "semi-dark-green",
+    "ready": "green",
+    "failed": "red",
 }
+_STATES = {str(code): (name, _COLORS[name]) for code, name in enumerate(DETECTOR_STATES)}
 
 
 def last(metric: str, labels: str = DETECTOR, how: str = "max") -> str:
@@ -25,7 +28,7 @@ def last(metric: str, labels: str = DETECTOR, how: str = "max") -> str:
 
 
 def state_code(labels: str = DETECTOR) -> str:
-    """Turn the one-of-five state gauges into the number of the state that is 1."""
+    """Turn the one-of-several state gauges into the number of the state that is 1."""
     return " + ".join(
         f'{code} * max {_PER} (drift_detector_state{{{labels}, state="{name}"}})'
         for code, name in enumerate(DETECTOR_STATES)
@@ -62,7 +65,7 @@ def _scores(board: Board) -> None:
         "Tested observations a second whose statistic exceeded the threshold.",
         w=12,
     )
-    buckets = f"sum by (model, detector, le) (rate(drift_test_stat_bucket{{{DETECTOR}}}{RATE}))"
+    buckets = f"sum by (model, version, detector, le) (rate(drift_test_stat_bucket{{{DETECTOR}}}{RATE}))"
     board.add(
         lines([(f"histogram_quantile(0.5, {buckets})", f"median test_stat {LEGEND}")], "none", decimals=4),
         "Median Drift Score (test_stat)",
@@ -91,7 +94,7 @@ def _scores(board: Board) -> None:
     board.add(
         states([(last("drift_active"), LEGEND)], ACTIVE),
         "Drift state",
-        "From the first exceedance of an episode to a whole window below the threshold.",
+        "From the first exceedance of an episode to its end: two windows of tests below half the threshold.",
         w=12,
         h=6,
     )
@@ -196,20 +199,20 @@ def _ledger(board: Board) -> None:
         w=12,
     )
     board.add(
-        lines([(f"sum by (model) (inference_exporter_queued{{{MODEL}}})", "{{model}}")], "none", low=0),
+        lines([(f"sum {BY} (inference_exporter_queued{{{MODEL}}})", NAME)], "none", low=0),
         "Queued",
         "Observations waiting or being handled.",
         w=8,
     )
     board.add(
-        lines([(f"sum by (model) (inference_exporter_queue_bytes{{{MODEL}}})", "{{model}}")], "bytes", low=0),
+        lines([(f"sum {BY} (inference_exporter_queue_bytes{{{MODEL}}})", NAME)], "bytes", low=0),
         "Queue size",
         "Bytes that the waiting observations hold.",
         w=8,
     )
-    lag = f"sum by (model, le) (rate(inference_exporter_lag_seconds_bucket{{{MODEL}}}{RATE}))"
+    lag = f"sum by (model, version, le) (rate(inference_exporter_lag_seconds_bucket{{{MODEL}}}{RATE}))"
     board.add(
-        lines([(f"histogram_quantile(0.95, {lag})", "{{model}}")], "s", low=0),
+        lines([(f"histogram_quantile(0.95, {lag})", NAME)], "s", low=0),
         "Lag (95th percentile)",
         "Age of an observation when it was handled.",
         w=8,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dashboards.drift import ACTIVE, LEGEND, last
 from dashboards.panels import Board, bars, density, lines, number, rows, states
-from dashboards.predictions import MODEL, RATE, confidence_bars, mean_confidence, model_variables
+from dashboards.predictions import BY, MODEL, NAME, RATE, confidence_bars, mean_confidence, model_variables
 from dashboards.service import UP
 
-_OBSERVED = f"sum by (model) (rate(inference_exporter_observations_total{{{MODEL}}}{RATE}))"
-_TOTAL = f"sum by (model) (increase(inference_exporter_observations_total{{{MODEL}}}[$__range]))"
-_DRIFTING = f"max by (model) (drift_active{{{MODEL}}})"
-_RATIO = f"max by (model) (drift_score_ratio{{{MODEL}}})"
-_EPISODES = f"sum by (model) (increase(drift_episodes_total{{{MODEL}}}[$__range]))"
+_OBSERVED = f"sum {BY} (rate(inference_exporter_observations_total{{{MODEL}}}{RATE}))"
+_TOTAL = f"sum {BY} (increase(inference_exporter_observations_total{{{MODEL}}}[$__range]))"
+_DRIFTING = f"max {BY} (drift_active{{{MODEL}}})"
+_RATIO = f"max {BY} (drift_score_ratio{{{MODEL}}})"
+_EPISODES = f"sum {BY} (increase(drift_episodes_total{{{MODEL}}}[$__range]))"
 _FIRING = 'ALERTS{alertstate="firing", component="inference-exporter"}'
 _RED = (("green", None), ("red", 1.0))
 
@@ -23,11 +23,11 @@ def high_level() -> Board:
     )
     model_variables(board)
     board.row("Now")
-    count = f"count(count by (job, model) (inference_exporter_observations_total{{{MODEL}}}))"
+    count = f"count(count by (job, model, version) (inference_exporter_observations_total{{{MODEL}}}))"
     for query, title, description, steps in (
         (count, "Models", "Models that are watched.", (("blue", None),)),
         (
-            f"sum(max by (job, model) (drift_active{{{MODEL}}}))",
+            f"sum(max by (job, model, version) (drift_active{{{MODEL}}}))",
             "Models with drift",
             "Models with a drift episode now.",
             _RED,
@@ -78,25 +78,25 @@ def high_level() -> Board:
         w=24,
     )
     board.add(
-        states([(_DRIFTING, "{{model}}")], ACTIVE),
+        states([(_DRIFTING, NAME)], ACTIVE),
         "Who is drifting",
         "Drift episodes of each model.",
         w=12,
     )
     board.add(
-        lines([(_RATIO, "{{model}}")], "none", decimals=2),
+        lines([(_RATIO, NAME)], "none", decimals=2),
         "Score ratio by model",
         "Highest statistic over threshold among a model's detectors: drift above 1.",
         w=12,
     )
     board.add(
-        lines([(_OBSERVED, "{{model}}")], "ops", low=0),
+        lines([(_OBSERVED, NAME)], "ops", low=0),
         "Requests by model",
         "Predictions a second.",
         w=12,
     )
     board.add(
-        lines([(mean_confidence(), "{{model}}")], "percentunit", low=0, high=1),
+        lines([(mean_confidence(), NAME)], "percentunit", low=0, high=1),
         "Confidence by model",
         "Mean confidence of the predictions.",
         w=12,
@@ -116,9 +116,9 @@ def by_model() -> Board:
         (_RATIO, "none", "Score ratio", "Highest statistic over threshold among the detectors."),
         (_TOTAL, "short", "Requests", "Predictions observed in the selected time range."),
     ):
-        board.add(number((query, "{{model}}"), unit, decimals=2), title, description, w=5, h=5)
+        board.add(number((query, NAME), unit, decimals=2), title, description, w=5, h=5)
     board.add(
-        number((_DRIFTING, "{{model}}"), "none", names=ACTIVE),
+        number((_DRIFTING, NAME), "none", names=ACTIVE),
         "Drift",
         "Whether a drift episode lasts.",
         w=4,
@@ -128,8 +128,8 @@ def by_model() -> Board:
     board.add(
         lines(
             [
-                (last("drift_test_stat_last", MODEL), "{{detector}} statistic"),
-                (last("drift_threshold", MODEL), "{{detector}} threshold"),
+                (last("drift_test_stat_last", MODEL), "{{version}} {{detector}} statistic"),
+                (last("drift_threshold", MODEL), "{{version}} {{detector}} threshold"),
             ],
             "none",
             decimals=4,
@@ -164,12 +164,10 @@ def by_model() -> Board:
         h=10,
     )
     board.add(
-        lines([(mean_confidence(), "{{model}}")], "percentunit", low=0, high=1),
+        lines([(mean_confidence(), NAME)], "percentunit", low=0, high=1),
         "Confidence over time",
         "Mean confidence of the predictions.",
         w=12,
     )
-    board.add(
-        lines([(_OBSERVED, "{{model}}")], "ops", low=0), "Requests over time", "Predictions a second.", w=12
-    )
+    board.add(lines([(_OBSERVED, NAME)], "ops", low=0), "Requests over time", "Predictions a second.", w=12)
     return board

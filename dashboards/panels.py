@@ -26,9 +26,13 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Board:
-    """One dashboard: panels get their ids, places, thresholds and runbook links as they are added."""
+    """One dashboard: panels get their ids, places, thresholds and runbook links as they are added.
 
-    def __init__(self, uid: str, title: str, description: str, *, refresh: str = "10s") -> None:
+    ``since`` is where the range begins on which it opens: by default so long ago that a step can be told
+    from a ramp.
+    """
+
+    def __init__(self, uid: str, title: str, description: str, *, since: str = "now-6h") -> None:
         self.uid = uid
         self._next_id = 1
         self._runbooks = {alert.panel: alert for alert in ALERTS}
@@ -38,8 +42,8 @@ class Board:
             .description(description)
             .tags([TAG])
             .timezone("browser")
-            .refresh(refresh)
-            .time("now-15m", "now")
+            .refresh("30s")
+            .time(since, "now")
             .tooltip(models.DashboardCursorSync.CROSSHAIR)
             .editable()
             .link(

@@ -8,7 +8,9 @@ from dashboards.panels import Board, Query, bars, density, lines
 from exporter.metrics.contract import CONFIDENCE_BUCKETS
 from exporter.mixin.terms import bucket_matcher
 
-MODEL = 'job=~"$job", model=~"$model"'
+MODEL = 'job=~"$job", model=~"$model", version=~"$version"'
+BY = "by (model, version)"
+NAME = "{{model}} {{version}}"
 RATE = "[$__rate_interval]"
 
 
@@ -25,10 +27,10 @@ def confidence_bars(selector: str = MODEL) -> list[Query]:
     ]
 
 
-def mean_confidence(by: str = "model") -> str:
+def mean_confidence() -> str:
     """Average the confidence; empty while nothing is predicted."""
     total, count = (
-        f"sum by ({by}) (rate(prediction_confidence_{part}{{{MODEL}}}{RATE}))" for part in ("sum", "count")
+        f"sum {BY} (rate(prediction_confidence_{part}{{{MODEL}}}{RATE}))" for part in ("sum", "count")
     )
     return f"{total} / ({count} > 0)"
 
@@ -37,7 +39,9 @@ def model_variables(board: Board, *, every: bool = True) -> Board:
     """Add the variables of everything that has a model."""
     board.variable("job", "Job", "label_values(inference_exporter_build_info, job)")
     query = 'label_values(inference_exporter_observations_total{job=~"$job"}, model)'
-    return board.variable("model", "Model", query, every=every)
+    board.variable("model", "Model", query, every=every)
+    query = 'label_values(inference_exporter_observations_total{job=~"$job", model=~"$model"}, version)'
+    return board.variable("version", "Version", query)
 
 
 def predictions() -> Board:
@@ -51,13 +55,14 @@ def predictions() -> Board:
     _confidence(board)
     _classes(board)
     _values(board)
+    _truth(board)
     return board
 
 
 def _confidence(board: Board) -> None:
     board.row("Confidence")
     board.add(
-        lines([(mean_confidence(), "{{model}}")], "percentunit", low=0, high=1, limits=True),
+        lines([(mean_confidence(), NAME)], "percentunit", low=0, high=1, limits=True),
         "Average Prediction Confidence",
         "Mean confidence of the predictions. Dashed: the alert's limit. Empty while nothing is predicted.",
         w=12,
@@ -113,7 +118,7 @@ def _classes(board: Board) -> None:
     )
     board.add(
         lines(
-            [(f"job_model:predicted_class_shift:distance1h{{{MODEL}}}", "{{model}}")],
+            [(f"job_model_version:predicted_class_shift:distance1h{{{MODEL}}}", NAME)],
             "percentunit",
             limits=True,
         ),
@@ -122,21 +127,21 @@ def _classes(board: Board) -> None:
         "chance explains (so it can be below 0). Needs 100 predictions in both. Dashed: the alert's limit.",
         w=12,
     )
-    observed = f"sum by (model) (rate(inference_exporter_observations_total{{{MODEL}}}{RATE}))"
+    observed = f"sum {BY} (rate(inference_exporter_observations_total{{{MODEL}}}{RATE}))"
     board.add(
-        lines([(observed, "{{model}}")], "ops", low=0),
+        lines([(observed, NAME)], "ops", low=0),
         "Predictions per second",
-        "Observations captured, by model.",
+        "Observations captured, by model and version.",
         w=12,
     )
 
 
 def _values(board: Board) -> None:
     board.row("Values")
-    buckets = f"sum by (model, le) (rate(prediction_value_bucket{{{MODEL}}}{RATE}))"
-    some = f"(sum by (model) (rate(prediction_value_count{{{MODEL}}}{RATE})) > 0)"
+    buckets = f"sum by (model, version, le) (rate(prediction_value_bucket{{{MODEL}}}{RATE}))"
+    some = f"(sum {BY} (rate(prediction_value_count{{{MODEL}}}{RATE})) > 0)"
     quantiles = [
-        (f"histogram_quantile({share}, {buckets}) and on (model) {some}", f"{{{{model}}}} {name}")
+        (f"histogram_quantile({share}, {buckets}) and on (model, version) {some}", f"{NAME} {name}")
         for share, name in ((0.05, "p5"), (0.5, "median"), (0.95, "p95"))
     ]
     board.add(
@@ -151,4 +156,32 @@ def _values(board: Board) -> None:
         "Invalid values",
         "Values found in an exchange but refused: not a number, not finite, out of range, of another shape.",
         w=12,
+    )
+
+
+def _truth(board: Board) -> None:
+    board.row("Truth")
+
+    def rate(*matchers: str) -> str:
+        return f"sum {BY} (rate(prediction_labelled_total{{{', '.join((MODEL, *matchers))}}}{RATE}))"
+
+    right = rate('agreement="right"')
+    board.add(
+        lines([(f"{right} / ({rate()} > 0)", NAME)], "percentunit", low=0, high=1),
+        "Accuracy",
+        "Share of the predictions whose true class came in that were right. Empty without late labels.",
+        w=12,
+    )
+    board.add(
+        lines([(rate(), f"{NAME} labelled")], "ops", low=0),
+        "Labelled predictions",
+        "Predictions a second whose true class came in: what the accuracy is a share of.",
+        w=6,
+    )
+    labels = f"sum by (outcome) (rate(inference_exporter_labels_total{{{MODEL}}}{RATE}))"
+    board.add(
+        lines([(labels, "{{outcome}}")], "ops", low=0),
+        "Late labels",
+        "What became of the labels: joined to a prediction, waiting for one, sent twice, or contradicting.",
+        w=6,
     )

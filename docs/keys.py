@@ -31,7 +31,10 @@ def keys() -> Iterator[tuple[str, list[FieldInfo], list[str]]]:
 
 
 def sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a value of a type can be, those of a list's items too."""
+    """The sections that a value of a type can be, those of a list's items too; not those of a mapping, which
+    hold keys that stand elsewhere."""
+    if get_origin(annotation) is dict:
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in get_args(annotation) for section in sections(part)]
@@ -141,7 +144,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(value, BaseModel):
         return "`{" + ", ".join(f"{key}: {item}" for key, item in value.model_dump().items()) + "}`"
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return ""
     if isinstance(value, ByteSize):
         return f"`{value.human_readable(separator='').replace('.0', '')}`"

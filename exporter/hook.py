@@ -8,20 +8,23 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
+from exporter.direct import DirectFace
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
-from exporter.metrics.contract import HTTP_DURATION_BUCKETS, HTTP_DURATION_HIGHR_BUCKETS, method_label
 from exporter.observation import DriftEvent, Observation
 from exporter.processes.supervisor import can_spawn
+from exporter.receivers.asgi.http_metrics import HttpMetricsMiddleware
 from exporter.receivers.asgi.middleware import CaptureMiddleware
+from exporter.receivers.asgi.scrape import expose_metrics
 from exporter.receivers.asgi.torch_hook import ModuleWatch
 from exporter.runtime import Runtime
 from exporter.version import __version__
@@ -35,7 +38,7 @@ App = TypeVar("App", bound="Starlette")
 ENABLE_VARIABLE = "ENABLE_METRICS"
 
 
-class InferenceExporter:
+class InferenceExporter(DirectFace):
     """Watches one model inside its own service.
 
     >>> from fastapi import FastAPI
@@ -50,7 +53,8 @@ class InferenceExporter:
     config
         A :class:`Config`, a path to a YAML file, or None for defaults and the environment.
     registry
-        Where the metrics appear; one of its own by default, so that two exporters can live side by side.
+        Where the metrics appear: by default ``prometheus_client.REGISTRY``, with the application's own, and
+        with those of other exporters, of other models. ``CollectorRegistry()`` keeps them apart.
     on_event
         Called on a thread of ours with each :class:`DriftEvent`.
     overrides
@@ -60,7 +64,8 @@ class InferenceExporter:
     Raises
     ------
     ConfigError, InvalidReference, DetectorFileError
-        If a setting, or something that it names, cannot serve.
+        If a setting, or something that it names, cannot serve; or if something else stands on the registry
+        under one of our names.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class InferenceExporter:
     ) -> None:
         self._given = config, overrides
         self._on_event = on_event
-        self.registry = registry if registry is not None else CollectorRegistry()
+        self.registry = registry if registry is not None else REGISTRY
         self.watches: list[ModuleWatch] = []
         switch = os.environ.get(ENABLE_VARIABLE, "true").strip().lower()
         self.enabled = switch not in {"false", "0", "no", "off"}
@@ -96,13 +101,29 @@ class InferenceExporter:
         )
 
     def instrument(self, app: App) -> InferenceExporter:
-        """Add the HTTP metrics of prometheus-fastapi-instrumentator and our capture to an application.
+        """Add our capture to an application, and the HTTP metrics of prometheus-fastapi-instrumentator.
 
-        To be called before the application serves its first request.
+        To be called before the application serves its first request. Where an Instrumentator of the
+        application's own counts on the same registry, it goes on doing so, and its metrics are the HTTP
+        metrics; whether it was added before this call or is added after it.
+
+        Raises
+        ------
+        ConfigError
+            If the application serves already.
         """
         if not self.enabled:
             return self
-        self._add_http_metrics(app)
+        if app.middleware_stack is not None:
+            raise ConfigError(
+                "instrument: the application has served a request, and takes no further middleware; "
+                "instrument it where it is made"
+            )
+        if any(each.kwargs.get("owner") is self.runtime for each in app.user_middleware):
+            log.warning("the application is instrumented by this exporter already; it is not counted twice")
+            return self
+        _needs_instrumentator()
+        app.add_middleware(HttpMetricsMiddleware, application=app, registry=self.registry)
         # Last in the list is innermost: bodies are seen before any compression, and the handler's
         # context is ours.
         from starlette.middleware import Middleware
@@ -111,9 +132,19 @@ class InferenceExporter:
         return self
 
     def expose(self, app: App, endpoint: str = "/metrics") -> InferenceExporter:
-        """Add the scrape route to an application."""
+        """See to it that an application shows the metrics at a path: by a route of its own, or by ours.
+
+        A route that the application has already is kept as it is, with its login if it asks for one; so is
+        one that is added later.
+
+        Raises
+        ------
+        ConfigError
+            If the application has a route there which shows another registry.
+        """
         if self.enabled:
-            app.router.routes.append(_scrape_route(endpoint, self.runtime.render))
+            shared = self.runtime.instruments.shared_folder is not None
+            expose_metrics(app, endpoint, self.registry, self.runtime.render, shared=shared)
         return self
 
     def wrap(self, app: Any) -> Any:
@@ -179,6 +210,7 @@ class InferenceExporter:
             "on_startup": start,
             "on_shutdown": partial(asyncio.to_thread, self.stop),
             "on_error": self._count_error,
+            "owner": self.runtime,
         }
 
     def _submit_rows(self, rows: Any) -> None:
@@ -190,40 +222,13 @@ class InferenceExporter:
         log.exception("an exchange could not be recorded")
         self.runtime.instruments.errors["extract"].inc()
 
-    def _add_http_metrics(self, app: Any) -> None:
-        try:
-            from prometheus_fastapi_instrumentator import Instrumentator, metrics
-        except ImportError as error:
-            raise ConfigError(
-                "instrument: prometheus-fastapi-instrumentator is not installed; "
-                "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
-            ) from error
-        instrumentator = Instrumentator(registry=self.registry)
-        record = metrics.default(
-            registry=self.registry,
-            latency_lowr_buckets=HTTP_DURATION_BUCKETS,
-            latency_highr_buckets=HTTP_DURATION_HIGHR_BUCKETS,
+
+def _needs_instrumentator() -> None:
+    if find_spec("prometheus_fastapi_instrumentator") is None:
+        raise ConfigError(
+            "instrument: prometheus-fastapi-instrumentator is not installed; "
+            "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
         )
-        if record is not None:  # it is where the registry has these metrics already
-
-            def record_known_method(info: metrics.Info) -> None:
-                info.method = method_label(info.method)
-                record(info)
-
-            instrumentator.add(record_known_method)
-        instrumentator.instrument(app)
-
-
-def _scrape_route(endpoint: str, render: Callable[[str], tuple[str, bytes]]) -> Any:
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import Route
-
-    def metrics(request: Request) -> Response:
-        content_type, body = render(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
-
-    return Route(endpoint, metrics, include_in_schema=False)
 
 
 def _resolve(config: Config | str | Path | None, overrides: Mapping[str, Any]) -> Config:

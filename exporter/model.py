@@ -1,8 +1,14 @@
-"""Which model: the values of the labels ``model`` and ``version``."""
+"""Which model: the values of the labels ``model`` and ``version``, and what can be one."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+MAX_NAME_CHARACTERS = 128
+UNNAMED = "model"
+"""What a model is called that nothing names."""
+OTHER = "other"
+"""Of models and versions beyond the number that is kept apart, and of those whose name is none."""
 
 
 class ModelId(NamedTuple):
@@ -13,3 +19,11 @@ class ModelId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}" if self.version else self.name
+
+
+def can_be_label(text: object) -> bool:
+    """Whether what somebody else calls a model or a version can be a label.
+
+    It is a line of 1 to 128 printable characters: no half of a character pair, which would fail the scrape.
+    """
+    return isinstance(text, str) and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Source = Literal["hook", "sidecar", "ingest"]
+Source = Literal["hook", "sidecar", "ingest", "record"]
 Outcome = Literal["processed", "sampled_out"]
 LabelOutcome = Literal["joined", "waiting", "duplicate", "conflict"]
 LABEL_OUTCOMES: tuple[LabelOutcome, ...] = ("joined", "waiting", "duplicate", "conflict")
@@ -40,6 +40,8 @@ class Observation:
         The caller's identifier; never a label.
     latency_seconds
         From the first byte of the request to the last byte of the answer.
+    version
+        Which release of the model, where that is said: the value of the ``version`` label.
     feature_names
         (d,) names of the embedding's components, sorted, where it is made of named features; else None.
         The same object as long as the names stay the same.
@@ -55,6 +57,7 @@ class Observation:
     features: Any = None
     request_id: str | None = None
     latency_seconds: float | None = None
+    version: str = ""
     feature_names: tuple[str, ...] | None = None
 
     @property
@@ -91,10 +94,42 @@ def observation_of(
     draft.features = get("features")
     draft.request_id = get("request_id")
     draft.latency_seconds = latency_seconds
+    draft.version = get("version") or ""
     draft.feature_names = get("feature_names")
     draft.__class__ = Observation
     observation: Observation = draft
     return observation
+
+
+def observations_of(
+    model: str, source: Source, timestamp: float, n: int, columns: Mapping[str, Sequence[Any]]
+) -> list[Observation]:
+    """``n`` observations, of which ``columns`` have the other fields, each in its place."""
+    nothing = (None,) * n
+    found: list[Any] = []
+    for predicted_class, confidence, value, embedding, features, request_id in zip(
+        columns.get("predicted_class", nothing),
+        columns.get("confidence", nothing),
+        columns.get("value", nothing),
+        columns.get("embedding", nothing),
+        columns.get("features", nothing),
+        columns.get("request_id", nothing),
+        strict=True,
+    ):
+        draft: Any = _Draft()
+        draft.model = model
+        draft.source = source
+        draft.timestamp = timestamp
+        draft.predicted_class = predicted_class
+        draft.confidence = confidence
+        draft.value = value
+        draft.embedding = embedding
+        draft.features = features
+        draft.request_id = request_id
+        draft.latency_seconds = None
+        draft.__class__ = Observation
+        found.append(draft)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -15,16 +16,17 @@ from prometheus_client import CollectorRegistry
 from exporter.config import Config
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
-from exporter.metrics.totals import Totals
 from exporter.observation import DriftEvent, Source
+from exporter.pipeline.models import ModelHandler, Models
 from exporter.pipeline.monitor import Monitor
+from exporter.pipeline.on_demand import OnDemand
 from exporter.pipeline.packing import Item, pack
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.worker import Handler
 from exporter.processes.helper import HelperProcess
-from exporter.processors.assembly import check_pipeline, make_pipeline
+from exporter.processors.assembly import Assembly, check_pipelines
 from exporter.processors.drift import Notifier
 from exporter.receivers.asgi.context import orphan_observes
+from exporter.receivers.rows import Rows
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
-    """A running exporter: one registry, one model's monitor.
+    """A running exporter: the models of a process; others may stand on the same registry, with other models.
 
     Threads are started by :meth:`start`, or by the first submission in a process, so that an object
     made before a fork works in every child.
@@ -70,27 +72,32 @@ class Runtime:
     ) -> None:
         self.config = config
         self.registry = registry if registry is not None else CollectorRegistry()
-        self.instruments = Instruments(
-            self.registry,
-            value_buckets=config.capture.value_buckets,
-            sidecar=sidecar,
-            forward=config.collector is not None,
-            shared_folder=multiprocess_folder(),
-        )
+        forward, folder = config.collector is not None, multiprocess_folder()
+        if sidecar:
+            self.instruments = Instruments(self.registry, sidecar=True, forward=forward, shared_folder=folder)
+        else:
+            self.instruments = Instruments.on(self.registry, forward=forward, shared_folder=folder)
         notify = Notifier(self.instruments, on_event)
 
-        def build() -> Pipeline:
-            return make_pipeline(config, self.instruments, notify=notify, clock=clock)
-
-        self._pipeline: Pipeline | None = None
-        handler: Handler
-        if isolated:
-            check_pipeline(config)
-            handler = HelperProcess(config, self.instruments, build, notify)
-        else:
-            handler = self._pipeline = build()
-        self.monitor = Monitor(config, self.instruments, handler)
-        self._totals = Totals()
+        assembly = Assembly(
+            config,
+            self.instruments,
+            notify=notify,
+            with_labels=sidecar and config.ingest.enabled,
+            clock=clock,
+        )
+        self.helper: HelperProcess | None = None
+        handler_of: Callable[[Config, bool], ModelHandler] = partial(self._on_demand, assembly)
+        try:
+            if isolated or config.is_open:
+                check_pipelines(config)
+            if isolated:
+                self.helper = HelperProcess(config, self.instruments, assembly.pipeline, notify)
+                handler_of = self.helper.handler
+            self.models = Models(config, self.instruments, handler_of)
+        except Exception:
+            self.instruments.release(self)  # not on the registry for nothing
+            raise
         self.instruments.before_collect(self._publish_orphans)
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
@@ -98,20 +105,36 @@ class Runtime:
         _alive.add(self)
 
     @property
+    def monitor(self) -> Monitor:
+        """That of whatever names no model: of the only model, where there is one."""
+        return self.models.of_name(None)[0]
+
+    @property
     def pipeline(self) -> Pipeline:
-        """What reads, counts and tests in this process.
+        """What reads, counts and tests it in this process; raises as :meth:`pipelines`."""
+        return self.pipelines(None)[0]
+
+    def pipelines(self, model: str | None) -> list[Pipeline]:
+        """A model's pipelines in this process, one for each version; they are made if need be.
 
         Raises
         ------
         ValueError
-            If a helper process does.
+            If a helper process has them.
         """
-        if self._pipeline is None:
-            raise ValueError("a helper process keeps its configuration; start the service anew")
-        return self._pipeline
+        handlers = [monitor.handler for monitor in self.models.of_name(model)]
+        if not all(isinstance(handler, OnDemand) for handler in handlers):
+            raise ValueError("a helper process has the pipelines")
+        return [handler.pipeline for handler in handlers if isinstance(handler, OnDemand)]
 
     def start(self) -> None:
-        """Start the worker; does nothing if it runs in this process."""
+        """Start the worker; does nothing if it runs in this process.
+
+        Raises
+        ------
+        ConfigError
+            If it was stopped, and another exporter on the same registry watches its model since.
+        """
         with self._starting:
             self._start()
 
@@ -122,26 +145,57 @@ class Runtime:
             if self._sharing is not None:
                 self._sharing.set()
                 self._sharing = None
-            self.monitor.stop()
+            self.models.stop(self.config.queue.drain_seconds)
+            if self.helper is not None:
+                self.helper.stop()
+            # Not by ourselves: a scrape may be under way, and shall not see half of it.
+            self.instruments.refresh()
 
-    def submit(self, item: Item, source: Source) -> bool:
-        """Queue an exchange or observation; False if it was refused. Never waits, never raises."""
-        monitor = self.monitor
+    def submit(self, item: Item, source: Source, model: str | None = None) -> bool:
+        """Queue an exchange or observation; False if it was refused. Never waits, never raises.
+
+        ``model`` is the name of the one that it belongs to; by default it is what the item says of itself.
+        """
+        monitor: Monitor | None = None
         try:
             if self._fresh:
                 with self._starting:
                     if self._fresh:
                         self._start()
-            return monitor.worker.offer(pack(item, source, monitor.refuse), source)
+            monitor = self.models.of(item, model)
+            n = len(item) if isinstance(item, Rows) else 1
+            return monitor.worker.offer(pack(item, source, monitor.refuse), source, n)
         except Exception as error:
             log.exception("an observation could not be queued")
             self.instruments.errors["extract"].inc()
-            if isinstance(error, ValueError):  # it is one, of which something cannot be packed
-                monitor.ledger.refused(source, "failed")
+            # It is one, of which something cannot be packed.
+            if isinstance(error, ValueError) and monitor is not None:
+                monitor.ledger.refused(source, "failed", len(item) if isinstance(item, Rows) else 1)
             return False
 
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until all that was submitted before is counted and tested; False if time was not enough."""
+        deadline = time.monotonic() + timeout_seconds
+        waits = [monitor.worker.drain(max(0.0, deadline - time.monotonic())) for monitor in self.models.all]
+        return all(waits)
+
+    def room(self, bytes_each: int) -> int:
+        """How many observations of so many bytes the queue has place for now."""
+        return self.monitor.worker.room(bytes_each)
+
+    def refuse_rows(self, n: int, source: Source, reason: str | None = None) -> None:
+        """Count observations that were given up at once: for a reason of the ledger, or for want of place."""
+        if reason is None:
+            self.monitor.worker.turn_away(source, n)
+        else:
+            self.monitor.ledger.refused(source, reason, n)
+
+    def refuse_value(self, field: str, reason: str, n: int) -> None:
+        """Count values that are not valid."""
+        self.monitor.refuse(field, reason, n)
+
     def reconfigure(self, config: Config) -> None:
-        """Take over the capture and drift sections of another configuration, while running.
+        """Take over another configuration's models, with their capture and drift sections, while running.
 
         Raises
         ------
@@ -150,7 +204,9 @@ class Runtime:
         ValueError
             If the work is done in a helper process, which keeps the configuration that it began with.
         """
-        self.pipeline.reconfigure(config)
+        if self.helper is not None:
+            raise ValueError("a helper process keeps its configuration; start the service anew")
+        self.models.reconfigure(config)
         self.config = config
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
@@ -165,9 +221,11 @@ class Runtime:
 
         Names and kinds, never a value of a body; see :class:`exporter.pipeline.findings.Findings`.
         """
-        model = self.config.identity
-        found = self.monitor.handler.status()
-        return {"version": __version__, "models": [{"model": model.name, "version": model.version, **found}]}
+        models = [
+            {"model": monitor.model.name, "version": monitor.model.version, **monitor.handler.status()}
+            for monitor in self.models.all
+        ]
+        return {"version": __version__, "models": models}
 
     def after_fork(self) -> None:
         """In a child process: begin anew there, with the first submission or :meth:`start`."""
@@ -175,14 +233,24 @@ class Runtime:
         self._starting = threading.Lock()
         self._sharing = None
         self.instruments.after_fork()
-        self.monitor.after_fork()
+        self.models.after_fork()
+        if self.helper is not None:
+            self.helper.after_fork()
 
     def _start(self) -> None:
-        self.monitor.start()
+        self.models.start()
+        if self.helper is not None:
+            self.helper.start()
         if self.instruments.shared_folder is not None and self._sharing is None:
             ended = self._sharing = threading.Event()
             threading.Thread(target=self._share, args=(ended,), name="share", daemon=True).start()
         self._fresh = False
+
+    def _on_demand(self, assembly: Assembly, config: Config, now: bool) -> OnDemand:
+        handler = OnDemand(config, assembly.pipeline, self.instruments.errors["extract"].inc)
+        if now:
+            handler.pipeline  # noqa: B018 - what cannot serve is an error here
+        return handler
 
     def _share(self, ended: threading.Event) -> None:
         """Keep this process's part of the shared folder up to date, for scrapes of others."""
@@ -191,7 +259,7 @@ class Runtime:
 
     def _publish_orphans(self) -> None:
         counter = self.instruments["inference_exporter_orphan_observes_total"]
-        self._totals.carry(counter, orphan_observes())
+        self.instruments.totals.carry(counter, orphan_observes())
 
 
 def _after_fork_in_child() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from prometheus_client import REGISTRY, CollectorRegistry
 
 import exporter.hook
 
@@ -12,6 +15,22 @@ def _in_one_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Hooks work in a thread of the test's own process, where it can look at them."""
     if "isolated" not in request.fixturenames:
         monkeypatch.setattr(exporter.hook, "can_spawn", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _on_a_registry_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default registry is the process's; each test has one, that no other test has left anything on."""
+    if "default_registry" not in request.fixturenames:
+        monkeypatch.setattr(exporter.hook, "REGISTRY", CollectorRegistry())
+
+
+@pytest.fixture
+def default_registry() -> Iterator[CollectorRegistry]:
+    """The default registry itself, which loses afterwards what the test has put there."""
+    before = set(REGISTRY._collector_to_names)
+    yield REGISTRY
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
 
 
 @pytest.fixture

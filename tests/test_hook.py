@@ -334,7 +334,7 @@ async def test_observe_outside_of_a_request_counts(serve: Any):
 async def test_two_apps_in_one_process_keep_apart(serve: Any, detector: str):
     mine = CollectorRegistry()
     one = serve(lambda: {"prediction": "one"}, registry=mine, reference=detector)
-    two = serve(lambda: {"prediction": "two"})
+    two = serve(lambda: {"prediction": "two"}, drift=[])
     await asyncio.gather(*(one.request() for _ in range(3)), *(two.request() for _ in range(5)))
     first, second = await one.scrape(), await two.scrape()
     assert one.exporter.registry is mine

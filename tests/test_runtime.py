@@ -8,14 +8,15 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 import exporter.drift.calibrator
-from exporter.config import Config, LearnConfig, MMDConfig, QueueConfig
-from exporter.errors import InvalidReference
+from exporter.config import CaptureConfig, Config, LearnConfig, MMDConfig, QueueConfig
+from exporter.errors import ConfigError, InvalidReference
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation
 from exporter.processors.drift import Drift
@@ -132,19 +133,66 @@ def test_two_live_side_by_side():
     send(one, observations(normal(2)))
     assert account(one) == [2, 2, {}, 0]
     assert account(other) == [0, 0, {}, 0]
-    with pytest.raises(ValueError, match="Duplicated"):
-        make(registry=one.registry)
     one.stop()
     other.stop()
 
 
-def test_orphans_are_counted():
+def test_models_of_two_exporters_stand_on_one_registry():
+    one = make()
+    units = CaptureConfig(value_buckets=(1.0, 2.0))
+    other = Runtime(Config(model="n", capture=units), registry=one.registry)
+    for runtime, n in ((one, 2), (other, 3)):
+        for _ in range(n):
+            runtime.submit(Observation(runtime.config.model, "hook", value=1.5), "hook")
+        assert runtime.monitor.worker.drain(WAIT)
+    for model, n in (("m", 2), ("n", 3)):
+        value = Samples(one.registry, model)
+        assert value("inference_exporter_processed_total") == n
+        assert value("inference_exporter_observations_total", source="hook") == n
+        assert value("prediction_value_count") == n
+    assert Samples(one.registry, "m")("prediction_value_bucket", le="2.0") is None
+    assert Samples(one.registry, "n")("prediction_value_bucket", le="2.0") == 3
+    one.stop()
+    other.stop()
+
+
+def test_a_model_is_watched_by_one_exporter_of_a_registry_at_a_time():
+    one = make()
+    with pytest.raises(ConfigError, match="model: 'm' is watched by another exporter on the same registry"):
+        make(registry=one.registry)
+    one.stop()
+    # As a cell of a notebook that is run again.
+    again = make(registry=one.registry)
+    with pytest.raises(ConfigError, match=r"stop\(\) the other"):
+        one.start()
+    send(again, observations(normal(2)))
+    assert Samples(one.registry)("inference_exporter_processed_total") == 2
+    again.stop()
+    one.start()
+    send(one, observations(normal(3)))
+    assert Samples(one.registry)("inference_exporter_processed_total") == 5
+    assert Samples(one.registry)("inference_exporter_queued") == 0
+    one.stop()
+
+
+def test_an_exporter_that_cannot_start_leaves_the_registry_as_it_was():
+    registry = CollectorRegistry()
+    with pytest.raises(InvalidReference):
+        make(MMDConfig(reference=Path("nowhere.npy")), registry=registry)
+    assert list(registry.collect()) == []
+    make(registry=registry).stop()
+
+
+def test_orphans_are_counted_once_for_all_exporters_on_a_registry():
     runtime = make()
+    other = Runtime(Config(model="n"), registry=runtime.registry)
     name = "inference_exporter_orphan_observes_total"
     before = runtime.registry.get_sample_value(name)
     assert before is not None
     observe(predicted_class="nobody's")
     assert runtime.registry.get_sample_value(name) == before + 1
+    runtime.stop()
+    other.stop()
 
 
 def test_a_reference_that_cannot_serve_stops_the_start(tmp_path: Any):

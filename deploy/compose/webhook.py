@@ -1,4 +1,4 @@
-"""Print every alert that Alertmanager or Grafana sends: the place of your own receiver."""
+"""Print every alert that Alertmanager sends: the place of your own receiver."""
 
 import json
 import sys

@@ -1,7 +1,14 @@
 """Settings: one frozen model for each section, read from YAML and the environment."""
 
 from exporter.config.capture import CaptureConfig, EmbedderConfig, FieldsConfig, ImageConfig, Payload
-from exporter.config.drift import AlibiConfig, DetectorConfig, LearnConfig, MMDConfig, SampleConfig
+from exporter.config.drift import (
+    AlibiConfig,
+    DetectorConfig,
+    LearnConfig,
+    MMDConfig,
+    SampleConfig,
+    StretchesConfig,
+)
 from exporter.config.schema import (
     AdminConfig,
     AlertsConfig,
@@ -32,4 +39,5 @@ __all__ = [
     "QueueConfig",
     "SampleConfig",
     "SidecarConfig",
+    "StretchesConfig",
 ]

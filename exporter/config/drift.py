@@ -14,14 +14,72 @@ from exporter.config.types import Device, Digest, Duration, LabelText, Number, R
 
 # The engine cannot calibrate for less.
 _SHORTEST_RUN = 10.0
+# Of fewer, the error of a reference's mean cannot be told.
+_FEWEST_STRETCHES = 5
+
+
+class StretchesConfig(Section):
+    """Learn the reference from stretches of the stream that are spread over a period."""
+
+    rows: Whole = Field(
+        default=2000,
+        ge=40,
+        le=100_000,
+        description="Embeddings of the lasting reference: four times the longest window at least.",
+    )
+    over: Duration = Field(
+        default=86_400.0, description="The period over which they are spread: a whole cycle of the traffic."
+    )
+    stretch: Whole = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="How many that follow each other are taken at a time, and resampled together.",
+    )
+    provisional: Whole = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="Embeddings of the provisional reference, the first that come; none with 0.",
+    )
+
+    @property
+    def stretches(self) -> int:
+        """How many stretches the period is cut into."""
+        return self.rows // self.stretch
+
+    @model_validator(mode="after")
+    def _several_stretches(self) -> StretchesConfig:
+        if self.stretches < _FEWEST_STRETCHES:
+            most = self.rows // _FEWEST_STRETCHES
+            rule = f"{self.rows} rows have to be {_FEWEST_STRETCHES} stretches or more; give at most {most}"
+            raise Rule("stretch", self.stretch, rule)
+        if self.rows % self.stretch:
+            near = self.rows // self.stretch * self.stretch
+            rule = f"they have to be whole stretches of {self.stretch}; give {near} or {near + self.stretch}"
+            raise Rule("rows", self.rows, rule)
+        return self
 
 
 class LearnConfig(Section):
-    """Learn the reference from the first embeddings of the stream."""
+    """Learn the reference from the stream."""
 
-    learn: Whole = Field(
-        ge=40, le=100_000, description="Embeddings to learn from: four times the longest window at least."
+    learn: Annotated[
+        Annotated[StretchesConfig, Tag("<stretches>")]
+        | Annotated[Whole, Field(ge=40, le=100_000), Tag("<first>")],
+        alternative("<stretches>", "<first>", "<first>"),
+    ] = Field(
+        description="How many of the first embeddings to learn from, four times the longest window at least; "
+        "or `{rows: 2000, over: 1d}`: stretches that are spread over a period."
     )
+
+    @property
+    def fewest(self) -> dict[str, int]:
+        """The rows of each reference that is learned, by the key that says how many."""
+        if isinstance(self.learn, int):
+            return {"learn": self.learn}
+        provisional = {"learn.provisional": self.learn.provisional} if self.learn.provisional else {}
+        return {"learn.rows": self.learn.rows, **provisional}
 
 
 class SampleConfig(Section):
@@ -117,9 +175,9 @@ class MMDConfig(DetectorConfig):
         default="mmd", description="`mmd` is our own; `alibi` is one that alibi-detect saved."
     )
     reference: Reference = Field(
-        default=LearnConfig(learn=1000),
+        default=LearnConfig(learn=StretchesConfig()),
         description="What is normal: `.npz`, `.npy`, `.csv` or `.parquet`, the output of `fit`, what "
-        "alibi-detect saved, or `{learn: N}`.",
+        "alibi-detect saved, or `{learn: ...}`.",
     )
     expected_run_length: Number | None = Field(
         default=None,
@@ -162,13 +220,15 @@ class MMDConfig(DetectorConfig):
     @model_validator(mode="after")
     def _the_reference_is_long_enough(self) -> MMDConfig:
         need = 4 * self.windows[-1]
-        if isinstance(self.reference, LearnConfig) and self.reference.learn < need:
-            raise Rule(
-                "reference.learn",
-                self.reference.learn,
-                f"a window of {self.windows[-1]} needs {need} embeddings or more; "
-                f"give at least that, or a window of at most {self.reference.learn // 4}",
-            )
+        fewest = self.reference.fewest if isinstance(self.reference, LearnConfig) else {}
+        for key, rows in fewest.items():
+            if rows < need:
+                raise Rule(
+                    f"reference.{key}",
+                    rows,
+                    f"a window of {self.windows[-1]} needs {need} embeddings or more; "
+                    f"give at least that, or a window of at most {rows // 4}",
+                )
         # A fitted file may bring another window than the default.
         if isinstance(self.reference, LearnConfig) or "window" in self.model_fields_set:
             self.check_windows(self.windows)
@@ -280,6 +340,9 @@ def _has_its_own_keys(entry: Any) -> Any:
             raise Rule(key, entry[key], f"{rule}; remove it, or change detector")
     return entry
 
+
+DRIFT_BY_DEFAULT = (MMDConfig(sample=SampleConfig(max_per_second=5), false_alarm_interval=7 * 86_400.0),)
+"""What tests a service whose configuration says nothing of drift."""
 
 DetectorEntry = Annotated[
     _Entries, Discriminator(lambda entry: f"<{_detector(entry)}>"), BeforeValidator(_has_its_own_keys)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from exporter.config.base import Section
 from exporter.config.schema import Config
-from exporter.config.types import Rule
+from exporter.config.types import Rule, key_path
 
 Path = tuple[Any, ...]
 Origins = dict[Path, str]
@@ -54,11 +54,6 @@ def key_text(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
-def key_path(text: str) -> Path:
-    """The path that :func:`key_text` wrote."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
-
-
 def placed(line: str, origins: Origins) -> str:
     """A message that begins with a key, and where that was set."""
     key, separator, rest = line.partition(": ")
@@ -70,6 +65,9 @@ def annotation_at(path: Path) -> Any:
     """The type of the setting at a path, or None where there is no such setting."""
     annotation: Any = Config
     for part in path:
+        if getattr(annotation, "__origin__", None) is dict:
+            annotation = get_args(annotation)[1]
+            continue
         owner = next((section for section in _sections(annotation) if part in section.model_fields), None)
         if owner is not None:
             annotation = owner.model_fields[part].annotation
@@ -103,7 +101,7 @@ def _explain(item: Any, origins: Origins) -> str:
         path, value = (*path[:-1], str(path[-1])), path[-1]
     broken = item.get("ctx", {}).get("error")
     if isinstance(broken, Rule):
-        path, value = (*path, *key_path(broken.key)), _given(value, broken)
+        path, value = (*path, *broken.path), _given(value, broken)
     key = _without_user_info(key_text(path)) or "config"
     unknown = item["type"] == "extra_forbidden"
     origin = _origin(path, origins, within=unknown)
@@ -144,7 +142,7 @@ def _unknown(path: Path, value: Any) -> str:
 def _given(section: Any, broken: Rule) -> Any:
     """The value as it was written, which the section's own types may have turned into another."""
     value = section
-    for part in broken.key.split("."):
+    for part in broken.path:
         if not isinstance(value, Mapping) or part not in value:
             return broken.value
         value = value[part]
@@ -185,10 +183,10 @@ def _known_keys(path: Path) -> list[str]:
 
 
 def _sections(annotation: Any) -> list[type[Section]]:
-    """The sections among the alternatives of a type; not those inside of a list."""
+    """The sections among the alternatives of a type; not those inside of a list or a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    if getattr(annotation, "__origin__", None) is tuple:
+    if getattr(annotation, "__origin__", None) in (tuple, dict):
         return []
     return [section for alternative in get_args(annotation) for section in _sections(alternative)]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
 from exporter.config.base import Section
 from exporter.config.capture import CaptureConfig
-from exporter.config.drift import DetectorEntry
+from exporter.config.drift import DRIFT_BY_DEFAULT, DetectorEntry
+from exporter.config.models import AUTO, ModelConfig, Models, Version, fitting, is_pattern, is_read, laid_over
 from exporter.config.types import (
     Address,
     Bytes,
@@ -23,7 +26,7 @@ from exporter.config.types import (
     Whole,
     can_both_listen,
 )
-from exporter.model import ModelId
+from exporter.model import OTHER, UNNAMED, ModelId
 
 
 class QueueConfig(Section):
@@ -123,6 +126,10 @@ class AlertsConfig(Section):
     """The share of requests that has to be fast."""
     rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
     """From which share of its threshold a rising statistic raises an alert."""
+    drift_page_after: Duration = 3600.0
+    """How long a drift lasts before it pages somebody; until then it is a warning."""
+    drift_page_ratio: Number = Field(default=3.0, gt=1)
+    """Above so many times its threshold, a quarter of that time suffices."""
     class_shift: Number = Field(default=0.2, gt=0, lt=1)
     """Share of predictions that may go to other classes than the day before."""
     job: str | None = Field(default=None, min_length=1, max_length=128)
@@ -135,14 +142,22 @@ class Config(Section):
     """Everything that can be set."""
 
     model: LabelText = Field(default="model", min_length=1, max_length=128)
-    """Value of the `model` label."""
-    version: LabelText = Field(default="", max_length=128)
-    """Value of the `version` label: a release of the model, empty by default."""
+    """Value of the `model` label; `auto`: what each exchange names."""
+    version: Version = ""
+    """Value of the `version` label; `auto`, `header:NAME`, `request-header:NAME`: what each exchange says."""
+    max_models: Whole = Field(default=20, ge=1, le=1000)
+    """Models kept apart, those of `models` among them; further ones count as `other`."""
+    max_versions: Whole = Field(default=5, ge=1, le=100)
+    """Versions of a model kept apart, where exchanges say them; further ones count as `other`."""
+    models: Models = Field(default={})
+    """What is different for single models; see "Many models"."""
     capture: CaptureConfig = CaptureConfig()
-    drift: tuple[DetectorEntry, ...] = ()
+    drift: tuple[DetectorEntry, ...] = DRIFT_BY_DEFAULT
     collector: CollectorConfig | None = None
     isolation: Literal["auto", "process", "thread"] = "auto"
     """Where the hook reads, counts and tests; see below."""
+    state: Path | None = None
+    """Folder that keeps what was learned and what runs over restarts; none by default."""
     queue: QueueConfig = QueueConfig()
     sidecar: SidecarConfig | None = None
     admin: AdminConfig = AdminConfig()
@@ -152,8 +167,85 @@ class Config(Section):
 
     @property
     def identity(self) -> ModelId:
-        """The model by its labels."""
+        """The model by its labels, where it is one: of a configuration out of :meth:`of`."""
         return ModelId(self.model, self.version)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_default_gives_way_to_a_collector(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("collector") is not None and "drift" not in given:
+            return {**given, "drift": ()}
+        return given
+
+    @property
+    def unnamed(self) -> str:
+        """What a model is called that nothing names."""
+        return UNNAMED if self.model == AUTO else self.model
+
+    @property
+    def named(self) -> list[str]:
+        """The models that are known beforehand."""
+        own = [] if self.model == AUTO else [self.model]
+        return list(dict.fromkeys([*own, *(name for name in self.models if not is_pattern(name))]))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be models besides those that are named."""
+        return self.model == AUTO or any(map(is_pattern, self.models))
+
+    def takes(self, name: str) -> bool:
+        """Whether a name that somebody gives is that of a model of its own."""
+        return self.model in (AUTO, name) or fitting(self.models, name) is not None
+
+    def says_version(self, name: str) -> bool:
+        """Whether the version of a model is what each of its exchanges says."""
+        return is_read(self._own(name).version)
+
+    def of(self, model: ModelId) -> Config:
+        """The configuration of one model: what is set for it lies over what is set for all.
+
+        What is counted as ``other`` is a mixture of models or versions, in which no detector finds anything
+        but the mixture.
+        """
+        key = fitting(self.models, model.name)
+        changed: dict[str, Any] = {"model": model.name, "version": model.version, "models": {}}
+        if key is not None:
+            over = self.models[key]
+            for name in sorted(over.model_fields_set - {"version", "drift"}):
+                changed[name] = laid_over(getattr(self, name), getattr(over, name), ("models", key, name))
+            if "drift" in over.model_fields_set:
+                changed["drift"] = over.drift
+        if OTHER in model and key != OTHER:
+            changed["drift"] = ()
+        return self.model_copy(update=changed)
+
+    def fixed_version(self, name: str) -> str:
+        """The version of a model that no exchange names, or where none is asked."""
+        version = self._own(name).version
+        return "" if is_read(version) else version
+
+    def version_address(self, name: str) -> str:
+        """The key ``version`` as it is set for a model, or else for all."""
+        return self._own(name).version
+
+    def _own(self, name: str) -> Config | ModelConfig:
+        key = fitting(self.models, name)
+        over = None if key is None else self.models[key]
+        return over if over is not None and "version" in over.model_fields_set else self
+
+    @model_validator(mode="after")
+    def _models_are_whole(self) -> Config:
+        if len(self.named) > self.max_models:
+            fix = f"raise it to {len(self.named)} or more"
+            raise Rule("max_models", self.max_models, f"models and model name {len(self.named)}; {fix}")
+        for name, over in self.models.items():
+            if "drift" in over.model_fields_set and over.drift and self.collector is not None:
+                fix = "move drift to the collector's configuration"
+                rule = f"with a collector the detectors are its own; {fix}"
+                raise Rule(("models", name, "drift"), over.drift, rule)
+            _names_differ(over.drift, ("models", name, "drift"))
+            self.of(ModelId(name))
+        return self
 
     @model_validator(mode="after")
     def _a_collector_detects(self) -> Config:
@@ -178,12 +270,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _detector_names_differ(self) -> Config:
-        taken: set[str] = set()
-        for index, entry in enumerate(self.drift):
-            # A checkpoint is counted under the entry's own name, a window under its label.
-            labels = {entry.label, *entry.labels(entry.windows)}
-            if taken & labels:
-                rule = "another entry of drift goes by this name; give each its own"
-                raise Rule(f"drift[{index}].name", entry.label, rule)
-            taken |= labels
+        _names_differ(self.drift, ("drift",))
         return self
+
+
+def _names_differ(entries: Sequence[DetectorEntry], key: tuple[str, ...]) -> None:
+    taken: set[str] = set()
+    for index, entry in enumerate(entries):
+        # A checkpoint is counted under the entry's own name, a window under its label.
+        labels = {entry.label, *entry.labels(entry.windows)}
+        if taken & labels:
+            rule = "another entry of drift goes by this name; give each its own"
+            raise Rule((*key, index, "name"), entry.label, rule)
+        taken |= labels

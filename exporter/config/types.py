@@ -29,13 +29,19 @@ class Rule(ValueError):
     """A broken rule between several keys of a section.
 
     It tells the path of the key to change, from the section on, what that was set to, and the rule with
-    the fix.
+    the fix. The path is text such as ``drift[0].name``, or its parts, where one of them is not a word.
     """
 
-    def __init__(self, key: str, value: Any, rule: str) -> None:
+    def __init__(self, key: str | tuple[str | int, ...], value: Any, rule: str) -> None:
         super().__init__(rule)
-        self.key = key
+        self.path = key if isinstance(key, tuple) else key_path(key)
+        self.key = key if isinstance(key, str) else ".".join(map(str, key))
         self.value = value
+
+
+def key_path(text: str) -> tuple[str | int, ...]:
+    """The parts of a path that is written such as ``drift[0].reference``."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", text))
 
 
 class Shown(str):

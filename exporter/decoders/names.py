@@ -46,15 +46,13 @@ _BESIDE = frozenset(
         *("ci_lower", "ci_upper", "std", "stddev", "variance", "seed", "index", "rank"),
     )
 )
-)
 # Of these, text is what was asked, or what was written: no class.
 _TEXTS = frozenset(
     (
         *("text", "input", "query", "document", "sentence", "prompt", "content", "message", "detail"),
         *("title", "answer", "response", "generated_text", "url", "path", "filename", "model"),
-        *("model_name"),
+        "model_name",
     )
-)
 )
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 64, 5
 _MAX_NAMES = 32

@@ -34,6 +34,15 @@ class Scores:
         (b, k) float64.
     threshold_by_window
         (k,) float64.
+    uncorrected_by_window
+        (b, k) float64, the statistics before the dependence of the stream was taken off; None from a
+        detector that takes none off.
+    repeated
+        (b,) bool; rows that repeat, bit for bit, one shortly before them, and are left out of the
+        test; None from a detector that does not look.
+    witness
+        (b,) float64, the mean kernel value of each row with the reference, NaN where it was left out:
+        small is untypical; None from a detector without a kernel.
     """
 
     test_stat: NDArray[np.float64]
@@ -43,6 +52,9 @@ class Scores:
     windows: tuple[int, ...]
     test_stat_by_window: NDArray[np.float64]
     threshold_by_window: NDArray[np.float64]
+    uncorrected_by_window: NDArray[np.float64] | None = None
+    repeated: NDArray[np.bool_] | None = None
+    witness: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
@@ -51,6 +63,9 @@ class Scores:
         thresholds: NDArray[np.float64],
         refused: NDArray[np.bool_],
         windows: tuple[int, ...],
+        uncorrected_by_window: NDArray[np.float64] | None = None,
+        repeated: NDArray[np.bool_] | None = None,
+        witness: NDArray[np.float64] | None = None,
     ) -> Scores:
         """The verdicts that (b, k) statistics and (k,) thresholds come to."""
         if len(windows) == 1:
@@ -59,7 +74,23 @@ class Scores:
             # fmax passes over the windows that are still filling.
             test_stat, threshold = np.fmax.reduce(test_stat_by_window / thresholds, axis=1), 1.0
         is_drift = test_stat > threshold
-        return cls(test_stat, threshold, is_drift, refused, windows, test_stat_by_window, thresholds)
+        return cls(
+            test_stat,
+            threshold,
+            is_drift,
+            refused,
+            windows,
+            test_stat_by_window,
+            thresholds,
+            uncorrected_by_window,
+            repeated,
+            witness,
+        )
+
+    @property
+    def left_out(self) -> NDArray[np.bool_]:
+        """(b,) bool; rows that did not enter the window: refused, or repeats."""
+        return self.refused if self.repeated is None else self.refused | self.repeated
 
 
 @dataclass(frozen=True, slots=True)

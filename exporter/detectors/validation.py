@@ -14,6 +14,7 @@ from exporter.arrays import on_host
 from exporter.errors import ConfigError, InvalidEmbedding, InvalidReference
 
 MIN_DISTINCT_ROWS = 10
+MIN_BLOCKS = 5
 _BYTES_A_PAIR = 6  # of reference rows: a float32 kernel value and its 16-bit code
 
 
@@ -90,6 +91,21 @@ def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.floa
     return x
 
 
+def check_block(block: int, n: int) -> int:
+    """Rows in a block of a reference of ``n``, which has to be of at least five whole blocks."""
+    block = check_count("block", block)
+    if n // block < MIN_BLOCKS:
+        raise InvalidReference(
+            f"reference: {n} rows are {n // block} blocks of {block}; at least {MIN_BLOCKS} are needed, and "
+            "20 or more say how much one differs from another: give more rows, or shorter blocks"
+        )
+    if n % block:
+        raise InvalidReference(
+            f"reference: {n} rows are no whole number of blocks of {block}; give {n // block * block} rows"
+        )
+    return block
+
+
 def count_distinct(x: NDArray[np.float64]) -> int:
     """How many rows of (n, d) differ from all others."""
     return len({hash(row.tobytes()) for row in x + 0.0})  # -0.0 is 0.0
@@ -114,28 +130,29 @@ def as_rows(batch: Any, n_features: int) -> Any:
 
 
 def fit_memory(
-    rows: NDArray[np.float64], limit: int, windows: tuple[int, ...], rng: np.random.Generator
+    rows: NDArray[np.float64],
+    limit: int,
+    windows: tuple[int, ...],
+    rng: np.random.Generator,
+    block: int = 1,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """The rows, or as many of them as the limit (in bytes) allows, and what to say about them."""
     n = rows.shape[0]
     notes = []
-    most = math.isqrt(limit // _BYTES_A_PAIR)
+    most = math.isqrt(limit // _BYTES_A_PAIR) // block * block
     if n > most:
-        if most < 4 * windows[-1]:
+        need = max(4 * windows[-1], MIN_BLOCKS * block)
+        if most < need:
             raise InvalidReference(
-                f"reference: a window of {windows[-1]} needs {4 * windows[-1]} rows, and their kernel values "
+                f"reference: a window of {windows[-1]} needs {need} rows, and their kernel values "
                 f"more than the {limit / 1e9:.1f} GB of OnlineMMD.max_kernel_bytes; give a shorter window"
+                f"{' or shorter blocks' if block > 1 else ''}"
             )
         notes.append(
             f"the reference has {n} rows, whose kernel values need {n * n * _BYTES_A_PAIR / 1e9:.1f} GB; "
             f"{most} rows, drawn at random, are used, within OnlineMMD.max_kernel_bytes "
             f"({limit / 1e9:.1f} GB)"
         )
-        rows = rows[np.sort(rng.choice(n, most, replace=False))]
-    distinct = count_distinct(rows)
-    if distinct < 0.9 * rows.shape[0]:
-        notes.append(
-            f"only {distinct} of {rows.shape[0]} reference rows are distinct: unless the stream repeats "
-            "itself as much, the statistic is off; remove the duplicates"
-        )
+        chosen = np.sort(rng.choice(n // block, most // block, replace=False))
+        rows = rows.reshape(n // block, block, -1)[chosen].reshape(most, -1)
     return rows, notes

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from exporter.config import DetectorConfig
 from exporter.detectors.base import Detector
 from exporter.drift.detectors import fit_detector
-from exporter.errors import InferenceExporterError
+from exporter.references.reference import Reference
+
+_POLL_SECONDS = 0.1
+
+
+class _Turn:
+    """A process's calibrations take turns: each takes seconds of a core, and the memory of N x N values."""
+
+    lock = threading.Lock()
 
 
 class _Cancelled(Exception):
@@ -19,18 +26,18 @@ class _Cancelled(Exception):
 class Calibrator:
     """One calibration at a time of an entry of ``drift``, on a thread of its own.
 
-    On that thread ``adopt`` is called with the detector, and with the event that says whether it is no longer
-    wanted; or ``fail``, with the reason why there is none and whether a traceback tells more.
+    On that thread ``adopt`` is called with the detector, with what it was made from, and with the event that
+    says whether it is no longer wanted; or ``fail``, with the error that left none.
     """
 
     def __init__(
         self,
         config: DetectorConfig,
         *,
-        adopt: Callable[[Detector, threading.Event], None],
-        fail: Callable[[str, bool], None],
+        adopt: Callable[[Detector, Reference, threading.Event], None],
+        fail: Callable[[Exception], None],
     ) -> None:
-        self.reference: Any = None
+        self.reference: Reference | None = None  # until there is a detector of it
         self._config = config
         self._adopt = adopt
         self._fail = fail
@@ -46,6 +53,11 @@ class Calibrator:
         self._thread = threading.Thread(target=self._run, args=(self._cancelled,), name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def idle(self) -> bool:
+        """Whether none is under way."""
+        return self.join(0.0)
+
     def cancel(self) -> None:
         """Give up; :meth:`start` begins anew."""
         self._cancelled.set()
@@ -57,23 +69,35 @@ class Calibrator:
         return self._thread is None or not self._thread.is_alive()
 
     def after_fork(self) -> None:
-        """In a child process: the thread did not come along."""
+        """In a child process: the thread did not come along, and whose turn it was is the parent's."""
+        _Turn.lock = threading.Lock()
         self._thread = None
         self._cancelled = threading.Event()
 
     def _run(self, cancelled: threading.Event) -> None:
+        reference = self.reference
+        if reference is None:
+            return
+
         def progress(_: float) -> None:
             if cancelled.is_set():
                 raise _Cancelled
 
+        turn = _Turn.lock
+        while not turn.acquire(timeout=_POLL_SECONDS):
+            if cancelled.is_set():
+                return
         try:
-            self._adopt(fit_detector(self._config, self.reference, progress), cancelled)
+            detector = fit_detector(self._config, reference, progress)
         except _Cancelled:
             return
-        except InferenceExporterError as error:
-            self._fail(str(error), False)
-        except Exception:
-            self._fail("its calibration raised", True)
-        else:
-            if not cancelled.is_set():
-                self.reference = None
+        except Exception as error:
+            # What cannot serve never will.
+            self.reference = None
+            self._fail(error)
+            return
+        finally:
+            turn.release()
+        self._adopt(detector, reference, cancelled)
+        if not cancelled.is_set():
+            self.reference = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from exporter.detectors.base import Detector
 from exporter.detectors.registry import DETECTORS
 from exporter.detectors.storage import is_detector_file
 from exporter.errors import ConfigError
-from exporter.references.files import Table, load_reference
+from exporter.references.files import load_reference
+from exporter.references.reference import Origin, Reference
 
 log = logging.getLogger(__name__)
 
 
-def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = None) -> Detector | None:
+def load_detector(
+    config: DetectorConfig, failed: Callable[[], None] | None = None
+) -> tuple[Detector, Origin] | None:
     """The detector that a checkpoint or a fitted file holds, or None where one has to be calibrated.
 
     A checkpoint that cannot be read, or that was made under other settings or from another reference,
@@ -30,12 +34,14 @@ def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = No
     """
     check_device(config.device)
     saved = _saved(config)
-    ready = None if saved is None or _changes(config, saved) else saved
+    ready = None
+    if saved is not None and not _changes(config, saved):
+        ready = saved, Origin("loaded", _written(config.reference), row_count(saved))
     if config.checkpoint is None:
         return ready
     try:
         kept = DETECTORS[config.detector].load(config.checkpoint, device=config.device)
-        _check_checkpoint(kept, _completed(config, saved), ready, saved)
+        _check(kept, config, saved)
     except FileNotFoundError:
         return ready
     except Exception as error:  # whatever is wrong with a checkpoint, the service starts
@@ -43,10 +49,21 @@ def load_detector(config: DetectorConfig, failed: Callable[[], None] | None = No
         if failed is not None:
             failed()
         return ready
-    return kept
+    # When a learned reference was complete, a checkpoint does not say.
+    return kept, Origin("restored", _written(config.reference), row_count(kept))
 
 
-def read_reference(config: DetectorConfig) -> tuple[DetectorConfig, Table]:
+def check_kept(config: DetectorConfig, kept: Detector) -> None:
+    """Raise a ConfigError unless a detector that was kept is the one that an entry asks for now."""
+    _check(kept, config, _saved(config))
+
+
+def row_count(detector: Detector) -> int:
+    """How many rows a detector's reference has; 0 if it does not say."""
+    return len(getattr(detector, "reference", ()))
+
+
+def read_reference(config: DetectorConfig) -> tuple[DetectorConfig, Reference]:
     """What to calibrate a detector with: the settings, and the (n, d) reference that they name.
 
     A fitted file gives its own reference, and the settings that the configuration leaves open. An
@@ -64,21 +81,25 @@ def read_reference(config: DetectorConfig) -> tuple[DetectorConfig, Table]:
         table = load_reference(config.reference, window=config.windows)
         for note in table.notes:
             log.warning("%s: %s", config.reference, note)
-        return completed, table
+        origin = Origin("loaded", _written(config.reference), len(table.rows))
+        return completed, Reference(table.rows, origin, table.columns)
     changes = ", ".join(f"{name} {value}" for name, value in _changes(config, saved).items())
     log.info("%s was fitted for other settings; it is calibrated again for %s", config.reference, changes)
-    return completed, Table(saved.reference, saved.feature_names)
+    origin = Origin("loaded", _written(config.reference), row_count(saved))
+    return completed, Reference(saved.reference, origin, saved.feature_names)
 
 
 def fit_detector(
-    config: DetectorConfig, reference: Any, progress: Callable[[float], None] | None = None
+    config: DetectorConfig, reference: Reference, progress: Callable[[float], None] | None = None
 ) -> Detector:
-    """Calibrate a detector on (n, d) rows, or a table of them; takes seconds."""
+    """Calibrate a detector on a reference; takes seconds."""
     fit = DETECTORS[config.detector].fit
     if fit is None:
         raise TypeError(f"a detector {config.detector} cannot be made here")
-    table = reference if isinstance(reference, Table) else Table(reference)
-    return fit(table.rows, feature_names=table.columns, progress=progress, **config.fit_settings)
+    block = {"block": reference.origin.block} if reference.origin.block > 1 else {}
+    return fit(
+        reference.rows, feature_names=reference.names, progress=progress, **block, **config.fit_settings
+    )
 
 
 def check_detector(config: DetectorConfig) -> None:
@@ -123,8 +144,18 @@ def _completed(config: DetectorConfig, fitted: Detector | None) -> DetectorConfi
     return config.model_copy(update={"window": fitted.windows, **brought})
 
 
-def _check_checkpoint(kept: Any, config: DetectorConfig, ready: Any, saved: Any) -> None:
-    """Whether a checkpoint holds the detector that the configuration asks for now."""
+def _written(reference: Any) -> float:
+    """When the file of a reference was written; 0 where there is none."""
+    try:
+        return 0.0 if isinstance(reference, LearnConfig) else Path(reference).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _check(kept: Any, asked: DetectorConfig, saved: Any) -> None:
+    """Whether a detector that was kept is the one that the configuration asks for now."""
+    config = _completed(asked, saved)
+    ready = None if saved is None or _changes(asked, saved) else saved
     wanted: dict[str, Any] = {"windows": config.windows, **config.fit_settings}
     for name in ("expected_run_length", "bandwidth"):
         wanted[name] = getattr(ready, name, wanted.get(name))

@@ -7,34 +7,38 @@ calibration runs on a thread of its own, since it takes seconds and the queue mu
 from __future__ import annotations
 
 import logging
-import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from exporter.config import DetectorConfig, LearnConfig
 from exporter.detectors.base import Detector
 from exporter.drift.calibrator import Calibrator
-from exporter.drift.checkpoint import Checkpoint
 from exporter.drift.detectors import load_detector, read_reference
 from exporter.drift.evidence import Recent, drift_event
+from exporter.drift.keeping import Keeping
+from exporter.drift.learning import Learning, warn_of_episode
+from exporter.drift.refusals import Refusals
 from exporter.drift.sampling import RateSampler
-from exporter.drift.window_metrics import State, WindowMetrics
-from exporter.errors import InvalidEmbedding, InvalidReference
+from exporter.drift.state import Kept, restored
+from exporter.drift.window_metrics import State
+from exporter.drift.windows import Windows
+from exporter.errors import InferenceExporterError, InvalidEmbedding, InvalidReference
 from exporter.metrics.instruments import Instruments
 from exporter.model import ModelId
 from exporter.observation import DriftEvent, Observation
-from exporter.references.learner import ReferenceLearner
+from exporter.references.reference import Origin, Reference
 
 log = logging.getLogger(__name__)
 
 # How long a batch waits for whoever else has the detector. Only a thread that hung, and was given
 # up at a stop, has it for longer.
 _PATIENCE_SECONDS = 0.05
-# A service whose embeddings have another length than the detector's sends one with every request.
-_SAY_AGAIN_SECONDS = 3600.0
 
 
 class DriftWatch:
@@ -57,6 +61,8 @@ class DriftWatch:
         Called on the worker thread with each :class:`DriftEvent`.
     clock
         Seconds since the epoch.
+    state
+        Folder that keeps what is learned over restarts.
 
     Raises
     ------
@@ -74,45 +80,46 @@ class DriftWatch:
         refuse: Callable[[str, str], None],
         on_event: Callable[[DriftEvent], None],
         clock: Callable[[], float] = time.time,
+        state: Path | None = None,
     ) -> None:
         self.config = config
         self._model = model
         self._clock = clock
-        self._refuse_value = refuse
+        self._refuse = Refusals(model, config.label, refuse, clock)
         self._on_event = on_event
-        self._said_at = -math.inf
         self._sampler = RateSampler(config.sample.max_per_second if config.sample else None)
         self._errors = instruments.errors["detect"]
         self._lock = threading.Lock()
-        self._checkpoint = Checkpoint.of(model, config, instruments, clock)
-        self._detector = load_detector(config, self._checkpoint.failed if self._checkpoint else None)
+        self._keeping = Keeping(state, model, config, instruments, make=self._kept, clock=clock)
+        self._detector: Detector | None = None
+        self._origin = Origin()
+        if (found := load_detector(config, self._keeping.checkpoint_failed)) is not None:
+            self._detector, self._origin = found
         # Read before anything shows: what cannot serve leaves no trace in the metrics.
-        reference, self._learner = None, None
-        if self._detector is None and not isinstance(config.reference, LearnConfig):
+        reference, plan = None, config.reference if isinstance(config.reference, LearnConfig) else None
+        if self._detector is None and plan is None:
             config, reference = read_reference(config)
         self._lengths = config.windows if self._detector is None else self._detector.windows
         self._recent = Recent(max(self._lengths))
-        # Where processes share their metrics, one that only forks others has nothing to say for itself.
-        self._shown = self._alone = instruments.shared_folder is None
-        labels = config.labels(self._lengths)
-        self._windows = [
-            WindowMetrics(model, label, window, column, instruments)
-            for column, (label, window) in enumerate(zip(labels, self._lengths, strict=True))
-        ]
-        self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._fail)
+        self._windows = Windows(model, config, self._lengths, instruments)
+        self._calibrator = Calibrator(config, adopt=self._adopt, fail=self._not_calibrated)
         self._calibrator.reference = reference
-        if self._detector is not None:
-            self._enter("filling")
-        elif isinstance(config.reference, LearnConfig):
-            self._learner = ReferenceLearner(config.reference.learn, window=self._lengths)
-            self._enter("learning")
-        else:
-            self._enter("calibrating")
+        self._learning = None
+        if plan is not None and self._detector is None:
+            self._learning = Learning(
+                *(model, config, plan, self._lengths, self._calibrator),
+                refuse=self._refuse,
+                reject=self._reject,
+                clock=clock,
+            )
+        self._untouched = True
+        self._windows.begin(provisional=self._provisional)
+        self._enter(self._at_first())
 
     @property
     def state(self) -> State:
         """Where the detector is. With several windows it is ready when the last of them is."""
-        return next((window.state for window in self._windows if window.state != "ready"), "ready")
+        return self._windows.state
 
     @property
     def detector(self) -> Detector | None:
@@ -122,16 +129,14 @@ class DriftWatch:
     @property
     def labels(self) -> set[str]:
         """Values of the ``detector`` label, one for each window."""
-        return {window.label for window in self._windows}
+        return self._windows.labels
 
     def start(self) -> None:
         """Begin, or go on, in this process: from now on everything shows."""
-        self._shown = True
-        for window in self._windows:
-            window.show_state(self._detector)
-            window.show_last()
-        if self.state == "calibrating":
-            self._calibrator.start()
+        self._keeping.open(self._take_up if self._untouched else None)
+        learned = 1.0 if self._learning is None else self._learning.learner.ratio
+        self._windows.start(self._detector, self._origin, learned)
+        self._calibrator.start()
 
     def admits(self, timestamp: float) -> bool:
         """Whether the sampling rate lets an observation of that time through."""
@@ -147,10 +152,14 @@ class DriftWatch:
             self._fault("a thread given up earlier still has it; observations go untested")
             return
         try:
-            if self._learner is not None:
-                self._learn(self._learner, observations)
-            elif self._detector is not None and self.state != "failed":
+            if self.state == "failed":
+                return
+            self._untouched = False
+            if self._learning is not None:
+                self._learn(self._learning, observations)
+            if self._detector is not None:
                 self._test(self._detector, observations)
+            self._keeping.save_if_due(self._lasting)
         except Exception:
             self._fail("it raised while testing")
         finally:
@@ -161,66 +170,115 @@ class DriftWatch:
         return self._calibrator.join(timeout_seconds)
 
     def close(self) -> None:
-        """Give up a calibration under way, and write a last checkpoint, if one is kept."""
+        """Give up a calibration under way, and write a last checkpoint and state, if they are kept."""
         self._calibrator.cancel()
-        if self._checkpoint is None:
-            return
-        if self._detector is not None and self.state != "failed":
+        if self._keeping and self.state != "failed":
             if self._lock.acquire(timeout=_PATIENCE_SECONDS):
                 try:
-                    self._checkpoint.save(self._detector)
+                    self._keeping.save(self._lasting)
                 finally:
                     self._lock.release()
             else:
-                self._checkpoint.failed()
+                self._keeping.failed()
                 self._fault("it is in the middle of a test; no last checkpoint is written")
-        self._checkpoint.close()
+        self._keeping.close()
 
     def forget(self, labels: set[str]) -> None:
         """Take the metrics of windows that are gone off the scrape, lest an alert stays up for ever."""
-        for window in self._windows:
-            if window.label in labels:
-                window.forget()
+        self._windows.forget(labels)
 
     def after_fork(self) -> None:
         """In a child process: no thread came along, and what one of them was changing is in pieces."""
-        self._shown = self._alone
+        self._windows.after_fork()
         if self._lock.locked():
             self._recent.clear()
             if self._detector is not None:
                 self._detector.reset()
                 self._enter("filling")
-            if self._learner is not None:
-                self._learner = ReferenceLearner(self._learner.size, window=self._lengths)
+            if self._learning is not None:
+                self._learning.after_fork()
         self._lock = threading.Lock()
         self._calibrator.after_fork()
-        if self._checkpoint is not None:
-            self._checkpoint.close()
+        self._keeping.close()
 
-    def _learn(self, learner: ReferenceLearner, observations: Sequence[Observation]) -> None:
-        for observation in observations:
-            row = observation.embedding
-            reason = learner.add(row)
-            if reason is not None:
-                self._refuse(reason, row.size if reason == "wrong_shape" else None)
-            elif learner.complete:
-                break
-        else:
-            return
-        self._learner = None
-        try:
-            self._calibrator.reference = learner.reference()
-        except InvalidReference as error:
-            self._fail(str(error), False)
-            return
-        self._enter("calibrating")
-        self._calibrator.start()
+    @property
+    def _provisional(self) -> bool:
+        return self._origin.source == "provisional"
 
-    def _adopt(self, detector: Detector, cancelled: threading.Event) -> None:
+    @property
+    def _lasting(self) -> Detector | None:
+        return None if self._provisional else self._detector
+
+    def _at_first(self) -> State:
+        if self._detector is not None:
+            return "filling"
+        return "learning" if self._calibrator.reference is None else "calibrating"
+
+    def _learn(self, learning: Learning, observations: Sequence[Observation]) -> None:
+        drifting = bool(self._windows.drifting)
+        learning.take(observations, tested=self._detector is not None, drifting=drifting)
+        self._windows.show_learned(learning.learner.ratio)
+        if self._detector is None:
+            state: State = "learning" if self._calibrator.reference is None else "calibrating"
+            if state != self.state:
+                self._enter(state)
+
+    def _adopt(self, detector: Detector, reference: Reference, cancelled: threading.Event) -> None:
+        """Take over a detector, on the calibrator's thread."""
         with self._lock:
-            if not cancelled.is_set():
-                self._detector = detector
-                self._enter("filling")
+            if cancelled.is_set():
+                return
+            if lasting := self._windows.drifting:
+                warn_of_episode(self._model, lasting, reference.origin.drifting_ratio)
+            self._detector, self._origin = detector, reference.origin
+            self._recent.clear()
+            if self._learning is not None:
+                if self._provisional:
+                    self._learning.learner.no_provisional()
+                else:
+                    self._learning = None
+                    self._windows.show_learned(1.0)
+            self._windows.begin(provisional=self._provisional)
+            self._enter("filling")
+            self._keeping.make_due()
+
+    def _not_calibrated(self, error: Exception) -> None:
+        """A calibration came to nothing, on the calibrator's thread."""
+        with self._lock:
+            self._reject(error)
+
+    def _reject(self, error: Exception) -> None:
+        """What a reference had come to cannot serve: learn anew, or fail for good."""
+        known = isinstance(error, InferenceExporterError)
+        if self._learning is None or not (isinstance(error, InvalidReference) or self._detector is not None):
+            self._fault(str(error) if known else "its calibration raised", None if known else error)
+            self._enter("failed")
+            return
+        self._errors.inc()
+        self._learning.restart(error, provisional=self._detector is None)
+        if self._detector is None:
+            self._enter("learning")
+
+    def _take_up(self, kept: Kept) -> None:
+        """Go on where the state was saved; a checkpoint of what was learned for good wins over less."""
+        if kept.learner is not None:
+            if self._learning is None:
+                return
+            self._learning.learner.restore(*kept.learner)
+        elif kept.detector is not None or kept.reference is not None:
+            self._learning = None
+        self._origin = restored(kept.origin)
+        if kept.detector is not None:
+            self._detector = kept.detector
+        if kept.reference is not None:
+            self._calibrator.reference = replace(kept.reference, origin=self._origin)
+        self._windows.begin(provisional=self._provisional)
+        self._enter(self._at_first())
+
+    def _kept(self) -> Kept:
+        """What the state file is to hold."""
+        learner = None if self._learning is None else self._learning.learner.state()
+        return Kept(self._origin, self._detector, learner=learner)
 
     def _test(self, detector: Detector, observations: Sequence[Observation]) -> None:
         tested = self._fitting(detector, observations)
@@ -236,7 +294,7 @@ class DriftWatch:
                 self._refuse("wrong_shape")
             return
         seconds, now = time.perf_counter() - started, self._clock()
-        onsets = [onset for window in self._windows for onset in window.record(scores, seconds, now)]
+        onsets = self._windows.record(scores, seconds, now)
         for _ in range(np.count_nonzero(scores.refused)):
             self._refuse("not_finite")
         entered = np.flatnonzero(~scores.refused)[-max(self._lengths) :]
@@ -244,8 +302,6 @@ class DriftWatch:
         for onset in onsets:
             observation = tested[onset.row]
             self._on_event(drift_event(self._model, onset, observation, detector, self._recent, now))
-        if self._checkpoint is not None:
-            self._checkpoint.save_if_due(detector)
 
     def _fitting(self, detector: Detector, observations: Sequence[Observation]) -> list[Observation]:
         """Those whose embedding is as long as the detector's, or as the first that a detector takes.
@@ -257,38 +313,17 @@ class DriftWatch:
         if len(fitting) < len(observations):
             for item in observations:
                 if item.embedding.shape != shape:
-                    self._refuse("wrong_shape", item.embedding.size)
+                    self._refuse("wrong_shape", item.embedding.size, f"its reference has {shape[0]}")
         return fitting
 
-    def _refuse(self, reason: str, length: int | None = None) -> None:
-        """Count an embedding that cannot be used; say so if its ``length`` is why, which is for long."""
-        self._refuse_value("embedding", reason)
-        now = self._clock()
-        if length is None or 0 <= now - self._said_at < _SAY_AGAIN_SECONDS:
-            return
-        self._said_at = now
-        expected = self._learner.length if self._learner is not None else None
-        log.warning(
-            "detector %s of model %s: an embedding of length %d is refused, %s has %s; is it that of this "
-            "model, and does the service send one kind of embedding only? (said once an hour)",
-            self.config.label,
-            str(self._model),
-            length,
-            "its reference" if self._detector is not None else "what it learns from",
-            expected if self._detector is None else self._detector.n_features,
-        )
-
     def _enter(self, state: State) -> None:
-        for window in self._windows:
-            window.state = state
-            if self._shown:
-                window.show_state(self._detector)
+        self._windows.enter(state, self._detector, self._origin)
 
-    def _fail(self, reason: str, with_traceback: bool = True) -> None:
-        self._fault(reason, with_traceback)
+    def _fail(self, reason: str) -> None:
+        self._fault(reason, sys.exc_info()[1])
         self._enter("failed")
 
-    def _fault(self, reason: str, with_traceback: bool = False) -> None:
+    def _fault(self, reason: str, error: BaseException | None = None) -> None:
         label = self.config.label
-        log.error("detector %s of model %s: %s", label, str(self._model), reason, exc_info=with_traceback)
+        log.error("detector %s of model %s: %s", label, str(self._model), reason, exc_info=error)
         self._errors.inc()

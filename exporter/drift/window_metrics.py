@@ -11,8 +11,12 @@ from exporter.detectors.base import Detector, Scores
 from exporter.metrics.instruments import DetectorInstruments, Instruments
 from exporter.metrics.private import observe_all
 from exporter.model import ModelId
+from exporter.references.reference import Origin
 
-State = Literal["learning", "calibrating", "filling", "ready", "failed"]
+QUIET_RATIO = 0.5
+QUIET_WINDOWS = 2
+
+State = Literal["learning", "calibrating", "filling", "provisional", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +34,25 @@ class Onset:
 class Episode:
     """The alarm of a window of so many observations: single tests above the threshold, joined.
 
-    It begins with a test above the threshold and ends once a full window of tests in a row stayed
-    below it: until then the window still holds observations of the drift.
+    It begins with a test above the threshold and ends after two windows of tests in a row below *half* of
+    it. Below half, since the statistic of a drift that goes on falls below the threshold every now and then;
+    two windows, since for one the window still holds observations of the drift.
     """
 
     window: int
     active: bool = False
     quiet: int = 0
 
-    def step(self, is_drift: bool) -> bool:
-        """Take the next verdict; True if an episode begins with it."""
-        if is_drift:
+    def step(self, statistic: float, threshold: float) -> bool:
+        """Take the next statistic; True if an episode begins with it."""
+        if statistic > threshold:
             begins = not self.active
             self.active = True
             self.quiet = 0
             return begins
         if self.active:
-            self.quiet += 1
-            if self.quiet >= self.window:
+            self.quiet = self.quiet + 1 if statistic < QUIET_RATIO * threshold else 0
+            if self.quiet >= QUIET_WINDOWS * self.window:
                 self.active = False
         return False
 
@@ -65,6 +70,18 @@ class WindowMetrics:
         self._instruments = DetectorInstruments(instruments, model, label)
         self._episode = Episode(window)
         self._last = (0.0, 1.0)  # statistic and threshold
+        self._tested: State = "ready"  # what it is as soon as it tests
+
+    @property
+    def drifting(self) -> bool:
+        """Whether an episode lasts."""
+        return self._episode.active
+
+    def begin(self, *, provisional: bool) -> None:
+        """There is another detector: its window is empty, and no episode lasts."""
+        self._episode = Episode(self._window)
+        self._last = (0.0, 1.0)
+        self._tested = "provisional" if provisional else "ready"
 
     def record(self, scores: Scores, seconds: float, now: float) -> list[Onset]:
         """Count the verdicts on a batch, for which the detector took ``seconds``; give the onsets in it."""
@@ -80,30 +97,35 @@ class WindowMetrics:
         observe_all(shown.test_stat, statistics)
         onsets = []
         if self._episode.active or statistics.max() > threshold:
-            verdicts = (statistics > threshold).tolist()
-            begins = [n for n, is_drift in enumerate(verdicts) if self._episode.step(is_drift)]
+            step = self._episode.step
+            begins = [n for n, each in enumerate(statistics.tolist()) if step(each, threshold)]
             onsets = [
                 Onset(self.label, self._window, int(tested[n]), float(statistics[n]), threshold)
                 for n in begins
             ]
-            shown.events.inc(sum(verdicts))
+            shown.events.inc(np.count_nonzero(statistics > threshold))
             shown.episodes.inc(len(onsets))
         self._last = (float(statistics[-1]), threshold)
         shown.last_test_timestamp.set(now)
         self.show_last()
         if self.state == "filling":
-            self.state = "ready"
-            shown.enter_state("ready")
+            self.state = self._tested
+            shown.enter_state(self.state)
         return onsets
 
-    def show_state(self, detector: Detector | None) -> None:
-        """Show the state, and what the calibration came to, if there was one by now."""
+    def show_state(self, detector: Detector | None, origin: Origin) -> None:
+        """Show the state, the reference, and what the calibration came to, if there was one by now."""
         shown = self._instruments
         shown.enter_state(self.state)
+        shown.show_reference(origin.source, origin.timestamp, origin.rows, origin.drifting_ratio)
         shown.threshold.set(0 if detector is None else float(detector.thresholds[self._column]))
         if detector is not None:
             shown.expected_run_length.set(detector.expected_run_length)
             shown.calibration_ok.set(getattr(getattr(detector, "report", None), "trustworthy", True))
+
+    def show_learned(self, ratio: float) -> None:
+        """Show which share of the reference, for good, has been learned."""
+        self._instruments.learning_ratio.set(ratio)
 
     def show_last(self) -> None:
         """Show where the last test left things; zeros before the first, also where another went before."""

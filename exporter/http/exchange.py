@@ -54,7 +54,9 @@ class Exchange:
     Attributes
     ----------
     notes
-        Fields that the service itself named; they win over what the bodies say.
+        Fields that the service itself named; they win over what the bodies say. One that was refused is None.
+    refused
+        (field, reason) of each of those, to be counted when the exchange is handed over.
     embeddings
         (n, d) arrays that the live model or an embedder computed for this request, as they came.
     rows_left_out
@@ -65,7 +67,7 @@ class Exchange:
         Name of the decoder that ``auto`` took it to; None until then.
     """
 
-    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "read_as", "rows_left_out")
+    __slots__ = (*_SEEN, "embeddings", "finished", "notes", "read_as", "refused", "rows_left_out")
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Exchange:
         self.response_headers: Headers = ()
         self.request_truncated = self.response_truncated = self.aborted = False
         self.notes: dict[str, Any] | None = None
+        self.refused: list[tuple[str, str]] | None = None
         self.embeddings: list[Any] | None = None
         self.rows_left_out = 0
         self.finished = False
@@ -201,7 +204,7 @@ class Exchange:
             made._response_chunks,
             made._response_size,
         ) = plain
-        made.notes = made.embeddings = made.read_as = None
+        made.notes = made.refused = made.embeddings = made.read_as = None
         made.rows_left_out = 0
         made.finished = True
         return made

@@ -35,7 +35,7 @@ VALUE_BUCKETS = (
 DETECT_SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 LAG_SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-SOURCES = ("hook", "sidecar", "ingest")
+SOURCES = ("hook", "sidecar", "ingest", "record")
 DROP_REASONS = (
     "queue_full",  # the queue held max_items
     "queue_bytes",  # the queue held max_bytes
@@ -46,7 +46,8 @@ DROP_REASONS = (
     "stopped",  # it was still queued when the drain time was over, or came after the stop
 )
 ERROR_STAGES = ("extract", "detect", "notify", "proxy")
-DETECTOR_STATES = ("learning", "calibrating", "filling", "ready", "failed")
+DETECTOR_STATES = ("learning", "calibrating", "filling", "provisional", "ready", "failed")
+REFERENCE_SOURCES = ("none", "loaded", "provisional", "learned", "restored")
 INVALID_VALUES = (
     ("predicted_class", "wrong_type"),
     ("confidence", "wrong_type"),
@@ -57,6 +58,8 @@ INVALID_VALUES = (
     ("embedding", "wrong_type"),
     ("embedding", "wrong_shape"),
     ("embedding", "not_finite"),
+    ("model", "not_a_name"),
+    ("version", "not_a_name"),
 )
 OTHER_CLASS = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -142,11 +145,21 @@ DRIFT = _specs(
         *_DETECTOR,
         multiprocess="livemin",
     ),
+    drift_reference_info=_gauge("1 for where the reference came from, else 0.", *_DETECTOR, "source"),
+    drift_reference_rows=_gauge("Observations that the reference is made of.", *_DETECTOR),
+    drift_reference_timestamp_seconds=_gauge(
+        "When the reference was complete, in seconds since the epoch; 0 where that is not known.", *_DETECTOR
+    ),
+    drift_reference_drifting_ratio=_gauge(
+        "Share of the learned reference that came while an episode of drift lasted.", *_DETECTOR
+    ),
+    drift_learning_ratio=_gauge("Share of the reference that has been learned.", *_DETECTOR),
     drift_checkpoint_timestamp_seconds=_gauge(
-        "When the detector was last written to its checkpoint, in seconds since the epoch.", *_DETECTOR
+        "When the detector was last written to its checkpoint or state, in seconds since the epoch.",
+        *_DETECTOR,
     ),
     drift_checkpoint_failures_total=_counter(
-        "Checkpoints of the detector that could not be written or taken up.", *_DETECTOR
+        "Checkpoints and states of the detector that could not be written or taken up.", *_DETECTOR
     ),
 )
 LEDGER = _specs(

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
 from prometheus_client.registry import Collector
 
+from exporter.errors import ConfigError
 from exporter.metrics.contract import (
     DETECTOR_STATES,
     DRIFT,
@@ -28,26 +29,32 @@ from exporter.metrics.contract import (
     OPERATION,
     OTHER_CLASS,
     PREDICTIONS,
+    REFERENCE_SOURCES,
     SIDECAR,
     SOURCES,
     Spec,
 )
-from exporter.metrics.private import series_of
+from exporter.metrics.private import described, series_of, series_with_buckets, standing
+from exporter.metrics.totals import Totals
 from exporter.model import ModelId
 from exporter.version import __version__
 
 log = logging.getLogger(__name__)
 
+_REFERENCE = ("timestamp_seconds", "rows", "drifting_ratio")
+_BEHIND_DETECTOR = {
+    "state": [(state,) for state in DETECTOR_STATES],
+    "source": [(source,) for source in REFERENCE_SOURCES],
+}
+
 
 class Instruments(Collector):
-    """All instruments of one exporter.
+    """All instruments on one registry; several exporters share them, each with models of its own.
 
     Parameters
     ----------
     registry
-        Where they appear. Two exporters need two registries.
-    value_buckets
-        Upper bounds for ``prediction_value``, if the default ones do not suit the model.
+        Where they appear.
     sidecar
         Whether to carry the sidecar's own metrics. (The HTTP ones come from elsewhere: in the hook from
         prometheus-fastapi-instrumentator, in the sidecar from :mod:`exporter.metrics.http`.)
@@ -56,33 +63,89 @@ class Instruments(Collector):
     shared_folder
         The folder through which the processes of a pre-fork server share their values; None if there is
         one process. Decided once, by the composition root; whoever has to know asks here.
+
+    Raises
+    ------
+    ConfigError
+        If the registry holds something else under one of the names.
     """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         *,
-        value_buckets: Sequence[float] = (),
         sidecar: bool = False,
         forward: bool = False,
         shared_folder: Path | None = None,
     ) -> None:
         self.registry = registry
         self.shared_folder = shared_folder
-        specs = [*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION]
-        if sidecar:
-            specs += [*SIDECAR, *INGEST]
-        if forward:
-            specs += FORWARD
+        specs = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *(SIDECAR + INGEST if sidecar else ()))
+        # An exporter that shares these may be the first one with a collector.
+        self._names = []
+        for spec in (*specs, *FORWARD):
+            self._names.append(family(spec))
+            if there := standing(registry, self._names[-1:]):
+                name = spec.name if spec.name in there else next(iter(there))
+                raise ConfigError(_taken(name, there[name]))
         self._by_name: dict[str, Any] = {}
-        for spec in specs:
-            buckets = tuple(value_buckets) if spec.name == "prediction_value" else ()
-            self._by_name[spec.name] = _instrument(spec, buckets)
+        self._add(*specs, *(FORWARD if forward else ()))
         self._before_collect: list[Callable[[], None]] = []
+        self._claims: dict[ModelId, object] = {}
+        self.totals = Totals()  # of what is counted once for the process, whichever exporter carries it over
         self._lock = threading.Lock()
         self["inference_exporter_build_info"].labels(version=__version__).set(1)
         self.errors = {stage: self["inference_exporter_errors_total"].labels(stage) for stage in ERROR_STAGES}
         registry.register(self)
+
+    @classmethod
+    def on(
+        cls, registry: CollectorRegistry, *, forward: bool = False, shared_folder: Path | None = None
+    ) -> Instruments:
+        """Those that an exporter of this process has put on a registry, or new ones."""
+        for found in standing(registry, [family(spec) for spec in LEDGER]).values():
+            if isinstance(found, cls):
+                if forward:
+                    found._add(*(spec for spec in FORWARD if spec.name not in found._by_name))
+                return found
+        return cls(registry, forward=forward, shared_folder=shared_folder)
+
+    def _add(self, *specs: Spec) -> None:
+        self._by_name = {**self._by_name, **{spec.name: instrument(spec) for spec in specs}}
+
+    def claim(self, model: ModelId, owner: object) -> None:
+        """Have a model's series to oneself, until they are released.
+
+        Raises
+        ------
+        ConfigError
+            If another exporter has them: the sums would be of two.
+        """
+        with self._lock:
+            if self._claims.setdefault(model, owner) is not owner:
+                raise ConfigError(
+                    f"model: {str(model)!r} is watched by another exporter on the same registry; give one of "
+                    "the two another model or version, stop() the other, or pass registry=CollectorRegistry()"
+                )
+
+    def has_another(self, model: ModelId, owner: object) -> bool:
+        """Whether somebody else has claimed a model's series."""
+        return self._claims.get(model, owner) is not owner
+
+    def release(self, owner: object, *models: ModelId) -> None:
+        """Let others have what ``owner`` claimed, or these of it.
+
+        Instruments that nobody has used yet leave the registry.
+        """
+        with self._lock:
+            self._claims = {
+                model: each
+                for model, each in self._claims.items()
+                if each is not owner or (models and model not in models)
+            }
+            unused = not self._claims and not self._before_collect
+        if unused:
+            self.unregister()
 
     def __getitem__(self, name: str) -> Any:
         """The instrument of that name in the contract."""
@@ -97,6 +160,18 @@ class Instruments(Collector):
     def before_collect(self, refresh: Callable[[], None]) -> None:
         """Call ``refresh`` before each scrape."""
         self._before_collect.append(refresh)
+
+    def no_longer(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` no more."""
+        with self._lock:
+            self._before_collect.remove(refresh)
+
+    def remove_model(self, model: ModelId) -> None:
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        for instrument in self._by_name.values():
+            for labels, _ in list(series_of(instrument)):
+                if labels[:2] == model:  # no other label has these values and stands in front
+                    instrument.remove(*labels)
 
     def refresh(self) -> None:
         """Bring everything up to date now, for scrapes that another process answers."""
@@ -122,8 +197,7 @@ class Instruments(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """The names, so that the registry can tell when one is taken."""
-        for instrument in self._by_name.values():
-            yield from instrument.describe()
+        return self._names
 
     def after_fork(self) -> None:
         """In a child process: a lock that a thread of the parent held is nobody's to release."""
@@ -137,9 +211,17 @@ class Instruments(Collector):
 class ModelInstruments:
     """One model's children, looked up once; the classes among them are capped in number."""
 
-    def __init__(self, instruments: Instruments, model: ModelId, *, max_classes: int) -> None:
+    def __init__(
+        self,
+        instruments: Instruments,
+        model: ModelId,
+        *,
+        max_classes: int,
+        value_buckets: Sequence[float] = (),
+    ) -> None:
         self.confidence = instruments["prediction_confidence"].labels(*model)
-        self.value = instruments["prediction_value"].labels(*model)
+        # Models have units of their own.
+        self.value = series_with_buckets(instruments["prediction_value"], model, value_buckets)
         self.lag_seconds = instruments["inference_exporter_lag_seconds"].labels(*model)
         self._instruments = instruments
         self._classes = instruments["predicted_class_total"]
@@ -180,11 +262,11 @@ class InvalidValues:
         values = instruments["inference_exporter_invalid_values_total"]
         self._children = {key: values.labels(*model, *key) for key in INVALID_VALUES}
 
-    def __call__(self, field: str, reason: str) -> None:
-        """Count one; a pair outside of the contract counts as nothing."""
+    def __call__(self, field: str, reason: str, n: int = 1) -> None:
+        """Count ``n`` of them; a pair outside of the contract counts as nothing."""
         child = self._children.get((field, reason))
         if child is not None:
-            child.inc()
+            child.inc(n)
 
 
 class DetectorInstruments:
@@ -209,19 +291,30 @@ class DetectorInstruments:
         self.detect_seconds = child("inference_exporter_detect_seconds")
         states = instruments["drift_detector_state"]
         self._states = {state: states.labels(*model, detector, state) for state in DETECTOR_STATES}
+        self.learning_ratio = child("drift_learning_ratio")
+        self._reference = [child(f"drift_reference_{what}") for what in _REFERENCE]
+        sources = instruments["drift_reference_info"]
+        self._sources = {each: sources.labels(*model, detector, each) for each in REFERENCE_SOURCES}
 
     def remove(self) -> None:
         """Take all of them off the scrape."""
         for spec in (*DRIFT, *OPERATION):
             if "detector" not in spec.labels:
                 continue
-            for rest in ((state,) for state in DETECTOR_STATES) if "state" in spec.labels else ((),):
+            for rest in _BEHIND_DETECTOR.get(spec.labels[-1], ((),)):
                 self._instruments[spec.name].remove(*self._labels, *rest)
 
     def enter_state(self, state: str) -> None:
         """Show one state as 1 and all others as 0."""
         for name, child in self._states.items():
             child.set(1 if name == state else 0)
+
+    def show_reference(self, source: str, *shown: float) -> None:
+        """Show where the reference came from; its time, its rows, and the share from while it drifted."""
+        for name, child in self._sources.items():
+            child.set(1 if name == source else 0)
+        for gauge, value in zip(self._reference, shown, strict=True):
+            gauge.set(value)
 
 
 class LedgerInstruments:
@@ -241,10 +334,26 @@ class LedgerInstruments:
 _CLASSES: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}
 
 
-def _instrument(spec: Spec, buckets: tuple[float, ...]) -> Any:
+def instrument(spec: Spec) -> Any:
+    """A metric of the contract as an instrument of prometheus-client, on no registry."""
     options: dict[str, Any] = {}
     if spec.type == "gauge":
         options["multiprocess_mode"] = spec.multiprocess
     elif spec.type == "histogram":
-        options["buckets"] = buckets or spec.buckets
+        options["buckets"] = spec.buckets
     return _CLASSES[spec.type](spec.name, spec.help, spec.labels, registry=None, **options)
+
+
+def family(spec: Spec) -> Metric:
+    """A metric of the contract without its samples."""
+    return Metric(
+        spec.name.removesuffix("_total") if spec.type == "counter" else spec.name, spec.help, spec.type
+    )
+
+
+def _taken(name: str, collector: Collector) -> str:
+    return (
+        f"registry: it holds {name} already, {described(collector)}, and this exporter has a metric of that "
+        "name; take the other out, if this one counts the same, or give the exporter a registry and a path "
+        'of its own: registry=CollectorRegistry(), and expose(app, endpoint="/inference-metrics")'
+    )

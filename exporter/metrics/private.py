@@ -6,13 +6,15 @@ that moves them breaks this file and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter, Gauge, Histogram, Summary
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 
 def observe_all(histogram: Histogram, amounts: Sequence[float] | NDArray[np.float64]) -> None:
@@ -61,3 +63,48 @@ def series_of(instrument: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         return
     # A copy: another thread may add one.
     yield from instrument._metrics.copy().items()
+
+
+def series_with_buckets(histogram: Histogram, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+    """One series of a histogram, made with bounds of its own if any are given, unless it is there already."""
+    if buckets:
+        with histogram._lock:
+            if tuple(labels) not in histogram._metrics:
+                series: Any = Histogram(
+                    histogram._name,
+                    histogram._documentation,
+                    labelnames=histogram._labelnames,
+                    registry=None,
+                    buckets=buckets,
+                    _labelvalues=labels,
+                )
+                histogram._metrics[tuple(labels)] = series
+    found: Histogram = histogram.labels(*labels)
+    return found
+
+
+def standing(registry: CollectorRegistry, metrics: Iterable[Metric]) -> dict[str, Collector]:
+    """What a registry holds under names that ``metrics`` would take: the collector of each name."""
+
+    class Describing:
+        def describe(self) -> Iterable[Metric]:
+            return metrics
+
+    names = registry._get_names(Describing())
+    with registry._lock:
+        held = registry._names_to_collectors
+        return {name: held[name] for name in names if name in held}
+
+
+def described(collector: Collector) -> str:
+    """A collector in words: its type, labels and help, or its class."""
+    if not isinstance(collector, Counter | Gauge | Histogram | Summary):
+        return f"from a {type(collector).__name__}"
+    labels = f"labels {', '.join(collector._labelnames)}" if collector._labelnames else "no labels"
+    return f"a {collector._type} with {labels} ({collector._documentation!r})"
+
+
+def reads_shared_files(registry: CollectorRegistry) -> bool:
+    """Whether a registry shows what processes share in a folder."""
+    with registry._lock:
+        return any(isinstance(each, MultiProcessCollector) for each in registry._collector_to_names)

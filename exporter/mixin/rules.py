@@ -1,8 +1,10 @@
-"""The rules as files: for Prometheus, and for Grafana's own alerting."""
+"""The rules as files: for Prometheus, for its operator in Kubernetes, and for Grafana's own alerting."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from exporter.mixin.dashboards import panel_ids
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms, duration, number
 
-_EVALUATION_SECONDS = 30.0
 _GRAFANA_DATASOURCE = "prometheus"
 _GRAFANA_RECEIVER = "Inference alerts"
 HEADER = "# Written by `inference-exporter rules`; change the configuration and write it again.\n"
@@ -59,9 +60,50 @@ def write_rules(
     return written
 
 
+def write_prometheus_rule(
+    config: Config | None, out: Path, *, labels: Mapping[str, str] | None = None
+) -> Path:
+    """Write the rules as the PrometheusRule that the Prometheus operator takes; give the file.
+
+    Parameters
+    ----------
+    config
+        As of :func:`write_rules`. The resource is named after its model.
+    out
+        Folder; ``prometheusrule.yaml`` is made in it.
+    labels
+        What the operator's ``ruleSelector`` asks for, such as ``release: kube-prometheus-stack``.
+
+    Raises
+    ------
+    ConfigError
+        If the latency SLA is not a bound of the duration histogram.
+    """
+    text = HEADER + dump(prometheus_rule(Terms.of(config), labels or {}))
+    path = out / "prometheusrule.yaml"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def prometheus_rule(terms: Terms, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Give the Prometheus operator's resource with the groups of a Prometheus rule file."""
+    # Of what a model may be called, what a resource may be.
+    model = re.sub(r"[^a-z0-9]+", "-", (terms.model or "").lower()).strip("-")
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": f"inference-exporter-{model}"[:63].strip("-"),
+            "labels": {"app.kubernetes.io/part-of": "inference-exporter", **labels},
+        },
+        "spec": prometheus_rules(terms),
+    }
+
+
 def prometheus_rules(terms: Terms) -> dict[str, Any]:
     """Give the content of a Prometheus rule file."""
-    interval = duration(terms.seconds(_EVALUATION_SECONDS))
+    interval = duration(terms.interval_seconds())
     records = [{"record": name, "expr": expr} for name, expr in recordings(terms).items()]
     written: list[dict[str, Any]] = [
         {"name": "inference-exporter-recording", "interval": interval, "rules": records}
@@ -94,7 +136,7 @@ def grafana_rules(terms: Terms) -> dict[str, Any]:
             "orgId": 1,
             "name": f"inference-exporter-{name}",
             "folder": "Inference",
-            "interval": duration(max(terms.seconds(_EVALUATION_SECONDS), 10.0)),
+            "interval": duration(max(terms.interval_seconds(), 10.0)),
             "rules": [_grafana_rule(alert, terms, ids) for alert in members],
         }
         for name, members in groups(terms).items()
@@ -126,7 +168,7 @@ def grafana_policies() -> dict[str, Any]:
     policy = {
         "orgId": 1,
         "receiver": _GRAFANA_RECEIVER,
-        "group_by": ["grafana_folder", "alertname", "job", "model"],
+        "group_by": ["grafana_folder", "alertname", "job", "model", "version"],
         "group_wait": "30s",
         "group_interval": "5m",
         "repeat_interval": "12h",

@@ -14,6 +14,15 @@ RUNBOOKS = "https://github.com/inference-exporter/inference-exporter/blob/main/d
 _UNREAD_REASONS = ("unreadable", "no_prediction", "body_too_large")
 _ALL_HANDLERS = 'handler!="/metrics"'
 _BUILD_INFO = "inference_exporter_build_info"
+SEEN = "job:inference_exporter_build_info:max"
+"""Recorded, so that a job that is gone is known for a day without reading a day of its series."""
+EVALUATION_SECONDS = 30.0
+"""How often every group of rules is evaluated; sums over what is recorded count on it."""
+MODEL = "job, model, version"
+"""What tells one model from another; without ``version`` a canary is judged with what it stands beside."""
+DETECTOR = f"{MODEL}, detector"
+NAMED = "{{ $labels.model }}{{ with $labels.version }} (version {{ . }}){{ end }}"
+"""A model in an alert's words."""
 
 
 def duration(seconds: float) -> str:
@@ -103,6 +112,17 @@ class Terms:
         """Scale a range selector's window."""
         return max(self.seconds(seconds), self.min_window_seconds)
 
+    def interval_seconds(self) -> float:
+        """Seconds between two evaluations, scaled."""
+        return self.seconds(EVALUATION_SECONDS)
+
+    def total(self, recorded: str, seconds: float) -> str:
+        """Integrate a recorded metric over the last ``seconds`` (not scaled yet).
+
+        A sum and not an average: what began within the window was 0 before, and has no series to say so.
+        """
+        return f"{number(self.interval_seconds())} * sum_over_time({recorded}[{self.window(seconds)}])"
+
     def of_model(self, metric: str, *matchers: str) -> str:
         """Select a metric that has a ``model`` label."""
         own = (f"model={quoted(self.model)}",) if self.model is not None else ()
@@ -131,7 +151,7 @@ class Terms:
             f"{function}({self.of_model(f'inference_exporter_{name}_total')}{window})"
             for name in ("processed", "sampled_out")
         )
-        return f'sum by (job, model) (label_replace({tested}, "tested", "yes", "", "") or {untested})'
+        return f'sum by ({MODEL}) (label_replace({tested}, "tested", "yes", "", "") or {untested})'
 
     def standing(self) -> str:
         """Select the observations a second of models whose worker brings none of them to an end."""
@@ -139,16 +159,16 @@ class Terms:
         observed = self.of_model("inference_exporter_observations_total")
         unread = self.of_model("inference_exporter_dropped_total", f'reason=~"{"|".join(_UNREAD_REASONS)}"')
         return (
-            f"sum by (job, model) (rate({observed}[{window}])) > 0 "
-            f"unless on (job, model) ({self.recorded('rate', f'[{window}]')} > 0) "
-            f"unless on (job, model) (sum by (job, model) (rate({unread}[{window}])) > 0)"
+            f"sum by ({MODEL}) (rate({observed}[{window}])) > 0 "
+            f"unless on ({MODEL}) ({self.recorded('rate', f'[{window}]')} > 0) "
+            f"unless on ({MODEL}) (sum by ({MODEL}) (rate({unread}[{window}])) > 0)"
         )
 
     def up(self) -> str:
         """Select ``up`` of our targets, and of those that were ours within the last day."""
         if self.alerts.job is not None:
             return _select("up", self._job())
-        return f"(up and on (job) last_over_time({_BUILD_INFO}[{self.window(86_400)}]))"
+        return f"(up and on (job) last_over_time({SEEN}[{self.window(86_400)}]))"
 
     def runbook(self, page: str) -> str:
         """Say where the page for an alert is."""

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from exporter.detectors.base import Detector
 from exporter.drift.evidence import moved_dimensions
+from exporter.drift.window_metrics import Episode
 
 _BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedEpisode:
-    """One episode of drift: from the first test above the threshold until a full window stayed below it.
+    """One episode of drift, by the rule of :class:`exporter.drift.window_metrics.Episode`.
 
     Rows are those of the recording, from 0.
     """
@@ -25,7 +26,7 @@ class ReplayedEpisode:
     window: int  # length of the one that spoke
     first_row: int
     last_row: int  # the last one above the threshold
-    ended: bool  # whether a full window of tests below the threshold followed
+    ended: bool  # whether two windows of tests below half the threshold followed
     peak_ratio: float  # the largest statistic over its threshold
     peak_row: int
     alarms: int  # tests above the threshold
@@ -94,21 +95,32 @@ def _episodes(
 ) -> list[ReplayedEpisode]:
     """Episodes of one window; rows without a test do not count towards the quiet that ends one."""
     tested = np.flatnonzero(~np.isnan(ratio))
-    above = np.flatnonzero(ratio[tested] > 1.0)
-    found = []
-    for part in np.split(above, np.flatnonzero(np.diff(above) > window) + 1) if above.size else ():
-        rows = tested[part]
+    episode, found = Episode(window), []
+    alarms: list[int] = []
+
+    def close(*, ended: bool) -> None:
+        rows = np.array(alarms)
         peak = int(rows[np.argmax(ratio[rows])])
         found.append(
             ReplayedEpisode(
                 window=window,
-                first_row=int(rows[0]),
-                last_row=int(rows[-1]),
-                ended=bool(tested.size - 1 - part[-1] >= window),
+                first_row=alarms[0],
+                last_row=alarms[-1],
+                ended=ended,
                 peak_ratio=float(ratio[peak]),
                 peak_row=peak,
-                alarms=int(rows.size),
-                moved_dimensions=moved(int(rows[0]), window),
+                alarms=len(alarms),
+                moved_dimensions=moved(alarms[0], window),
             )
         )
+        alarms.clear()
+
+    for row, each in zip(tested.tolist(), ratio[tested].tolist(), strict=True):
+        episode.step(each, 1.0)
+        if each > 1.0:
+            alarms.append(row)
+        if alarms and not episode.active:
+            close(ended=True)
+    if alarms:
+        close(ended=False)
     return found

@@ -62,11 +62,11 @@ class Ledger:
         self.ended: Counter[str] = Counter()
         self.queued = 0
 
-    def refused(self, source: str, reason: str) -> None:
-        """One more observation was captured, and given up at once."""
+    def refused(self, source: str, reason: str, n: int = 1) -> None:
+        """``n`` more observations were captured, and given up at once."""
         with self.lock:
-            self.observed[source] += 1
-            self.end(reason)
+            self.observed[source] += n
+            self.end(reason, n)
 
     def settle(self, n_items: int, tally: Tally) -> None:
         """Say what became of queued items, each of which waited as one observation; the lock is held.

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from exporter.pipeline.extraction import Extractor
 from exporter.pipeline.ledger import Tally
 from exporter.pipeline.packing import Item, unpack
 from exporter.pipeline.processor import Outcomes, Processor
+from exporter.receivers.rows import Rows
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Processor)
@@ -66,10 +68,10 @@ class Pipeline:
         worth_embedding: Callable[[float], bool | None] = lambda _: True,
         apart: bool = False,
     ) -> None:
-        self.model = config.model
+        self.model = config.identity
         self.processors = list(processors)
         self.refuse = refuse
-        self.extractor = Extractor(config.model, config.capture, refuse)
+        self.extractor = Extractor(self.model.name, config.capture, refuse)
         self._worth_embedding = worth_embedding
         self._errors = instruments.errors["extract"]
         self._slice = _SLICE_APART if apart else _SLICE_BESIDE_REQUESTS
@@ -99,18 +101,26 @@ class Pipeline:
         return self.extractor.findings.status()
 
     def reconfigure(self, config: Config) -> None:
-        """Take over other capture and drift sections, from the next batch on.
+        """Take over other capture and drift sections, from the next batch on; raises as the next one."""
+        self.reconfigured(config)()
+
+    def reconfigured(self, config: Config) -> Callable[[], None]:
+        """Prepare for other capture and drift sections; what is returned takes them over, and cannot fail.
 
         Raises
         ------
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
         """
-        extractor = Extractor(self.model, config.capture, self.refuse)
+        extractor = Extractor(self.model.name, config.capture, self.refuse)
         prepared = [processor.reconfigured(config) for processor in self.processors]
-        self.extractor = extractor
-        for take_over in prepared:
-            take_over()
+
+        def take_over() -> None:
+            self.extractor = extractor
+            for each in prepared:
+                each()
+
+        return take_over
 
     def handle(self, tally: Tally, items: Iterable[bytes]) -> None:
         """Read a batch of packed items, hand on what they hold, and say of every item what became of it."""
@@ -166,7 +176,10 @@ class Pipeline:
     def _read(self, tally: Tally, source: Source, item: Item) -> Sequence[Observation]:
         """The observations that an item holds."""
         if isinstance(item, Observation):
-            return (item,)
+            # Whoever made it may call the model otherwise, or by a name that is none.
+            return (item if item.model == self.model.name else replace(item, model=self.model.name),)
+        if isinstance(item, Rows):  # as many as it was counted for
+            return item.observations(source)
         found: Sequence[Observation] = ()
         try:
             found = self.extractor.observations(source, item)

@@ -56,6 +56,7 @@ class Drift(Processor):
         self._notify = notify
         self._clock = clock
         self._running = False
+        self._state = config.state
         self.watches = [self._new_watch(entry) for entry in config.drift]
         self._embedding_sampler = _shared_sampler(self.watches)
 
@@ -122,7 +123,11 @@ class Drift(Processor):
     def _new_watch(self, entry: DetectorConfig) -> DriftWatch:
         refuse, announce, clock = self._refuse, self._announce, self._clock
         return DriftWatch(
-            self._model, entry, self._instruments, refuse=refuse, on_event=announce, clock=clock
+            *(self._model, entry, self._instruments),
+            refuse=refuse,
+            on_event=announce,
+            clock=clock,
+            state=self._state,
         )
 
     def _announce(self, event: DriftEvent) -> None:

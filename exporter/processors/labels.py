@@ -33,6 +33,7 @@ class LabelledPrediction:
     confidence: float | None = None
     value: float | None = None
     timestamp: float | None = None
+    version: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -58,8 +59,8 @@ class LabelJoiner:
     def __len__(self) -> int:
         return len(self._known)
 
-    def observed(self, observation: Observation) -> LabelledPrediction | None:
-        """Remember a prediction; returns the pair if its label was waiting.
+    def observed(self, observation: Observation, version: str = "") -> LabelledPrediction | None:
+        """Remember a prediction of a version of its model; returns the pair if its label was waiting.
 
         An observation without a request id, or whose id is known already, changes nothing.
         """
@@ -73,6 +74,7 @@ class LabelJoiner:
             pair.confidence = observation.confidence
             pair.value = observation.value
             pair.timestamp = observation.timestamp
+            pair.version = version
             return None if pair.label is None else pair
 
     def labelled(self, label: Label) -> tuple[LabelOutcome, LabelledPrediction | None]:
@@ -93,27 +95,35 @@ class LabelJoiner:
 
 
 class Labels(Processor):
-    """Joins one model's labels, and counts which predictions were right."""
+    """Joins labels with the predictions of one version of a model, and counts which were right.
 
-    def __init__(self, config: LabelsConfig, model: ModelId, instruments: Instruments) -> None:
-        self._joiner = LabelJoiner(config)
-        labelled = instruments["prediction_labelled_total"]
-        self._agreement = {agreement: labelled.labels(*model, agreement) for agreement in AGREEMENTS}
-        labels = instruments["inference_exporter_labels_total"]
-        self._outcomes = {outcome: labels.labels(*model, outcome) for outcome in LABEL_OUTCOMES}
+    ``joiner`` is that of all versions, since a label says none: what was joined counts for the prediction's.
+    """
+
+    def __init__(self, joiner: LabelJoiner, model: ModelId, instruments: Instruments) -> None:
+        self._joiner = joiner
+        self._model = model
+        self._labelled = instruments["prediction_labelled_total"]
+        self._outcomes = instruments["inference_exporter_labels_total"]
+        for agreement in AGREEMENTS:
+            self._labelled.labels(*model, agreement)
+        for outcome in LABEL_OUTCOMES:
+            self._outcomes.labels(*model, outcome)
 
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:  # noqa: ARG002
         """Remember predictions, for labels that may come."""
         for observation in observations:
-            self._count(self._joiner.observed(observation))
+            self._count(self._joiner.observed(observation, self._model.version))
 
     def label(self, label: Label) -> LabelOutcome:
         """Join a label; returns what became of it."""
         outcome, pair = self._joiner.labelled(label)
-        self._outcomes[outcome].inc()
+        version = self._model.version if pair is None else pair.version
+        self._outcomes.labels(self._model.name, version, outcome).inc()
         self._count(pair)
         return outcome
 
     def _count(self, pair: LabelledPrediction | None) -> None:
         if pair is not None and pair.predicted_class is not None:
-            self._agreement["right" if pair.is_right else "wrong"].inc()
+            agreement = "right" if pair.is_right else "wrong"
+            self._labelled.labels(self._model.name, pair.version, agreement).inc()

@@ -30,7 +30,12 @@ class Predictions(Processor):
         known_classes: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.metrics = ModelInstruments(instruments, config.identity, max_classes=config.capture.max_classes)
+        self.metrics = ModelInstruments(
+            instruments,
+            config.identity,
+            max_classes=config.capture.max_classes,
+            value_buckets=config.capture.value_buckets,
+        )
         self.metrics.know(known_classes)
         self._clock = clock
 

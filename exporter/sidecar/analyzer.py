@@ -6,14 +6,18 @@ It has everything but the data plane and the listeners: reading, metrics, detect
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+from exporter.config import Config
 from exporter.config.base import Section
 from exporter.config.loading import load_config
+from exporter.config.models import fitting
 from exporter.errors import ConfigError, InferenceExporterError
 from exporter.http.exchange import Exchange
 from exporter.http.http1.transactions import ExchangeSummary
 from exporter.http.paths import path_matcher
 from exporter.metrics.http import HttpMetrics
+from exporter.model import ModelId
 from exporter.processes.child import Heartbeat, serve, settle_in
 from exporter.processes.framing import Link
 from exporter.receivers.proxy.capture_log_reader import CaptureLogReader
@@ -28,7 +32,8 @@ from exporter.sidecar.server import ServerThread, private_listener
 log = logging.getLogger(__name__)
 
 _CAPTURE = ("embedder", "fields", "max_classes", "numbers", "paths", "payload")
-TAKEN_OVER = frozenset({"alerts", "drift", *(f"capture.{name}" for name in _CAPTURE)})
+_MODELS = ("model", "models", "max_models", "version", "max_versions")
+TAKEN_OVER = frozenset({"alerts", "drift", *_MODELS, *(f"capture.{name}" for name in _CAPTURE)})
 """Keys, and sections with all that is in them, that a reload takes over. Any other needs a restart."""
 
 
@@ -96,10 +101,13 @@ class Analyzer:
             return
         try:
             config = load_config(path, overrides=self._opening.overrides)
-            changed = needing_restart(self._config, config)
+            watched = [monitor.model for monitor in self._runtime.models.all]
+            changed = needing_restart(self._config, config) or of_models(self._config, config, watched)
             if changed:
                 raise ConfigError(f"{', '.join(changed)}: changed, which needs a restart")
             self._runtime.reconfigure(config)
+            if self._ingest is not None:
+                self._ingest.model = config.unnamed
             self._http.match = path_matcher(config.capture.paths)
             self._reader.forget_heads()
         except Exception as error:
@@ -129,6 +137,17 @@ def needing_restart(old: object, new: object, key: str = "") -> list[str]:
     for name in type(old).model_fields:
         found += needing_restart(getattr(old, name), getattr(new, name), f"{key}.{name}" if key else name)
     return found
+
+
+def of_models(old: Config, new: Config, watched: Iterable[ModelId]) -> list[str]:
+    """The same of single models, among those that are watched, as :data:`TAKEN_OVER` has it for all."""
+    found: dict[str, None] = {}
+    for model in watched:
+        key = fitting(new.models, model.name) or fitting(old.models, model.name)
+        if key is not None and new.takes(model.name):
+            changed = needing_restart(old.of(model), new.of(model))
+            found.update(dict.fromkeys(f"models.{key}.{name}" for name in changed))
+    return list(found)
 
 
 def main(descriptor: int) -> None:

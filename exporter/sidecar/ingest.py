@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exporter.http.exchange import Exchange
+from exporter.model import can_be_label
 from exporter.observation import Label, LabelOutcome, Observation
 from exporter.processors.drift import Drift
 from exporter.processors.labels import Labels
@@ -20,46 +23,49 @@ class Ingest:
 
     def __init__(self, runtime: Runtime) -> None:
         config, instruments = runtime.config, runtime.instruments
-        model = config.model
         self._requests = instruments["inference_exporter_ingest_requests_total"]
+        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"]
         self._runtime = runtime
-        self._model = model
-        self._labels = Labels(config.labels, config.identity, instruments)
-        self._trained = instruments["inference_exporter_model_training_timestamp_seconds"].labels(
-            *config.identity
-        )
         self.app = IngestApp(
             config.ingest,
-            model=model,
+            model=config.unnamed,
             sink=self,
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
         )
-        runtime.pipeline.processors.append(self._labels)
+        for monitor in runtime.models.all:
+            self._trained.labels(*monitor.model)
 
     def accepts(self, model: str) -> bool:
-        """Whether observations of a model can be taken: those of the model that is watched."""
-        return model == self._model
+        """Whether observations of a model can be taken: one that is watched, or may be."""
+        config = self._runtime.config
+        return model == config.unnamed or (config.takes(model) and can_be_label(model))
 
-    def submit(self, item: Observation | Exchange, model: str) -> bool:  # noqa: ARG002 - there is one
+    def submit(self, item: Observation | Exchange, model: str | None) -> bool:
         """Queue an observation or exchange; False if the queue is full."""
-        return self._runtime.submit(item, "ingest")
+        return self._runtime.submit(item, "ingest", model)
 
     def label(self, label: Label) -> LabelOutcome:
-        """Join a label."""
-        return self._labels.label(label)
+        """Join a label with a prediction of any version."""
+        (first, *_) = self._runtime.pipelines(label.model)
+        labels = first.find(Labels)
+        if labels is None:
+            raise ValueError("this runtime takes no labels: ingest is not enabled")
+        # What is counted as other has one memory for all, as it has one name.
+        return labels.label(replace(label, model=first.model.name))
 
     def report(self, report: Report) -> None:
         """Take note of when a model was trained."""
-        self._trained.set(report.last_training_time)
+        (first, *_) = self._runtime.models.of_name(report.model_id)
+        self._trained.labels(*first.model).set(report.last_training_time)
 
     def count(self, route: str, status: int) -> None:
         """Count a response."""
         self._requests.labels(route, str(status)).inc()
 
-    def embedding_length(self, model: str) -> int | None:  # noqa: ARG002 - there is one
-        """The length that the detectors expect of embeddings; None where they do not agree on one."""
-        drift = self._runtime.pipeline.find(Drift)
-        watches = drift.watches if drift is not None else ()
+    def embedding_length(self, model: str) -> int | None:
+        """The length that the model's detectors expect of embeddings; None where they do not agree on one."""
+        found = [pipeline.find(Drift) for pipeline in self._runtime.pipelines(model)]
+        watches = [watch for drift in found if drift is not None for watch in drift.watches]
         lengths = {watch.detector.n_features for watch in watches if watch.detector is not None}
         return lengths.pop() if len(lengths) == 1 else None

@@ -15,6 +15,7 @@ CASES = [
     "rules --out {file}/below",
     "rules --out /proc/nowhere",
     "rules --config {folder}",
+    "rules --format prometheusrule --out {file}",
     "dashboards --out {file}",
     "dashboards --config {missing}",
     "check-config {missing}",

@@ -22,6 +22,7 @@ from exporter.metrics.instruments import Instruments
 from exporter.model import ModelId
 from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.packing import pack, unpack
+from exporter.references.reference import Origin, Reference
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 torch = pytest.importorskip("torch")
@@ -61,7 +62,7 @@ class Bench:
 @pytest.fixture
 def with_detector(monkeypatch: pytest.MonkeyPatch):
     def make(detector: Any, **settings: Any) -> Bench:
-        monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detector)
+        monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: (detector, Origin()))
         bench = Bench(MMDConfig(window=detector.windows, reference=LearnConfig(learn=100_000), **settings))
         bench.watch.start()
         return bench
@@ -144,7 +145,7 @@ def test_a_calibration_given_up_leaves_no_detector_and_starts_anew(monkeypatch: 
     bench.watch.start()
     assert bench.watch.join_calibration(WAIT)
     assert bench.watch.state == "filling"
-    np.testing.assert_array_equal(fits[0], fits[1])
+    np.testing.assert_array_equal(fits[0].rows, fits[1].rows)
 
 
 def test_no_thread_runs_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -172,22 +173,24 @@ def test_a_calibration_that_raises_ends_in_failed(monkeypatch: pytest.MonkeyPatc
     assert bench.errors() == 1
 
 
-def test_a_constant_stream_cannot_be_learnt_from(caplog: pytest.LogCaptureFixture):
-    bench = Bench(MMDConfig(window=3, reference=LearnConfig(learn=40)))
+def test_a_constant_stream_is_not_learnt_from_and_said_once_an_hour(caplog: pytest.LogCaptureFixture):
+    bench = Bench(MMDConfig(window=10, reference=LearnConfig(learn=60), seed=1, expected_run_length=50))
     bench.watch.start()
-    bench.watch.take(observations(np.ones((40, D))))
-    assert bench.samples.state() == "failed"
-    assert bench.errors() == 1
-    assert "constant" in caplog.text
-    bench.watch.take(observations(np.ones((40, D))))
-    assert bench.errors() == 1
+    bench.watch.take(observations(np.ones((150, D))))
+    assert bench.samples.state() == "learning"
+    assert bench.samples("drift_learning_ratio", detector="mmd") == 0.5
+    assert bench.errors() == 2
+    assert caplog.text.count("constant") == 1
+    bench.watch.take(observations(normal(60)))  # what is constant of it goes in too
+    assert bench.watch.join_calibration(WAIT)
+    assert bench.watch.state == "filling"
 
 
 def test_rows_that_cannot_be_learnt_are_refused_and_counted(monkeypatch: pytest.MonkeyPatch):
     learnt: list[np.ndarray] = []
 
-    def fit(_: Any, reference: np.ndarray, __: Any) -> PlainDetector:
-        learnt.append(reference)
+    def fit(_: Any, reference: Reference, __: Any) -> PlainDetector:
+        learnt.append(reference.rows)
         return PlainDetector()
 
     monkeypatch.setattr(exporter.drift.calibrator, "fit_detector", fit)
@@ -226,10 +229,10 @@ def test_the_short_window_speaks_before_the_long_one_is_full(with_detector: Any)
 
 def test_events_and_episodes_are_counted(with_detector: Any):
     bench = with_detector(PlainDetector((2,)))
-    bench.watch.take(observations(first_coordinates([0, 0, 5, 5, 0, 0, 0, 0, 5, 5])))
+    bench.watch.take(observations(first_coordinates([0, 0, 5, 5, 0, 0, 0, 0, 0, 5, 5])))
     assert bench.samples("drift_events_total", detector="mmd") == 5
     assert bench.samples("drift_episodes_total", detector="mmd") == 2
-    assert [event.request_id for event in bench.events] == ["2", "8"]
+    assert [event.request_id for event in bench.events] == ["2", "9"]
     assert [event.test_stat for event in bench.events] == [2.5, 2.5]
     assert bench.samples("drift_test_stat_last", detector="mmd") == 5.0
     assert bench.samples("drift_score_ratio", detector="mmd") == 5.0
@@ -248,7 +251,7 @@ def test_evidence_and_identities_belong_together(
     """The evidence is that of the window at the end of the batch, also when the batch is longer than it."""
     detector = PlainDetector(windows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.drift.watch, "load_detector", lambda *_: detector)
+        patch.setattr(exporter.drift.watch, "load_detector", lambda *_: (detector, Origin()))
         bench = Bench(MMDConfig(window=windows))
     value_of = {str(n): value for n, value in enumerate(values)}
     stream = observations(first_coordinates(values))

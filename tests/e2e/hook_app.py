@@ -1,4 +1,8 @@
-"""A service with the hook, for servers that start it themselves; every answer says which process gave it."""
+"""A service with the hook, for servers that start it themselves; every answer says which process gave it.
+
+It counts its predictions itself too. ``TEST_INSTRUMENTATOR`` gives it an Instrumentator, ``before`` the one
+line or ``after`` it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
+from prometheus_client import Counter
+from prometheus_fastapi_instrumentator import Instrumentator
 
 from exporter import InferenceExporter
 
@@ -31,9 +37,11 @@ def create_app() -> FastAPI:
     app = FastAPI()
     app.add_middleware(SayPid)
     rng = np.random.default_rng(0)
+    made = Counter("predictions_made_total", "Counted by the service itself.")
 
     @app.post("/predict")
     async def predict() -> dict[str, Any]:
+        made.inc()
         return {
             "prediction": f"class {rng.integers(3)}",
             "probability": float(rng.uniform(0.5, 1.0)),
@@ -42,7 +50,12 @@ def create_app() -> FastAPI:
 
     reference = os.environ.get("TEST_REFERENCE")
     settings: dict[str, Any] = {"reference": reference} if reference else {}
+    instrumentator = os.environ.get("TEST_INSTRUMENTATOR")
+    if instrumentator == "before":
+        Instrumentator().instrument(app).expose(app)
     InferenceExporter(model="m", **settings).instrument(app).expose(app)
+    if instrumentator == "after":
+        Instrumentator().instrument(app).expose(app)
     return app
 
 

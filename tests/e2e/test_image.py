@@ -45,7 +45,7 @@ def test_the_images_command_line_starts_and_serves(installed: Path) -> None:
     program, *arguments = [*dockerfile_list("ENTRYPOINT"), *dockerfile_list("CMD")]
     data, admin = free_port(), free_port()
     arguments = [argument.replace("0.0.0.0:8080", f"127.0.0.1:{data}") for argument in arguments]
-    arguments = [argument.replace("0.0.0.0:9109", f"127.0.0.1:{admin}") for argument in arguments]
+    arguments = [argument.replace("0.0.0.0:10911", f"127.0.0.1:{admin}") for argument in arguments]
     with small_server(Regression) as upstream:
         environment = {
             "PATH": os.environ["PATH"],

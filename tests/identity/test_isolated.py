@@ -25,7 +25,7 @@ def meddler(impatient_rig: Rig) -> Iterator[threading.Event]:
 
     def kill() -> None:
         while not over.is_set():
-            pid = impatient_rig.monitor.handler.pid
+            pid = impatient_rig.exporter.runtime.helper.pid
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):  # it is gone meanwhile
                     os.kill(pid, signal.SIGKILL)
@@ -61,7 +61,7 @@ def test_with_helpers_that_die(
 
 def test_with_a_helper_that_hangs(impatient_rig: Rig, bare: dict[str, bytes], file: Path):
     impatient_rig.exporter.start()
-    os.kill(impatient_rig.monitor.handler.pid, signal.SIGSTOP)
+    os.kill(impatient_rig.exporter.runtime.helper.pid, signal.SIGSTOP)
     assert differences(bare, answers_of(impatient_rig, file)) == []
     balance = impatient_rig.monitor.ledger.balance()
     assert balance.balanced

@@ -6,13 +6,16 @@ import os
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 import exporter.runtime
 from exporter.config import Config, LearnConfig, MMDConfig
+from exporter.errors import ConfigError
 from exporter.metrics.contract import (
     CONTRACT,
     DETECTOR_STATES,
@@ -99,11 +102,82 @@ def test_the_statistic_has_no_sum_since_it_may_be_negative(fresh: Runtime):
     assert value("drift_test_stat_bucket", detector="mmd_w10", le="-0.02") == 0
 
 
-def test_a_name_that_is_taken_is_an_error():
+TAKEN = [
+    (
+        lambda registry: Histogram("prediction_confidence", "Theirs.", registry=registry),
+        "registry: it holds prediction_confidence already, a histogram with no labels ('Theirs.'), and",
+    ),
+    (
+        lambda registry: Counter("predicted_class_total", "Theirs.", ["class_name"], registry=registry),
+        "registry: it holds predicted_class_total already, a counter with labels class_name ('Theirs.'), and",
+    ),
+    (
+        # Not the same name, but one of its series.
+        lambda registry: Gauge("drift_test_stat_count", "Theirs.", registry=registry),
+        "registry: it holds drift_test_stat_count already, a gauge with no labels ('Theirs.'), and",
+    ),
+    (
+        lambda registry: registry.register(_Custom()),
+        "registry: it holds inference_exporter_queued already, from a _Custom, and",
+    ),
+]
+
+
+class _Custom(Collector):
+    def collect(self) -> list[Metric]:
+        return [Metric("inference_exporter_queued", "Theirs.", "gauge")]
+
+    describe = collect
+
+
+@pytest.mark.parametrize(("take", "message"), TAKEN)
+@pytest.mark.parametrize("make", [Instruments, Instruments.on])
+def test_a_name_that_is_taken_is_an_error_that_says_by_what(make: Any, take: Any, message: str):
     registry = CollectorRegistry()
-    Counter("drift_events_total", "Somebody else's.", registry=registry)
-    with pytest.raises(ValueError, match="Duplicated"):
-        Instruments(registry)
+    take(registry)
+    before = list(registry._names_to_collectors)
+    with pytest.raises(ConfigError) as error:
+        make(registry)
+    assert str(error.value).startswith(message)
+    assert 'registry=CollectorRegistry(), and expose(app, endpoint="/inference-metrics")' in str(error.value)
+    assert list(registry._names_to_collectors) == before
+
+
+def test_exporters_on_one_registry_share_their_instruments():
+    registry = CollectorRegistry()
+    one = Instruments.on(registry)
+    assert Instruments.on(registry) is one
+    assert Instruments.on(CollectorRegistry()) is not one
+    with pytest.raises(KeyError):
+        one["inference_exporter_forwarded_total"]
+    forwarding = Instruments.on(registry, forward=True)
+    assert forwarding is one
+    sent = one["inference_exporter_forwarded_total"]
+    sent.inc()
+    assert Instruments.on(registry, forward=True)["inference_exporter_forwarded_total"] is sent
+    assert registry.get_sample_value("inference_exporter_forwarded_total") == 1
+
+
+def test_a_model_belongs_to_one_owner_at_a_time():
+    instruments = Instruments(CollectorRegistry())
+    one, other = object(), object()
+    instruments.claim(ModelId("m"), one)
+    instruments.claim(ModelId("m"), one)
+    instruments.claim(ModelId("m", "2"), other)
+    with pytest.raises(ConfigError, match="model: 'm 2' is watched by another exporter on the same registry"):
+        instruments.claim(ModelId("m", "2"), one)
+    instruments.before_collect(lambda: None)
+    instruments.release(other)
+    instruments.claim(ModelId("m", "2"), one)
+
+
+def test_what_nobody_came_to_use_leaves_the_registry():
+    registry = CollectorRegistry()
+    instruments = Instruments.on(registry)
+    instruments.claim(ModelId("m"), instruments)
+    instruments.release(instruments)
+    assert list(registry.collect()) == []
+    assert Instruments.on(registry) is not instruments
 
 
 def test_unregistered_they_leave_the_registry_to_others():
@@ -113,17 +187,17 @@ def test_unregistered_they_leave_the_registry_to_others():
     Instruments(registry)
 
 
-def test_value_buckets_are_the_users_own():
+def test_value_buckets_are_each_models_own():
     registry = CollectorRegistry()
-    instruments = Instruments(registry, value_buckets=(1.0, 2.0))
-    ModelInstruments(instruments, ModelId("m"), max_classes=1).value.observe(1.5)
-    value = Samples(registry)
-    assert [value("prediction_value_bucket", le=le) for le in ("1.0", "2.0", "+Inf", "3.0")] == [
-        0,
-        1,
-        1,
-        None,
-    ]
+    instruments = Instruments(registry)
+    for _ in range(2):  # a restart finds what is there
+        mine = ModelInstruments(instruments, ModelId("m"), max_classes=1, value_buckets=(1.0, 2.0))
+    ModelInstruments(instruments, ModelId("other"), max_classes=1).value.observe(1.5)
+    mine.value.observe(1.5)
+    value, other = Samples(registry), Samples(registry, "other")
+    bounds = ("1.0", "2.0", "+Inf", "3.0")
+    assert [value("prediction_value_bucket", le=le) for le in bounds] == [0, 1, 1, None]
+    assert [other("prediction_value_bucket", le=le) for le in bounds] == [0, None, 1, 1]
 
 
 def test_classes_are_capped():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tests.mixin.promtool import Case, Phases, counter, gauge
 
-TARGET = 'job="digits", instance="a:9109"'
+TARGET = 'job="digits", instance="a:10911"'
 MODEL = TARGET + ', model="digits"'
 DETECTOR = MODEL + ', detector="mmd"'
 INFO = {f'inference_exporter_build_info{{{TARGET}, version="0.1.0"}}': "1x1600"}
@@ -102,6 +102,14 @@ def drift(ratio: Phases, active: Phases, tests: Phases, *, restart_at: float | N
 
 def state(name: str, phases: Phases) -> dict[str, str]:
     return {f'drift_detector_state{{{DETECTOR}, state="{name}"}}': gauge(phases)}
+
+
+def trusted(phases: Phases, *, tests: float = 5, restart_at: float | None = None) -> dict[str, str]:
+    """A calibration that is good (1) or not (0), and tests a second for an hour."""
+    return {
+        f"drift_calibration_ok{{{DETECTOR}}}": gauge(phases),
+        f"drift_test_stat_count{{{DETECTOR}}}": counter([(tests, 60)], restart_at=restart_at),
+    }
 
 
 def dropped(share: float, *, restart_at: float | None = None, rate: float = 10) -> dict[str, str]:
@@ -240,6 +248,18 @@ def _predictions() -> list[Case]:
             {15: QUIET, 16: QUIET, 20: QUIET},
         ),
         Case(low, "idle", confidence([(0, 0, 30)]), {10: QUIET, 29: QUIET}),
+        Case(
+            low,
+            "a canary is unsure beside the stable version",
+            {
+                **confidence([(50, 0.95, 30)]),
+                **{
+                    name.replace(MODEL, f'{MODEL}, version="2"'): values
+                    for name, values in confidence([(1, 0.5, 30)]).items()
+                },
+            },
+            {29: {low}},
+        ),
         Case(low, "unsure, then idle", confidence([(5, 0.5, 10), (0, 0, 20)]), {9: {low}, 29: QUIET}),
         Case(
             shift,
@@ -247,14 +267,23 @@ def _predictions() -> list[Case]:
             classes([(0.1, day), (0.19, 90), (0.1, day)], [(0.1, day), (0.01, 90), (0.1, day)]),
             {day - 5: QUIET, day + 80: {shift}, day + 180: QUIET},
             step=60,
+            every=60,
         ),
-        Case(shift, "does not fire", classes(even, even), {60: QUIET, day: QUIET, day + 90: QUIET}, step=60),
+        Case(
+            shift,
+            "does not fire",
+            classes(even, even),
+            {60: QUIET, day: QUIET, day + 90: QUIET},
+            step=60,
+            every=60,
+        ),
         Case(
             shift,
             "a new class",
             classes([(0.1, day), (0.05, 120)], [(None, day), (0.05, 120)]),
             {day - 5: QUIET, day + 90: {shift}},
             step=60,
+            every=60,
         ),
         Case(
             shift,
@@ -262,6 +291,7 @@ def _predictions() -> list[Case]:
             classes(even, even, restart_at=day),
             {day: QUIET, day + 30: QUIET, day + 90: QUIET},
             step=60,
+            every=60,
         ),
         Case(
             shift,
@@ -269,8 +299,9 @@ def _predictions() -> list[Case]:
             classes([(0.005, day), (0.0, 120)], [(0.0, day), (0.005, 120)]),
             {day + 90: QUIET},
             step=60,
+            every=60,
         ),
-        Case(shift, "idle", classes([(0, day)], [(0, day)]), {60: QUIET, day - 5: QUIET}, step=60),
+        Case(shift, "idle", classes([(0, day)], [(0, day)]), {60: QUIET, day - 5: QUIET}, step=60, every=60),
         Case(
             silent,
             "fires and resolves",
@@ -331,7 +362,7 @@ def _predictions() -> list[Case]:
 
 def _drift() -> list[Case]:
     active, rising = "DriftActive", "DriftScoreRising"
-    failed, calibrating = "DetectorFailed", "DetectorCalibratingTooLong"
+    lasts = "DriftLasts"
     calm = [(0.05, 120)]
     return [
         Case(
@@ -393,8 +424,9 @@ def _drift() -> list[Case]:
             rising,
             "drift itself is another alert",
             drift([(0.05, 30), (4, 30), (0.05, 60)], [(0, 30), (1, 31), (0, 59)], [(5, 120)]),
-            {50: {active}, 65: QUIET, 80: QUIET},
+            {50: {active, lasts}, 65: QUIET, 80: QUIET},
             step=30,
+            every=30,
         ),
         Case(
             rising,
@@ -410,6 +442,61 @@ def _drift() -> list[Case]:
             {75: QUIET, 119: QUIET},
             step=30,
         ),
+        Case(
+            lasts,
+            "fires and resolves",
+            drift([(0.1, 10), (1.5, 80), (0.1, 30)], [(0, 10), (1, 80), (0, 30)], [(5, 120)]),
+            {9: QUIET, 50: {active}, 80: {active, lasts}, 100: QUIET},
+            step=30,
+            every=30,
+        ),
+        Case(
+            lasts,
+            "a large drift pages sooner",
+            drift([(0.1, 10), (4, 30)], [(0, 10), (1, 30)], [(5, 40)]),
+            {9: QUIET, 15: {active}, 30: {active, lasts}},
+            step=30,
+            every=30,
+        ),
+        Case(
+            lasts,
+            "does not fire",
+            drift([(1.5, 40), (0.1, 80)], [(1, 40), (0, 80)], [(5, 120)]),
+            {30: {active}, 39: {active}, 80: QUIET},
+            step=30,
+            every=30,
+        ),
+        Case(
+            lasts,
+            "a chance exceedance, however large",
+            drift([(0.1, 10), (9, 5), (0.1, 60)], [(0, 10), (1, 8), (0, 57)], [(5, 75)]),
+            {14: {active}, 17: {active}, 30: QUIET},
+            step=30,
+            every=30,
+        ),
+        Case(
+            lasts,
+            "survives a counter reset",
+            drift([(1.5, 120)], [(1, 120)], [(5, 120)], restart_at=90),
+            {89: {active, lasts}, 91: {active, lasts}, 100: {active, lasts}},
+            step=30,
+            every=30,
+        ),
+        Case(
+            lasts,
+            "idle",
+            drift([(1.5, 180)], [(1, 180)], [(5, 20), (0, 160)]),
+            {30: {active}, 90: QUIET, 170: QUIET},
+            step=30,
+            every=30,
+        ),
+    ]
+
+
+def _detectors() -> list[Case]:
+    failed, calibrating = "DetectorFailed", "DetectorCalibratingTooLong"
+    waits, doubtful = "DetectorNotReady", "DriftCalibrationDoubtful"
+    return [
         Case(
             failed,
             "fires and resolves",
@@ -438,7 +525,58 @@ def _drift() -> list[Case]:
             {9: QUIET, 24: QUIET, 39: QUIET},
         ),
         Case(calibrating, "idle", state("calibrating", [(0, 40)]), {30: QUIET}),
+        *_of_days(
+            waits,
+            ("fires and resolves", {"learning": [(1, 27), (0, 5)], "ready": [(0, 27), (1, 5)]}, 2),
+            ("does not fire", {"learning": [(1, 20), (0, 12)], "ready": [(0, 20), (1, 12)]}, 2),
+            ("a provisional reference is one", {"ready": [(0, 32)], "provisional": [(1, 32)]}, 2),
+            ("failed is another alert", {"failed": [(1, 32)], "ready": [(0, 32)]}, 2),
+            ("survives a counter reset", {"learning": [(1, 32)], "ready": [(0, 32)]}, 2),
+            ("idle", {"learning": [(1, 32)], "ready": [(0, 32)]}, 0),
+        ),
+        Case(
+            doubtful,
+            "fires and resolves",
+            {**trusted([(1, 10), (0, 30), (1, 20)]), **state("ready", [(1, 60)])},
+            {9: QUIET, 20: QUIET, 35: {doubtful}, 50: QUIET},
+        ),
+        Case(doubtful, "does not fire", {**trusted([(1, 60)]), **state("ready", [(1, 60)])}, {50: QUIET}),
+        Case(
+            doubtful,
+            "nothing was calibrated yet",
+            {**trusted([(0, 60)]), **state("ready", [(0, 60)])},
+            {50: QUIET},
+        ),
+        Case(
+            doubtful,
+            "survives a counter reset",
+            {**trusted([(0, 60)], restart_at=30), **state("ready", [(1, 60)])},
+            {29: {doubtful}, 31: {doubtful}, 40: {doubtful}},
+        ),
+        Case(
+            doubtful,
+            "idle",
+            {**trusted([(0, 60)], tests=0), **state("ready", [(1, 60)])},
+            {50: QUIET},
+        ),
     ]
+
+
+def _of_days(alert: str, *situations: tuple[str, dict[str, Phases], float]) -> Iterator[Case]:
+    """Cases in hours: the states of a detector, and predictions a second."""
+    fires: dict[str, dict[float, set[str]]] = {
+        "fires and resolves": {23: QUIET, 26: {alert}, 31: QUIET},
+        "survives a counter reset": {23: QUIET, 26: {alert}, 31: {alert}},
+        "failed is another alert": {23: {"DetectorFailed"}, 31: {"DetectorFailed"}},
+    }
+    for situation, states, rate in situations:
+        series = handled([(rate, 32 * 60)], step=300, restart_at=25 * 60 if "reset" in situation else None)
+        for name, phases in states.items():
+            in_minutes = [(value, 60 * hours) for value, hours in phases]
+            series[f'drift_detector_state{{{DETECTOR}, state="{name}"}}'] = gauge(in_minutes, step=300)
+        expected = fires.get(situation, {23: QUIET, 26: QUIET, 31: QUIET})
+        expected = {60 * hour: firing for hour, firing in expected.items()}
+        yield Case(alert, situation, series, expected, step=300)
 
 
 def _exporter() -> list[Case]:
@@ -501,4 +639,4 @@ def _exporter() -> list[Case]:
     ]
 
 
-CASES = (*_service(), *_predictions(), *_drift(), *_exporter())
+CASES = (*_service(), *_predictions(), *_drift(), *_detectors(), *_exporter())

@@ -7,27 +7,57 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-_TAG = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
-_WHOLE_LINE = re.compile(r"^[ \t]*\{\{-? (if [^}]*|end) -?\}\}[ \t]*\n", re.MULTILINE)
+_TAG = re.compile(r"\{\{-?\s*((?:`[^`]*`|\"[^\"]*\"|[^`\"}]|\}(?!\}))*?)\s*-?\}\}")
+_WHOLE_LINE = re.compile(r"^[ \t]*\{\{-? (if [^}]*|else|end) -?\}\}[ \t]*\n", re.MULTILINE)
+_TOKEN = re.compile(r'\s*(`[^`]*`|"(?:[^"\\]|\\.)*"|\(|\)|\||-?\d+(?:\.\d+)?(?![\w.])|[.\w]+)')
 
 
-def render(chart: Path, values: dict[str, Any], release: str = "wine") -> dict[str, list[dict[str, Any]]]:
+class _Block(str):
+    """A text that is written as it stands, as Helm's AsConfig does."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+)
+
+
+def render(
+    chart: Path, values: dict[str, Any], release: str = "wine", namespace: str = "models"
+) -> dict[str, list[dict[str, Any]]]:
     """Render every template of a chart; gives the documents of each file."""
+    scope = _Scope(chart, values, release, namespace)
     rendered = {}
     for path in sorted((chart / "templates").glob("*.yaml")):
-        text = _conditions(path.read_text(), values)
+        text = _conditions(path.read_text(), scope)
         text = re.sub(r"\n[ \t]*\{\{-", "{{-", text)
-        text = _TAG.sub(lambda match: _value(match[1], chart, values, release), text)
-        rendered[path.name] = [document for document in yaml.safe_load_all(text) if document]
+        text = _TAG.sub(lambda match: _written(scope.evaluate(match[1])), text)
+        rendered[path.name] = [document for document in yaml.load_all(text, _Strict) if document]
     return rendered
 
 
-def _conditions(text: str, values: dict[str, Any]) -> str:
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice, as Helm does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"a key stands twice: {keys}")
+        return super().construct_mapping(node, deep)
+
+
+def _conditions(text: str, scope: _Scope) -> str:
     kept: list[str] = []
     shown = [True]
     for line in text.splitlines(keepends=True):
@@ -36,41 +66,130 @@ def _conditions(text: str, values: dict[str, Any]) -> str:
             kept += [line] if all(shown) else []
         elif match[1] == "end":
             shown.pop()
+        elif match[1] == "else":
+            shown[-1] = not shown[-1]
         else:
-            shown.append(bool(_look_up(match[1].removeprefix("if "), values)))
+            shown.append(bool(scope.evaluate(match[1].removeprefix("if "))))
     if len(shown) != 1:
         raise ValueError("an if without its end")
     return "".join(kept)
 
 
-def _value(expression: str, chart: Path, values: dict[str, Any], release: str) -> str:
-    source, *filters = (part.strip() for part in expression.split("|"))
-    if source == ".Release.Name":
-        text = release
-    elif match := re.fullmatch(r'\.Files\.Get "([^"]+)"', source):
-        text = (chart / match[1]).read_text()
-    elif match := re.fullmatch(r'\(\.Files\.Glob "([^"]+)"\)\.AsConfig', source):
-        text = yaml.safe_dump({path.name: path.read_text() for path in sorted(chart.glob(match[1]))})
-    elif source.startswith("toYaml "):
-        text = yaml.safe_dump(_look_up(source.removeprefix("toYaml "), values), sort_keys=True).rstrip()
-    else:
-        text = str(_look_up(source, values))
-    for name in filters:
-        if match := re.fullmatch(r"nindent (\d+)", name):
-            text = "\n" + "\n".join(
-                " " * int(match[1]) + line if line else line for line in text.splitlines()
-            )
-        elif name == "sha256sum":
-            text = hashlib.sha256(text.encode()).hexdigest()
-        else:
-            raise ValueError(f"filter {name!r} is not known here")
-    return text
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def _look_up(path: str, values: dict[str, Any]) -> Any:
-    if not re.fullmatch(r"\.Values(\.\w+)+", path):
-        raise ValueError(f"expression {path!r} is not known here")
-    found: Any = values
-    for key in path.split(".")[2:]:
-        found = found[key]
-    return found
+def _to_yaml(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=10_000).rstrip()
+
+
+def _decimal(*numbers: Any) -> list[Decimal]:
+    return [Decimal(str(number)) for number in numbers]
+
+
+def _product(*numbers: Any) -> float:
+    result = Decimal(1)
+    for number in _decimal(*numbers):
+        result *= number
+    return float(result)
+
+
+def _difference(first: Any, *others: Any) -> float:
+    return float(_decimal(first)[0] - sum(_decimal(*others)))
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "toYaml": _to_yaml,
+    "nindent": lambda count, text: (
+        "\n" + "\n".join(" " * count + line if line else line for line in text.splitlines())
+    ),
+    "sha256sum": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+    "trunc": lambda count, text: text[:count],
+    "replace": lambda old, new, text: text.replace(old, new),
+    "printf": lambda form, *values: form % values,
+    "dict": lambda *pairs: dict(zip(pairs[::2], pairs[1::2], strict=True)),
+    "merge": lambda *maps: {key: value for each in reversed(maps) for key, value in each.items()},
+    "ternary": lambda yes, no, test: yes if test else no,
+    "not": lambda value: not value,
+    "mulf": _product,
+    "subf": _difference,
+    "minf": lambda *numbers: float(min(numbers)),
+    "round": lambda number, digits: round(float(number), digits),
+    "div": lambda one, other: int(one) // int(other),
+}
+
+
+@dataclass(frozen=True)
+class _Scope:
+    chart: Path
+    values: dict[str, Any]
+    release: str
+    namespace: str
+
+    def evaluate(self, expression: str) -> Any:
+        tokens = self._tokens(expression)
+        result = self._pipeline(tokens)
+        if tokens:
+            raise ValueError(f"expression {expression!r}: {tokens} is not known here")
+        return result
+
+    @staticmethod
+    def _tokens(expression: str) -> list[str]:
+        found, end = [], 0
+        while match := _TOKEN.match(expression, end):
+            found.append(match[1])
+            end = match.end()
+        if expression[end:].strip():
+            raise ValueError(f"expression {expression!r} is not known here")
+        return found
+
+    def _pipeline(self, tokens: list[str]) -> Any:
+        result = self._command(tokens)
+        while tokens and tokens[0] == "|":
+            tokens.pop(0)
+            result = self._command(tokens, result)
+        return result
+
+    def _command(self, tokens: list[str], *piped: Any) -> Any:
+        head = tokens.pop(0)
+        if head == ".Files.Get":
+            return (self.chart / self._term(tokens.pop(0), tokens)).read_text()
+        if head == ".Files.Glob":
+            pattern = self._term(tokens.pop(0), tokens)
+            return {path.name: _Block(path.read_text()) for path in sorted(self.chart.glob(pattern))}
+        if head not in _FUNCTIONS:
+            if piped:
+                raise ValueError(f"function {head!r} is not known here")
+            return self._term(head, tokens)
+        arguments = []
+        while tokens and tokens[0] not in (")", "|"):
+            arguments.append(self._term(tokens.pop(0), tokens))
+        return _FUNCTIONS[head](*arguments, *piped)
+
+    def _term(self, token: str, tokens: list[str]) -> Any:
+        if token == "(":
+            value = self._pipeline(tokens)
+            tokens.pop(0)
+            if tokens and tokens[0] == ".AsConfig":
+                tokens.pop(0)
+                return _to_yaml(value)
+            return value
+        if token[0] in '`"':
+            return token[1:-1] if token[0] == "`" else token[1:-1].encode().decode("unicode_escape")
+        if re.fullmatch(r"-?\d+", token):
+            return int(token)
+        if re.fullmatch(r"-?\d+\.\d+", token):
+            return float(token)
+        if token in (".Release.Name", ".Release.Namespace"):
+            return self.release if token == ".Release.Name" else self.namespace
+        return self._look_up(token)
+
+    def _look_up(self, path: str) -> Any:
+        if not re.fullmatch(r"\.Values(\.\w+)+", path):
+            raise ValueError(f"expression {path!r} is not known here")
+        found: Any = self.values
+        for key in path.split(".")[2:]:
+            found = found[key]
+        return found

@@ -35,19 +35,27 @@ def gauge(phases: Phases, *, step: int = 15) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One situation, and at some minutes the alerts that fire then: all of them, no others."""
+    """One situation, and at some minutes the alerts that fire then: all of them, no others.
+
+    Samples are ``step`` seconds apart. Rules are evaluated ``every`` so many seconds, by default at every
+    other sample. What sums up recorded rates counts on 30 s: at 60 s it finds half.
+    """
 
     alert: str
     situation: str
     series: dict[str, str]
     expect: dict[float, set[str]]
     step: int = 15
+    every: int = 0
 
 
 def suites(rule_file: str, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Build the contents of promtool test files, one for each step; a rule is evaluated every two steps."""
-    steps = sorted({case.step for case in cases})
-    return [_suite(rule_file, [case for case in cases if case.step == step], 2 * step) for step in steps]
+    """Build the contents of promtool test files, one for each interval between evaluations."""
+    intervals = {case.every or 2 * case.step for case in cases}
+    return [
+        _suite(rule_file, [case for case in cases if (case.every or 2 * case.step) == every], every)
+        for every in sorted(intervals)
+    ]
 
 
 def _suite(rule_file: str, cases: Sequence[Case], evaluation_seconds: int) -> dict[str, Any]:

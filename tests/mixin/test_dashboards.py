@@ -36,6 +36,7 @@ WORDS = {
         "max_over_time",
         "avg_over_time",
         "last_over_time",
+        "sum_over_time",
     ),
     *("clamp_min", "vector", "time", "group_left", "offset", "sqrt", "abs", "le", "job", "model"),
 }
@@ -244,9 +245,25 @@ def test_model_can_be_chosen_everywhere_but_for_containers() -> None:
         names = [variable["name"] for variable in board["templating"]["list"]]
         assert names[0] == "datasource"
         if board["title"] != "Containers":
-            assert {"job", "handler"} <= set(names) or {"job", "model"} <= set(names)
+            assert {"job", "handler"} <= set(names) or {"job", "model", "version"} <= set(names)
         for name in names:
             assert name == "datasource" or f"${name}" in json.dumps(board["panels"]), board["title"]
+
+
+def test_a_step_can_be_told_from_a_ramp_when_a_dashboard_opens() -> None:
+    for board in DASHBOARDS.values():
+        assert board["time"] == {
+            "from": "now-1h" if board["title"] == "Containers" else "now-6h",
+            "to": "now",
+        }
+
+
+def test_versions_of_a_model_are_lines_of_their_own() -> None:
+    for board in DASHBOARDS.values():
+        for expr in expressions(board):
+            for grouping in re.findall(r"(?:by|on) \(([^)]*)\)", expr):
+                labels = grouping.split(", ")
+                assert "model" not in labels or "version" in labels, expr
 
 
 def test_dashboards_of_a_configuration_hold_its_values(tmp_path: Path) -> None:

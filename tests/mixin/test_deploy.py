@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,15 @@ import yaml
 from exporter.config.loading import load_config
 from exporter.mixin.rules import prometheus_rules
 from exporter.mixin.terms import Terms
-from tests.mixin.helm import render
 from tests.servers import free_port, request, wait_for
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "inference-exporter"
-OVERLAYS = ("example", "production", "kserve")
-KUBERNETES = "1.32"
 
 needs = {
     name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-    for name in ("promtool", "amtool", "kubectl")
+    for name in ("promtool", "amtool")
 }
 
 
@@ -65,7 +60,7 @@ def test_a_rule_file_edited_by_hand_is_told_which_file_to_change(tmp_path: Path)
     path = tmp_path / "prometheus" / "inference-exporter.rules.yml"
     path.write_text(path.read_text().replace("> 20", "> 2000"))
     (told,) = module.disagreements(tmp_path)
-    assert "inference-exporter.rules.yml: differs from its source; change exporter/mixin/alerts.py" in told
+    assert "inference-exporter.rules.yml: differs from its source; change exporter/mixin/*_alerts.py" in told
 
 
 # Prometheus and Alertmanager
@@ -79,7 +74,8 @@ def test_prometheus_accepts_its_files(tmp_path: Path) -> None:
     path.write_text(config.replace("/etc/prometheus/rules/*.yml", str(rules)))
     result = run("promtool", "check", "config", path)
     assert result.returncode == 0, result.stderr
-    assert "31 rules found" in result.stdout
+    written = sum(len(group["rules"]) for group in prometheus_rules(Terms.of(None))["groups"])
+    assert f"{written} rules found" in result.stdout
 
 
 @needs["promtool"]
@@ -168,7 +164,7 @@ def test_compose_pins_checks_and_separates() -> None:
 
 def test_compose_addresses_agree() -> None:
     listens = {
-        "sidecar": {8080, 9109},
+        "sidecar": {8080, 10911},
         "service": {8000},
         "alertmanager": {9093},
         "prometheus": {9090},
@@ -190,7 +186,7 @@ def test_compose_addresses_agree() -> None:
         ("traffic", "sidecar"),
         ("sidecar", "service"),
         ("prometheus", "sidecar"),
-        ("grafana", "webhook"),
+        ("alertmanager", "webhook"),
     ):
         assert networks[one] & networks[other], (one, other)
     assert not networks["traffic"] & networks["prometheus"]
@@ -206,15 +202,31 @@ def test_grafana_is_provisioned_with_what_the_rules_name() -> None:
         for query in rule["data"]
     }
     assert used - {"__expr__"} <= {source["uid"] for source in sources}
-    grafana = COMPOSE["services"]["grafana"]
-    mounted = {config["target"] for config in grafana["configs"]}
+    mounted = {config["target"] for config in COMPOSE["services"]["grafana"]["configs"]}
     folder = read(DEPLOY / "compose" / "grafana" / "dashboards.yml")["providers"][0]["options"]["path"]
     for path in (ROOT / "dashboards" / "grafana").glob("*.json"):
         assert f"{folder}/{path.name}" in mounted
-    for variable in set(
-        re.findall(r"\$([A-Z_]+)", (DEPLOY / "grafana/alerting/contact-points.yml").read_text())
-    ):
-        assert variable in grafana["environment"]
+
+
+def test_compose_sends_an_alert_once() -> None:
+    """Prometheus's rules by Alertmanager; Grafana, which could evaluate the same ones, has none."""
+    routing = read(DEPLOY / "alertmanager" / "alertmanager.yml")
+    receivers = [hook["url"] for each in routing["receivers"] for hook in each["webhook_configs"]]
+    assert receivers == ["http://webhook:8081/"]
+    assert not [route for route in routing["route"]["routes"] if route.get("continue")]
+    assert "alerting" not in json.dumps(COMPOSE["services"]["grafana"])
+    files = {config["file"] for config in COMPOSE["configs"].values()}
+    assert not [file for file in files if "grafana/alerting" in file]
+
+
+def test_compose_keeps_what_was_learned() -> None:
+    (volume,) = COMPOSE["services"]["sidecar"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in COMPOSE["volumes"]
+    config = load_config(DEPLOY / "compose" / "sidecar.yml", environment={})
+    assert {str(Path(str(entry.checkpoint)).parent) for entry in config.drift} == {folder}
+    # A named volume takes owner and mode of the image's folder.
+    assert f"install -d -o 10001 -g 10001 -m 0700 {folder}" in (DEPLOY / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize(
@@ -265,218 +277,7 @@ def test_the_default_image_is_small_and_does_not_run_as_root() -> None:
     assert all(":latest" not in rest for word, rest in dockerfile() if word == "FROM")
 
 
-# Kubernetes
-
-
-@pytest.fixture(scope="module", params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    result = run("kubectl", "kustomize", DEPLOY / "kubernetes" / "overlays" / request.param)
-    assert result.returncode == 0, result.stderr
-    return [document for document in yaml.safe_load_all(result.stdout) if document]
-
-
-def validate(documents: list[dict[str, Any]]) -> None:
-    """Check against Kubernetes's schemas, and the operators' kinds against what their schemas ask for."""
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    for document in documents:
-        kind = document["kind"]
-        if kind in CUSTOM:
-            CUSTOM[kind](document)
-        else:
-            kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-def _keys(found: dict[str, Any], required: set[str], optional: Set[str] = frozenset()) -> None:
-    assert required <= set(found) <= required | optional, found
-
-
-def _pod_monitor(document: dict[str, Any]) -> None:
-    assert document["apiVersion"] == "monitoring.coreos.com/v1"
-    _keys(document["spec"], {"selector", "podMetricsEndpoints"}, {"jobLabel"})
-    _keys(document["spec"]["selector"], {"matchLabels"})
-    for endpoint in document["spec"]["podMetricsEndpoints"]:
-        _keys(endpoint, {"port", "path", "interval"}, {"authorization"})
-        assert re.fullmatch(r"\d+(ms|s|m|h)", endpoint["interval"])
-        if "authorization" in endpoint:
-            _keys(endpoint["authorization"], {"type", "credentials"})
-            _keys(endpoint["authorization"]["credentials"], {"name", "key"})
-
-
-def _prometheus_rule(document: dict[str, Any]) -> None:
-    assert document["apiVersion"] == "monitoring.coreos.com/v1"
-    assert document["spec"] == prometheus_rules(Terms.of(None))
-    for group in document["spec"]["groups"]:
-        _keys(group, {"name", "rules"}, {"interval"})
-        for rule in group["rules"]:
-            assert ("alert" in rule) != ("record" in rule)
-            _keys(rule, {"expr"}, {"alert", "record", "for", "labels", "annotations"})
-            assert all(isinstance(value, str) for value in rule.get("annotations", {}).values())
-
-
-def _inference_service(document: dict[str, Any]) -> None:
-    assert document["apiVersion"] == "serving.kserve.io/v1beta1"
-    logger = document["spec"]["predictor"]["logger"]
-    _keys(logger, {"mode", "url"})
-    assert logger["mode"] in ("all", "request", "response")
-
-
-CUSTOM = {
-    "PodMonitor": _pod_monitor,
-    "PrometheusRule": _prometheus_rule,
-    "InferenceService": _inference_service,
-}
-
-
-def test_manifests_are_valid(overlay: list[dict[str, Any]]) -> None:
-    assert {"PodMonitor", "PrometheusRule", "NetworkPolicy", "Deployment", "ConfigMap", "Service"} <= {
-        document["kind"] for document in overlay
-    }
-    validate(overlay)
-
-
-def test_a_wrong_manifest_is_noticed(overlay: list[dict[str, Any]]) -> None:
-    broken = copy.deepcopy([document for document in overlay if document["kind"] == "Deployment"])
-    broken[0]["spec"]["template"]["spec"]["containers"][0]["ports_"] = []
-    with pytest.raises(Exception, match="ports_"):
-        validate(broken)
-
-
-def agree(documents: list[dict[str, Any]]) -> None:
-    """Assert that selectors find pods, ports have names, and mounted things exist."""
-    pods = [d["spec"]["template"] for d in documents if d["kind"] == "Deployment"]
-    named = {(d["kind"], d["metadata"]["name"]) for d in documents}
-    selectors = [d["spec"]["selector"] for d in documents if d["kind"] == "Service"]
-    selectors += [
-        d["spec"]["selector"]["matchLabels"] for d in documents if d["kind"] in ("PodMonitor", "Deployment")
-    ]
-    selectors += [d["spec"]["podSelector"]["matchLabels"] for d in documents if d["kind"] == "NetworkPolicy"]
-    for selector in selectors:
-        assert [p for p in pods if selector.items() <= p["metadata"]["labels"].items()], selector
-    ports: dict[str, int] = {}
-    for pod in pods:
-        containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-        for container in containers:
-            ports |= {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-            for mount in container.get("volumeMounts", []):
-                assert mount["name"] in {volume["name"] for volume in pod["spec"]["volumes"]}
-            for variable in container.get("env", []):
-                assert ("Secret", variable["valueFrom"]["secretKeyRef"]["name"]) in named
-        for volume in pod["spec"]["volumes"]:
-            if "configMap" in volume:
-                assert ("ConfigMap", volume["configMap"]["name"]) in named
-        for container in containers:
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                if probe in container:
-                    port = container[probe]["httpGet"]["port"]
-                    assert port in ports or port in ports.values()
-    for document in documents:
-        text = json.dumps(document["spec"]) if "spec" in document else ""
-        for name in re.findall(r'"(?:targetPort|port)": "([a-z-]+)"', text):
-            assert name in ports, name
-
-
-def test_names_ports_and_labels_agree(overlay: list[dict[str, Any]]) -> None:
-    agree(overlay)
-
-
-def test_the_exporter_is_a_native_sidecar_on_the_ports_it_names(overlay: list[dict[str, Any]]) -> None:
-    for document in overlay:
-        if document["kind"] != "Deployment":
-            continue
-        pod = document["spec"]["template"]["spec"]
-        (container,) = [
-            c
-            for c in (*pod.get("initContainers", []), *pod["containers"])
-            if c["name"] == "inference-exporter"
-        ]
-        if document["metadata"]["name"] == "wine":
-            assert container["restartPolicy"] == "Always"
-            assert container in pod["initContainers"]
-        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert f"--listen=0.0.0.0:{ports['ie-data']}" in container["args"]
-        assert f"--admin=0.0.0.0:{ports['ie-admin']}" in container["args"]
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert "memory" in container["resources"]["limits"]
-
-
-# Helm
-
-
-def values() -> dict[str, Any]:
-    result: dict[str, Any] = read(CHART / "values.yaml")
-    return result
-
-
-def test_the_charts_values_fit_their_schema() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    jsonschema.Draft7Validator.check_schema(schema)
-    jsonschema.validate(values(), schema)
-
-
-@pytest.mark.parametrize(
-    ("path", "wrong"),
-    [
-        (("exporter", "adminPort"), 0),
-        (("exporter", "config", "model"), ""),
-        (("model", "image"), None),
-        (("replicas",), "two"),
-        (("podMonitor", "interval"), "often"),
-        (("exporter", "adminport"), 9109),
-    ],
-)
-def test_a_wrong_value_is_refused(path: tuple[str, ...], wrong: Any) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-    changed = values()
-    section = changed
-    for key in path[:-1]:
-        section = section[key]
-    section[path[-1]] = wrong
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(changed, json.loads((CHART / "values.schema.json").read_text()))
-
-
-def chart(changes: dict[str, dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    merged = values()
-    for section, change in (changes or {}).items():
-        merged[section] = {**merged[section], **change}
-    return [document for documents in render(CHART, merged).values() for document in documents]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"exporter": {"tokenSecret": "a-secret"}},
-        {"model": {"readinessPath": ""}, "service": {"port": 8000}},
-    ],
-)
-def test_the_chart_gives_valid_manifests(changes: dict[str, dict[str, Any]]) -> None:
-    documents = chart(changes)
-    validate(documents)
-    secret = changes.get("exporter", {}).get("tokenSecret")
-    extra = [{"kind": "Secret", "metadata": {"name": secret}}] if secret else []
-    agree([*documents, *extra])
-
-
-def test_parts_of_the_chart_can_be_left_out() -> None:
-    off = {
-        name: {"enabled": False} for name in ("podMonitor", "prometheusRule", "networkPolicy", "dashboards")
-    }
-    assert {document["kind"] for document in chart(off)} == {"ConfigMap", "Deployment", "Service"}
-
-
-def test_the_chart_holds_all_dashboards_and_a_valid_configuration(tmp_path: Path) -> None:
-    maps = {d["metadata"]["name"]: d["data"] for d in chart() if d["kind"] == "ConfigMap"}
-    assert set(maps["wine-dashboards"]) == {
-        path.name for path in (ROOT / "dashboards" / "grafana").glob("*.json")
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(maps["wine-exporter"]["config.yaml"])
-    assert load_config(path, environment={}).model == "wine"
+# Versions, and the webhook
 
 
 def test_versions_agree() -> None:

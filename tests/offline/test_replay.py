@@ -44,7 +44,7 @@ def test_episodes_are_those_of_the_running_service(detector: OnlineMMD) -> None:
             if np.isnan(ratio):
                 continue
             was = live.active
-            if live.step(bool(ratio > 1.0)):
+            if live.step(float(ratio), 1.0):
                 onsets.append(row)
             if was and not live.active:
                 ends.append(row)

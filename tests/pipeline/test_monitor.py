@@ -27,6 +27,7 @@ from exporter.pipeline.processor import Outcomes, Processor
 from exporter.processors.assembly import make_pipeline
 from exporter.processors.drift import Drift, Notifier
 from exporter.processors.predictions import Predictions
+from exporter.references.reference import Origin
 from tests.streams import D, PlainDetector, Samples, normal, observations
 
 WAIT = 20.0
@@ -94,7 +95,7 @@ def bench():
 def plain(monkeypatch: pytest.MonkeyPatch):
     """Detectors that the entries of ``drift`` get, in order."""
     detectors: list[PlainDetector] = []
-    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detectors.pop(0))
+    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: (detectors.pop(0), Origin()))
     return detectors
 
 
@@ -462,7 +463,7 @@ def test_a_thread_that_hangs_over_a_stop_and_a_restart_corrupts_nothing(plain: l
     plain.append(detector := PlainDetector((2,), before_update=hang))
     b = Bench(make_config((MMDConfig(window=2, reference=LEARN),), drain_seconds=0.05, max_batch=2))
     b.monitor.start()
-    hung = b.monitor.worker._thread
+    hung = b.monitor.worker.thread
     assert hung is not None
     for item in observations(normal(5)):
         b.submit(item)

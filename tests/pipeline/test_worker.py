@@ -153,7 +153,7 @@ def test_stop_does_not_wait_for_a_hung_handler_and_gives_up_the_rest():
     assert ends(worker) == {"stopped": 3}
     assert refusal(worker, b"4") == "stopped"
     release.set()
-    thread = worker._thread
+    thread = worker.thread
     assert thread is not None
     thread.join(WAIT)
     assert not thread.is_alive()
@@ -216,7 +216,7 @@ def test_what_a_hung_handler_says_after_a_restart_changes_nothing():
     hung.stop(0)
     fresh.offer(b"\2", "hook")
     release.set()
-    thread = hung._thread
+    thread = hung.thread
     assert thread is not None
     thread.join(WAIT)
     assert ledger.balance() == Balance(

@@ -67,8 +67,8 @@ def make() -> Iterator[Callable[..., Runtime]]:
 
 
 def helper(runtime: Runtime) -> HelperProcess:
-    assert isinstance(runtime.monitor.handler, HelperProcess)
-    return runtime.monitor.handler
+    assert runtime.helper is not None
+    return runtime.helper
 
 
 def send(runtime: Runtime, items: list[Any]) -> None:
@@ -455,7 +455,7 @@ def test_a_service_that_is_killed_leaves_none_behind(tmp_path: Path):
         "from exporter.runtime import Runtime\n"
         "runtime = Runtime(Config(model='m'), isolated=True)\n"
         "runtime.submit(Observation('m', 'hook'), 'hook')\nassert runtime.monitor.worker.drain(30)\n"
-        "print(runtime.monitor.handler.pid, flush=True)\ntime.sleep(60)\n"
+        "print(runtime.helper.pid, flush=True)\ntime.sleep(60)\n"
     )
     service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert service.stdout is not None

@@ -29,7 +29,8 @@ def loaded(**changed: Any) -> Config:
 @pytest.mark.parametrize(
     ("changed", "keys"),
     [
-        ({"model": "other"}, ["model"]),
+        ({"model": "other"}, []),
+        ({"models": {"m": {"drift": []}}, "version": "2"}, []),
         ({"admin": {"token": "second-token"}}, ["admin.token"]),
         ({"admin": {"token": "first-token", "listen": "127.0.0.1:2"}}, ["admin.listen"]),
         ({"sidecar": {"upstream": "http://127.0.0.1:2"}}, ["sidecar.upstream"]),
@@ -91,7 +92,7 @@ async def test_ingest_reads_by_the_configuration_in_force() -> None:
     )
     runtime.reconfigure(other)
     read: list[Any] = []
-    runtime.submit = lambda item, source: bool(read.append(item)) or True  # type: ignore[method-assign,assignment]
+    runtime.submit = lambda item, source, model: bool(read.append(item)) or True  # type: ignore[method-assign,assignment]
 
     def event(kind: str, body: bytes) -> list[tuple[bytes, bytes]]:
         return [

@@ -172,9 +172,12 @@ def test_after_a_reload_requests_like_those_before_are_read_by_the_new_file(side
 
 
 def test_reload_that_needs_a_restart_says_so(sidecar: Running) -> None:
-    (sidecar.log.parent / "exporter.yaml").write_text("model: another\n")
+    (sidecar.log.parent / "exporter.yaml").write_text("queue: {max_items: 7}\n")
     sidecar.child.send_signal(signal.SIGHUP)
-    wait_for(lambda: "model: changed, which needs a restart" in sidecar.log.read_text(), what="the message")
+    wait_for(
+        lambda: "queue.max_items: changed, which needs a restart" in sidecar.log.read_text(),
+        what="the message",
+    )
 
 
 def test_stop_lets_an_answer_under_way_finish(sidecar: Running) -> None:

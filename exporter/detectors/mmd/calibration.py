@@ -27,6 +27,7 @@ _RUNS = (200, 2000, 60_000)  # never fewer; not fewer unless too costly; never m
 _EXCEEDANCES = 1500  # runs above the threshold: more would not make it better by much
 _PLENTY = 500
 _WIDE = 1.5
+_FEW_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class CalibrationReport:
         from the expected one, because the reference has only so many rows.
     warnings
         What makes the thresholds less certain, in plain words; empty when nothing does.
+    loud_maxima
+        What the largest statistic of a run stays below in four of five runs, for each window.
     """
 
     runs: int
@@ -60,6 +63,7 @@ class CalibrationReport:
     extrapolated: bool
     spread: float
     warnings: tuple[str, ...]
+    loud_maxima: tuple[float, ...] = ()
 
     @property
     def trustworthy(self) -> bool:
@@ -73,25 +77,27 @@ def calibrate(
     expected_run_length: float,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    block: int = 1,
 ) -> tuple[NDArray[np.float64], CalibrationReport]:
     """Thresholds of each window, (k,) float64, for one joint expected run length, with a report.
 
-    ``kernel`` is (N, N) float32 with ones on the diagonal, N >= 4 times the longest window. Several
-    windows get thresholds that each exceeds equally often. The work is bounded: about 120 million
-    reads of kernel values, up to 600 million for windows of hundreds.
+    ``kernel`` is (N, N) float32 with ones on the diagonal, N >= 4 times the longest window, of rows in
+    consecutive blocks of ``block`` that stood together in time. Several windows get thresholds that
+    each exceeds equally often. The work is bounded: about 120 million reads of kernel values, up to
+    600 million for windows of hundreds.
     """
     n, widest = kernel.shape[0], windows[-1]
-    length = _run_length(n, widest, expected_run_length)
+    length = _run_length(n, widest, expected_run_length, block)
     cost = length * widest
     fewest, few, most = _RUNS
     few = min(few, max(fewest, _GATHERS_FEW_RUNS // cost))
     enough = _EXCEEDANCES / -np.expm1(-length / expected_run_length)
     runs = int(max(few, min(_GATHERS // cost, enough, most)))
-    simulated = simulate(kernel, windows, length, runs, rng, progress)
+    simulated = simulate(kernel, windows, length, runs, rng, progress, block)
     tails = [Tail.fit(maxima) for maxima in simulated.maxima.T]
     thresholds, level = _solve(simulated, tails, expected_run_length)
     worst = max(tails, key=lambda tail: tail.fit_distance)
-    spread = max(_spread(simulated, column, w, n) for column, w in enumerate(windows))
+    spread = max(_spread(simulated, column, w, n, block) for column, w in enumerate(windows))
     extrapolated = level * runs < 20
     report = CalibrationReport(
         runs=runs,
@@ -101,15 +107,22 @@ def calibrate(
         fit_distance=worst.fit_distance,
         extrapolated=extrapolated,
         spread=spread,
-        warnings=tuple(_warnings(worst, level, runs, spread, n, widest)),
+        warnings=(*_few_blocks(n, block), *_warnings(worst, level, runs, spread, n, widest)),
+        loud_maxima=tuple(np.quantile(simulated.maxima, 0.8, axis=0).tolist()),
     )
     return np.maximum(thresholds, np.finfo(np.float64).tiny), report
 
 
-def _run_length(n: int, widest: int, expected_run_length: float) -> int:
-    """Windows on a circle: five windows long where the reference and the run length allow it."""
-    wanted = int(min(5 * widest, n // 2, max(3 * widest, expected_run_length)))
-    return max(2 * widest, wanted)
+def _run_length(n: int, widest: int, expected_run_length: float, block: int) -> int:
+    """Windows on a circle: five windows long where the reference and the run length allow it.
+
+    Of blocks that hold two windows or more, a circle is one, or an equal part of one; of shorter ones
+    it is several.
+    """
+    wanted = max(2 * widest, int(min(5 * widest, n // 2, max(3 * widest, expected_run_length))))
+    if block >= 2 * widest:
+        return block // max(1, block // wanted)
+    return -(-wanted // block) * block
 
 
 def _solve(
@@ -135,21 +148,31 @@ def _solve(
     return thresholds, level
 
 
-def _spread(simulated: NullRuns, column: int, w: int, n: int) -> float:
+def _spread(simulated: NullRuns, column: int, w: int, n: int, block: int) -> float:
     """One standard deviation of the log run length over references, as a factor.
 
-    The rate of alarms is a mean over windows of rows; its first-order (Hájek) variance over
-    references is ``w^2 / n`` times the variance, over rows, of how much more often than others a
-    row is found in the windows that alarm.
+    The rate of alarms is a mean over windows of blocks of rows; its first-order (Hájek) variance over
+    references is that of a mean over blocks of how much more often than others a block is found in the
+    windows that alarm, times the square of the blocks that a window has.
     """
     maxima = simulated.maxima[:, column]
     loud = np.argsort(maxima)[-max(_PLENTY, maxima.size // 50) :]
     ends = simulated.peaks[loud, column][:, None]
     members = simulated.rows[loud[:, None], (ends - np.arange(w)) % simulated.length]
-    expected = members.size / n
-    counts = np.bincount(members.ravel(), minlength=n) / expected
-    excess = float(counts.var()) - (1.0 - w / n) / expected
-    return float(np.exp(w * np.sqrt(max(0.0, excess) / n)))
+    blocks, parts = n // block, max(1.0, w / block)
+    expected = loud.size * parts / blocks
+    counts = np.bincount(members.ravel() // block, minlength=blocks) * (parts / w) / expected
+    excess = float(counts.var()) - (1.0 - parts / blocks) / expected
+    return float(np.exp(parts * np.sqrt(max(0.0, excess) / blocks)))
+
+
+def _few_blocks(n: int, block: int) -> list[str]:
+    if n // block >= _FEW_BLOCKS:
+        return []
+    return [
+        f"the reference has only {n // block} stretches of {block} rows: how much one differs from another "
+        f"is known from {_FEW_BLOCKS} or more; learn from more, shorter ones"
+    ]
 
 
 def _warnings(worst: Tail, level: float, runs: int, spread: float, n: int, widest: int) -> list[str]:

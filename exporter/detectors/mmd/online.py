@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,27 +15,27 @@ from exporter.arrays import on_host, place, resolve_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
 from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
-from exporter.detectors.mmd.kernel import Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.dependence import Dependence, Null
+from exporter.detectors.mmd.dependence_estimator import DependenceEstimator, own_factors
+from exporter.detectors.mmd.fitted import Fitted
+from exporter.detectors.mmd.kernel import SERIES, Scaling, Witness, kernel_matrix, median_bandwidth
+from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
 from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
-from exporter.detectors.validation import as_rows, check_positive, check_reference, check_windows, fit_memory
+from exporter.detectors.validation import (
+    as_rows,
+    check_block,
+    check_positive,
+    check_reference,
+    check_windows,
+    fit_memory,
+)
 from exporter.errors import ConfigError, DetectorFileError
 
 _log = logging.getLogger(__name__)
 
 _ENGINE = "online-mmd"
 _CHUNK = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """What :meth:`OnlineMMD.fit` found beside the thresholds, as it stands in the detector's file."""
-
-    windows: tuple[int, ...]
-    expected_run_length: float
-    bandwidth: float
-    reference_kernel_mean: float
-    report: CalibrationReport
-    feature_names: tuple[str, ...]
+_MOSTLY = 0.9  # share of repeats from which on too little of a stream is tested
 
 
 class OnlineMMD:
@@ -48,6 +47,10 @@ class OnlineMMD:
     of b observations costs one N x b product and one (W + b) x b product, and the state is a ring
     of W rows and W numbers. [Gretton et al., JMLR 2012.] Made by :meth:`fit` or :meth:`load`.
 
+    The stream need not be independent: its dependence is learned while it runs and taken off the
+    statistic (:attr:`dependence`). Rows that repeat one of the 250 before them, bit for bit, are left
+    out, unless the reference repeats itself in any order.
+
     Not safe for concurrent use: one writer.
     """
 
@@ -55,7 +58,7 @@ class OnlineMMD:
     """Memory for the N x N kernel values during :meth:`fit`; larger references are subsampled."""
 
     def __init__(
-        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: _Fitted, device: str
+        self, reference: NDArray[np.float64], thresholds: NDArray[np.float64], fitted: Fitted, device: str
     ) -> None:
         self.feature_names = fitted.feature_names
         self._fitted = fitted
@@ -66,7 +69,17 @@ class OnlineMMD:
         self._scaling, rows = Scaling.of(reference, fitted.bandwidth, device)
         self._witness = Witness(rows, _CHUNK)
         self._z = rows.z
-        self._window = SlidingWindow(self.windows, rows.z)
+        self._skips_repeats = not are_natural(reference)
+        self._null = Null(
+            self.windows,
+            thresholds,
+            fitted.reference_kernel_mean,
+            self._witness.kernel_sd,
+            fitted.report.run_length,
+            fitted.report.loud_maxima,
+            own_factors(self._witness, rows.z, fitted) if fitted.block > 1 else None,
+        )
+        self.reset()
 
     @classmethod
     def fit(
@@ -79,6 +92,7 @@ class OnlineMMD:
         device: str = "auto",
         seed: int | None = None,
         feature_names: Sequence[str] = (),
+        block: int = 1,
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -101,6 +115,10 @@ class OnlineMMD:
             Makes the calibration repeatable.
         feature_names
             What the d dimensions are called, for the evidence; empty if they have no names.
+        block
+            Rows of the reference that stood together in time, where it consists of stretches of a stream:
+            consecutive ones, in their order, n a multiple of it. They are resampled together, so that
+            what depends on its neighbours in them may do so in operation. 1 for independent rows.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -117,19 +135,22 @@ class OnlineMMD:
             bandwidth = check_positive("bandwidth", bandwidth)
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
+        block = check_block(block, rows.shape[0])
+        if block == 1:
+            rows = check_reference(without_neighbours(rows), windows)
         rng = np.random.default_rng(seed)
-        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng)
+        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng, block)
         if bandwidth is None:
             bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
         _, scaled = Scaling.of(rows, bandwidth, device)
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress)
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block)
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        fitted = _Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names))
+        fitted = Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block)
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -168,14 +189,30 @@ class OnlineMMD:
         return self._fitted.bandwidth
 
     @property
+    def block(self) -> int:
+        """Rows of the reference that stood together in time; 1 where they are independent."""
+        return self._fitted.block
+
+    @property
     def report(self) -> CalibrationReport:
         """How the thresholds were found, and whether to believe them."""
         return self._fitted.report
 
     @property
     def n_seen(self) -> int:
-        """Observations taken since the start or the last :meth:`reset`, without the refused."""
+        """Observations taken since the start or the last :meth:`reset`, without refused ones and repeats."""
         return self._window.count
+
+    @property
+    def dependence(self) -> Dependence:
+        """How dependent the stream is, as far as it was seen, and whether the verdicts hold on it."""
+        found = self._dependence.found
+        if self._repeats.share > _MOSTLY:
+            return found.because(
+                f"{self._repeats.share:.0%} of the last {REACH} observations repeat one before them and are "
+                "left out: hardly anything is tested"
+            )
+        return found
 
     def update(self, batch: Any) -> Scores:
         """Take (b, d) or (d,) embeddings, in order; give a verdict on each.
@@ -189,21 +226,35 @@ class OnlineMMD:
             If the length of the embeddings is not ``n_features``; the state is then unchanged.
         """
         rows = as_rows(place(batch, self._device), self.n_features)
-        a = self._fitted.reference_kernel_mean
-        stats: list[NDArray[np.float64]] = []
-        kept: list[NDArray[np.bool_]] = []
+        k = len(self.windows)
+        corrected, plain = np.full((rows.shape[0], k), np.nan), np.full((rows.shape[0], k), np.nan)
+        witness = np.full(rows.shape[0], np.nan)
+        finite, repeated = np.ones(rows.shape[0], dtype=np.bool_), np.zeros(rows.shape[0], dtype=np.bool_)
         for start in range(0, rows.shape[0], _CHUNK):
-            taken = self._scaling.apply(rows[start : start + _CHUNK])
-            kept.append(taken.finite)
-            values = self._witness(taken.z, taken.squared_norm)
-            for s in range(0, values.size, BLOCK):  # none where all rows were refused
-                part = slice(s, s + BLOCK)
-                stats.append(self._window.push(taken.z[part], taken.squared_norm[part], values[part], a))
-        finite = np.concatenate(kept) if kept else np.ones(0, dtype=np.bool_)
-        by_window = np.full((rows.shape[0], len(self.windows)), np.nan)
-        if stats:
-            by_window[finite] = np.concatenate(stats)
-        return Scores.of(by_window, self._thresholds, ~finite, self.windows)
+            chunk = rows[start : start + _CHUNK]
+            taken = self._scaling.apply(chunk)
+            z, norms = taken.z, taken.squared_norm
+            places = start + np.flatnonzero(taken.finite)
+            finite[start : start + _CHUNK] = taken.finite
+            if self._skips_repeats:
+                known = self._repeats.find(pick(chunk, taken.finite))
+                repeated[places[known]] = True
+                z, norms, places = pick(z, ~known), norms[~known], places[~known]
+            witness[places], series = self._witness(z, norms)
+            s = 0
+            while s < places.size:  # none where all rows were left out
+                part = slice(s, s + min(BLOCK, self._dependence.room))
+                at = places[part]
+                plain[at], corrected[at] = self._take(z[part], norms[part], witness[at], series[part])
+                s = part.stop
+        return Scores.of(corrected, self._thresholds, ~finite, self.windows, plain, repeated, witness)
+
+    def _take(
+        self, z: Any, norms: NDArray[np.float64], witness: NDArray[np.float64], series: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(b, k) statistics of at most ``BLOCK`` rows, without correction and with it."""
+        stats, kernel = self._window.push(z, norms, witness, self._fitted.reference_kernel_mean)
+        return stats, self._dependence.push(z, witness, series, kernel, stats)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.
@@ -231,11 +282,14 @@ class OnlineMMD:
         exact = np.array_equal(narrow.astype(np.float64), self._reference)
         arrays = {"reference": narrow if exact else self._reference, "thresholds": self._thresholds}
         settings = dataclasses.asdict(self._fitted)
-        storage.write(path, _ENGINE, settings, arrays | self._window.state(), mode=mode)
+        running = self._window.state() | self._dependence.state() | {"repeats": self._repeats.state()}
+        storage.write(path, _ENGINE, settings, arrays | running, mode=mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> OnlineMMD:
         """Read what :meth:`save` wrote; the stream goes on where it was saved.
+
+        A file from before dependence was learned holds none: it is then learned anew.
 
         Raises
         ------
@@ -247,24 +301,20 @@ class OnlineMMD:
         device = resolve_device(device, None)
         settings, arrays = storage.read(path, _ENGINE)
         try:
-            report, windows, thresholds = settings["report"], tuple(settings["windows"]), arrays["thresholds"]
-            names = tuple(settings.get("feature_names", ()))  # which older files have not
-            if thresholds.shape != (len(windows),) or not np.isfinite(thresholds).all():
-                raise ValueError(f"thresholds {thresholds} for windows {windows}")
-            fitted = _Fitted(
-                windows,
-                settings["expected_run_length"],
-                settings["bandwidth"],
-                settings["reference_kernel_mean"],
-                CalibrationReport(**(report | {"warnings": tuple(report["warnings"])})),
-                names,
-            )
+            fitted, thresholds = Fitted.of(settings), arrays["thresholds"]
+            if thresholds.shape != (len(fitted.windows),) or not np.isfinite(thresholds).all():
+                raise ValueError(f"thresholds {thresholds} for windows {fitted.windows}")
             detector = cls(arrays["reference"].astype(np.float64), thresholds, fitted, device)
             detector._window.restore(arrays)
+            if "dependence" in arrays:
+                detector._dependence.restore(arrays)
+                detector._repeats.restore(arrays["repeats"])
         except Exception as error:  # the arrays of a stranger fail wherever they are used first
             raise DetectorFileError(f"{path}: holds no usable detector ({error!r}); fit it again") from error
         return detector
 
     def reset(self) -> None:
-        """Empty the window; keep reference and thresholds."""
+        """Empty the window and forget the stream's dependence; keep reference and thresholds."""
         self._window = SlidingWindow(self.windows, self._z)
+        self._dependence = DependenceEstimator(self._null, self.n_features, SERIES)
+        self._repeats = Repeats()

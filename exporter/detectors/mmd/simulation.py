@@ -5,11 +5,18 @@ every window has neighbours on both sides, so ``-log P(largest of L <= h)`` is L
 which alarms begin, with no correction for ends.
 
 In operation the mean embedding of a window (variance proportional to 1/W) is compared with that of
-the reference, which is off the population's by a fixed amount (variance proportional to 1/N). A
-window of reference rows is nearer to the reference, by a variance of ``1/W - 1/N``, so its
-difference is multiplied by ``sqrt(N / (N - W))``; and each run is compared with a reference that is
-off by an amount of its own, a sum of all centred rows with random signs over N (the multiplier
-bootstrap). The bias of the squared length is then taken off.
+the reference, which is off the population's by a fixed amount (variance proportional to 1/N). Windows
+of reference rows are drawn about the reference's mean instead: two of them that share a part u of
+their rows have the covariance u/W - 1/N in place of u/W, at any distance on the circle. What all
+windows of a circle lack is the same 1/N, so each circle is moved as a whole by a random amount of
+that variance, and is compared with a reference that is off by another one. Both are sums of all
+centred rows with random signs over N (the multiplier bootstrap). To scale the windows up instead
+would make neighbours less alike than they are, and alarms N / (N - W) times as frequent.
+
+Rows that stood together in time may depend on each other. Then the reference comes in blocks of rows
+in their order, a circle consists of whole blocks (of a part of one block, where that holds two
+windows: a stream passes slowly from what one block saw to what another did), and the rows of a block
+have their signs in common.
 """
 
 from __future__ import annotations
@@ -36,18 +43,18 @@ class NullRuns:
     maxima: NDArray[np.float64]  # (runs, k) the largest statistic of each window length
     peaks: NDArray[np.int64]  # (runs, k) position of the last member of the window that had it
     rows: NDArray[np.int32]  # (runs, length) the reference rows on each circle
+    errors: NDArray[np.int64]  # (runs,) which error of the reference's mean each circle was given
     spaced: NDArray[np.float64]  # (m, k) statistics of windows that do not overlap
 
 
 class _Kernel:
     """The kernel matrix in 16 bits, so that random reads find it in the cache."""
 
-    def __init__(self, kernel: NDArray[np.float32], rng: np.random.Generator) -> None:
+    def __init__(self, kernel: NDArray[np.float32], rng: np.random.Generator, block: int = 1) -> None:
         n = kernel.shape[0]
         self.n = n
         self.row_sums = kernel.sum(axis=1, dtype=np.float64)
         self.total = float(self.row_sums.sum())
-        self.off_diagonal_mean = (self.total - n) / (n * (n - 1.0))
         self.low = float(kernel.min())
         # The diagonal is never read, and may be far from all else.
         highest = max(float(np.delete(row, i).max()) for i, row in enumerate(kernel))
@@ -57,13 +64,41 @@ class _Kernel:
             scaled = (kernel[start : start + 1024] - np.float32(self.low)) * np.float32(1.0 / self.step)
             codes[start : start + 1024] = np.minimum(scaled + np.float32(0.5), _LEVELS)
         self.flat = codes.reshape(-1)
-        # Column m: how far each row lies along the m-th possible error of the reference's mean.
-        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), size=(n, _ERRORS))
-        signs -= signs.mean(axis=0)
-        product = kernel @ signs
-        self.error_length = np.einsum("nm,nm->m", signs, product, dtype=np.float64) / n**2
-        along = (product - signs) / n  # without the row's own share
-        self.along_error = np.ascontiguousarray((along - along.mean(axis=0)).T, dtype=np.float64)
+        self._draw_errors(kernel, rng, block)
+
+    def _draw_errors(self, kernel: NDArray[np.float32], rng: np.random.Generator, block: int) -> None:
+        """What the reference's mean may be off by: sums of all centred rows with random signs.
+
+        Rows of a stream have no share in such an error, nor has one error in another: the products of
+        a row with itself and its block, which are none of operation's, are taken out of everything.
+        """
+        n, blocks = self.n, self.n // block
+        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), size=(blocks, _ERRORS))
+        signs *= np.float32(np.sqrt(blocks / (blocks - 1.0)))  # about their own mean they vary too little
+        signs = np.repeat(signs, block, axis=0)
+        row_means, mean = self.row_sums / n, self.total / n**2
+        sums = signs.sum(axis=0, dtype=np.float64)
+        products = (kernel @ signs).astype(np.float64)
+        products -= (row_means - mean)[:, None] * sums + row_means @ signs
+        each = np.arange(blocks)
+        together = kernel.reshape(blocks, block, blocks, block)[each, :, each, :].sum(
+            axis=2, dtype=np.float64
+        )
+        together -= block * row_means.reshape(blocks, block)
+        together -= row_means.reshape(blocks, block).sum(axis=1)[:, None] - block * mean
+        own = together.reshape(n)  # what a centred row has in common with its block
+        products -= signs * own[:, None]
+        # (errors, n): how far each row lies along each error; (errors, errors): each along the others.
+        self.along_error = np.ascontiguousarray((products - products.mean(axis=0)).T / n)
+        self.error_products = signs.T @ products / n**2
+        self.error_variance = float(own.sum()) * blocks / (blocks - 1.0) / n**2
+
+    def between(self, errors: NDArray[np.int64], moves: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(c,) what the statistics of a circle have in common: how far apart error and move lie."""
+        products, mean = self.error_products, self.total / self.n**2
+        lengths = products[errors, errors] + products[moves, moves] + 2.0 * self.error_variance
+        bias = (1.0 - mean) / (self.n - 1.0)
+        return np.asarray(lengths - 2.0 * products[errors, moves] + mean - bias)
 
 
 def simulate(
@@ -73,40 +108,56 @@ def simulate(
     runs: int,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    block: int = 1,
 ) -> NullRuns:
     """Draw ``runs`` circles of ``length`` rows and slide every window around them.
 
-    ``kernel`` is (N, N) float32 with ones on the diagonal; ``2 * windows[-1] <= length <= N``.
-    Costs ``runs * length * windows[-1]`` reads of kernel values.
+    ``kernel`` is (N, N) float32 with ones on the diagonal, of rows in consecutive blocks of ``block``;
+    ``2 * windows[-1] <= length <= N``, and ``length`` is at most ``block`` or a multiple of it. Costs
+    ``runs * length * windows[-1]`` reads of kernel values.
     """
-    source = _Kernel(kernel, rng)
+    source = _Kernel(kernel, rng, block)
     widest, k = windows[-1], len(windows)
     together = max(1, _STEP // (length * widest))
     circles = _Circles(source, windows, together, length)
-    rows = _draw_rows(source.n, length, runs, rng)
+    rows = _draw_rows(source.n, length, runs, rng, block)
+    errors, moves = _draw_errors(runs)
     maxima, peaks = np.empty((runs, k)), np.empty((runs, k), dtype=np.int64)
     spaced = []
     for start in range(0, runs, together):
         some = slice(start, min(start + together, runs))
-        stats = circles.statistics(rows[some].astype(np.int64), np.arange(some.start, some.stop) % _ERRORS)
+        stats = circles.statistics(rows[some].astype(np.int64), errors[some], moves[some])
         at = stats.argmax(axis=1)
         peaks[some] = at
         maxima[some] = np.take_along_axis(stats, at[:, None, :], axis=1)[:, 0, :]
         spaced.append(stats[:, ::widest].reshape(-1, k))
         if progress is not None:
             progress(some.stop / runs)
-    return NullRuns(length, maxima, peaks, rows, np.concatenate(spaced))
+    return NullRuns(length, maxima, peaks, rows, errors, np.concatenate(spaced))
 
 
-def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """(runs, length) rows without replacement: permutations of the reference, cut into runs."""
-    each = n // length
-    out = np.empty((-(-runs // each) * each, length), dtype=np.int32)
-    order = np.arange(n, dtype=np.int32)
+def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator, block: int = 1) -> NDArray[np.int32]:
+    """(runs, length) rows without replacement: permutations of the reference's blocks, cut into runs."""
+    piece = min(block, length)  # rows that keep their order
+    parts, slack = block // piece, block % piece
+    firsts = (np.arange(n // block)[:, None] * block + np.arange(parts) * piece).astype(np.int32)
+    pieces = length // piece
+    each = firsts.size // pieces
+    out = np.empty((-(-runs // each) * each, pieces), dtype=np.int32)
+    order = firsts.reshape(-1)
     for start in range(0, out.shape[0], each):
+        if slack:
+            order = (firsts + rng.integers(slack + 1, size=(len(firsts), 1), dtype=np.int32)).reshape(-1)
         rng.shuffle(order)
-        out[start : start + each] = order[: each * length].reshape(each, length)
-    return out[:runs]
+        out[start : start + each] = order[: each * pieces].reshape(each, pieces)
+    rows = np.add(out[:runs, :, None], np.arange(piece, dtype=np.int32), dtype=np.int32)
+    return rows.reshape(runs, length)
+
+
+def _draw_errors(runs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(runs,) errors of the reference, each equally often, and as many moves of a circle, never the same."""
+    turn, errors = np.divmod(np.arange(runs), _ERRORS)
+    return errors, (errors + 1 + turn % (_ERRORS - 1)) % _ERRORS
 
 
 class _Circles:
@@ -130,10 +181,13 @@ class _Circles:
         # Members of a window with those before them in it.
         self.inside = [np.tril(np.ones((w, w - 1), dtype=np.float32), -1)[:, ::-1].copy() for w in windows]
 
-    def statistics(self, rows: NDArray[np.int64], errors: NDArray[np.int64]) -> NDArray[np.float64]:
+    def statistics(
+        self, rows: NDArray[np.int64], errors: NDArray[np.int64], moves: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """(c, length, k): the statistic of the window that ends at each position of (c, length) rows.
 
-        ``errors`` (c,) chooses the error of the reference that each circle is given.
+        ``errors`` and ``moves`` (c,) choose the error of the reference that each circle is given, and
+        by what it is moved.
         """
         c, length = rows.shape
         source, reach = self.source, self.reach
@@ -141,7 +195,9 @@ class _Circles:
         around = np.concatenate([rows[:, length - reach :], rows], axis=1)
         sums, off = np.zeros((c, length + reach + 1)), np.zeros((c, length + reach + 1))
         np.cumsum(source.row_sums[around], axis=1, out=sums[:, 1:])
-        np.cumsum(source.along_error[errors[:, None], around], axis=1, out=off[:, 1:])
+        along = source.along_error[errors[:, None], around]
+        along -= source.along_error[moves[:, None], around]
+        np.cumsum(along, axis=1, out=off[:, 1:])
         out = np.empty((c, length, len(self.windows)))
         for column, w in enumerate(self.windows):
             near = slice(reach - (w - 1), reach)
@@ -156,9 +212,9 @@ class _Circles:
             pairs *= source.step
             pairs += source.low * (w * (w - 1) / 2.0)
             ends, starts = slice(reach + 1, None), slice(reach + 1 - w, reach + 1 - w + length)
-            along = (off[:, ends] - off[:, starts]) / w
-            out[:, :, column] = _as_in_operation(source, pairs, sums[:, ends] - sums[:, starts], along, w)
-            out[:, :, column] += source.error_length[errors][:, None]
+            inside = pairs * (2.0 / (w * (w - 1.0)))
+            across = (sums[:, ends] - sums[:, starts]) / source.n + (off[:, ends] - off[:, starts])
+            out[:, :, column] = inside - across * (2.0 / w) + source.between(errors, moves)[:, None]
         return out
 
     def _fill(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -178,23 +234,3 @@ class _Circles:
             band[:, part] = codes
         band[:, length:] = band[:, :reach]  # the circle closes
         return band
-
-
-def _as_in_operation(
-    source: _Kernel,
-    pairs: NDArray[np.float64],
-    crossing: NDArray[np.float64],
-    along: NDArray[np.float64],
-    w: int,
-) -> NDArray[np.float64]:
-    """The unbiased squared MMD that a window of an independent stream would have.
-
-    ``pairs`` is the sum over unordered pairs of members, ``crossing`` the sum of the members' row
-    sums over all of the reference.
-    """
-    n = source.n
-    biased = source.total / n**2 + (2.0 * pairs + w) / w**2 - 2.0 * crossing / (n * float(w))
-    inner = 2.0 * pairs / (w * (w - 1.0))
-    bias = (1.0 - inner) / w + (1.0 - source.off_diagonal_mean) / n
-    inflation = n / (n - float(w))
-    return np.asarray(inflation * biased - 2.0 * np.sqrt(inflation) * along - bias)

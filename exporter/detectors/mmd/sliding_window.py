@@ -46,10 +46,11 @@ class SlidingWindow:
 
     def push(
         self, z: Any, norms: NDArray[np.float64], values: NDArray[np.float64], a: float
-    ) -> NDArray[np.float64]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Take 1 to ``BLOCK`` scaled rows, with squared norms and witness values.
 
-        Returns (b, k) statistics, NaN where a window is not full; ``a`` is the reference's mean
+        Returns (b, k) statistics, NaN where a window is not full, and (b, past + b) kernel values of
+        the new rows with those that were held and with one another; ``a`` is the reference's mean
         off-diagonal kernel value.
         """
         b, past = values.size, self._norms.size
@@ -81,7 +82,7 @@ class SlidingWindow:
         self.count += b
         keep = max(0, past + b - self._widest)
         self._norms, self._values, self._forward = norms[keep:], values[keep:], forward[:, keep:]
-        return out
+        return out, kernel
 
     def last(self, w: int) -> tuple[Any, NDArray[np.float64]]:
         """The last ``w`` scaled rows, oldest first, and their witness values."""

@@ -52,6 +52,7 @@ class CompleteExchange(Exchange):
         self.response_headers = response.headers
         self.request_truncated = self.response_truncated = self.aborted = False
         self.notes = None
+        self.refused = None
         self.embeddings = None
         self.rows_left_out = 0
         self.finished = True

@@ -221,6 +221,8 @@ class CollectorClient:
 def _encoded(observation: Observation) -> bytes:
     """An observation as JSON that the ingest API takes."""
     document = {name: value for name in _SENT_FIELDS if (value := getattr(observation, name)) is not None}
+    if not observation.version:  # a collector of an earlier release knows no such field
+        del document["version"]
     for name in ("embedding", "features"):
         if hasattr(value := document.get(name), "shape"):
             document[name] = np.ascontiguousarray(on_host(value), np.float32)

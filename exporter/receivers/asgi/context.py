@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from exporter.http.exchange import Exchange
+from exporter.receivers.plain import kept_on_device, on_device, plain_fields
 
 current_exchange: ContextVar[Exchange | None] = ContextVar("inference_exporter_exchange", default=None)
 
@@ -24,9 +25,10 @@ def observe(
 ) -> None:
     """Add to the current request's observation, from inside its handler.
 
-    Later calls add to earlier ones, and what is named here wins over what the bodies say. Outside of a
-    captured request, or once its response was sent (in a background task, say), nothing happens but a count
-    in ``inference_exporter_orphan_observes_total``; it never raises.
+    What is given is copied before the call returns (a tensor on a device stays there, as a copy, until the
+    response is sent). Later calls add to earlier ones, and what is named here wins over what the bodies say.
+    Outside of a captured request, or once its response was sent (in a background task, say), nothing happens
+    but a count in ``inference_exporter_orphan_observes_total``; it never raises.
 
     Parameters
     ----------
@@ -56,7 +58,15 @@ def observe(
         "features": features,
         "request_id": request_id,
     }
-    said = {name: item for name, item in given.items() if item is not None}
+    on_a_device = embedding is not None and on_device(embedding)
+    if on_a_device:
+        given["embedding"] = None
+    refused: list[tuple[str, str]] = []
+    said = plain_fields(given, lambda *why: refused.append(why))
+    if on_a_device:
+        said["embedding"] = kept_on_device(embedding)
+    if refused:
+        exchange.refused = [*(exchange.refused or ()), *refused]
     exchange.notes = said if exchange.notes is None else {**exchange.notes, **said}
 
 

@@ -21,6 +21,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_RECORDED = "inference_exporter.recorded"
+
 
 class CaptureMiddleware:
     """Records the exchanges of captured paths.
@@ -40,6 +42,9 @@ class CaptureMiddleware:
         Called before the application starts, and after it has shut down.
     on_error
         Called inside the ``except`` block of any failure of ours.
+    owner
+        Whose middleware this is. An exchange that passes several of one owner's, in applications that are
+        mounted in one another, is recorded once, by the outermost; by default each is its own.
     clock
         Seconds since the epoch.
     """
@@ -54,6 +59,7 @@ class CaptureMiddleware:
         on_startup: Callable[[], Awaitable[None]],
         on_shutdown: Callable[[], Awaitable[None]],
         on_error: Callable[[], None],
+        owner: object = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
@@ -63,6 +69,7 @@ class CaptureMiddleware:
         self._on_startup = on_startup
         self._on_shutdown = on_shutdown
         self._on_error = on_error
+        self._owner = owner if owner is not None else self
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,9 +87,13 @@ class CaptureMiddleware:
             path = scope["path"]
             root = scope.get("root_path")
             if root:
-                path = _within(root, path)
+                path = within(root, path)
             if not self._matches(path) and not (root and self._matches(scope["path"])):
                 return None
+            recorded = scope.get(_RECORDED, ())
+            if self._owner in recorded:
+                return None
+            scope[_RECORDED] = (*recorded, self._owner)
             headers = scope["headers"]
             if not isinstance(headers, list | tuple):
                 headers = scope["headers"] = list(headers)
@@ -179,7 +190,7 @@ class CaptureMiddleware:
         await self.app(scope, receive_and_start, stop_and_send)
 
 
-def _within(root: str, path: str) -> str:
+def within(root: str, path: str) -> str:
     """The path below the one that an application is mounted at, whether or not the server left it in."""
     rest = path.removeprefix(root.rstrip("/"))
     return rest if rest != path and (not rest or rest.startswith("/")) else path

@@ -1,8 +1,9 @@
 """Embeddings out of the live torch module: a forward hook, and no second forward pass.
 
-The hook takes a detached copy of a layer's input or output, on the device where it is, and puts it, one row
-for each sample, into the request that the code runs for; within the pass nothing is converted, moved to the
-host, or waited for. (Rows of a pass that runs for no request are handed over at once.)
+The hook takes a detached copy of a layer's input or output and puts it, one row for each sample, into the
+request that the code runs for. What is in main memory becomes float32 there and then; on a device a copy
+stays where it is until the response is through, since to fetch it is to wait for the device. (Rows of a pass
+that runs for no request are handed over at once.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from exporter.arrays import detached
 from exporter.errors import ConfigError
 from exporter.receivers.asgi.context import open_exchange
+from exporter.receivers.plain import float32, kept_on_device, on_device
 
 
 class ModuleWatch:
@@ -62,7 +64,7 @@ class ModuleWatch:
 
     def _take(self, tensor: Any) -> None:
         try:
-            rows = embedding_rows(tensor)
+            rows = _kept(embedding_rows(tensor))
             exchange = open_exchange()
             if exchange is not None:
                 exchange.add_embeddings(rows)
@@ -73,12 +75,11 @@ class ModuleWatch:
 
 
 def embedding_rows(tensor: Any) -> Any:
-    """(n, d) detached copy of a layer's activations, on their own device.
+    """(n, d) of a layer's activations, detached, on their own device; they may share its memory.
 
     (n, d) stays as it is; (n, t, d), tokens, is averaged over t; (n, c, h, w) and (n, c, t, h, w),
     feature maps, are averaged over space and time; (d,) is one sample. Model outputs give their
-    ``last_hidden_state`` or ``logits``, tuples their first item. The copy is needed because layers
-    that follow may work in place.
+    ``last_hidden_state`` or ``logits``, tuples their first item.
     """
     if hasattr(tensor, "last_hidden_state"):
         tensor = tensor.last_hidden_state
@@ -91,7 +92,15 @@ def embedding_rows(tensor: Any) -> Any:
         return tensor.mean(dim=1)
     if tensor.ndim > 3:
         return tensor.flatten(2).mean(dim=2)
-    return (tensor[None] if tensor.ndim == 1 else tensor).clone()
+    return tensor[None] if tensor.ndim == 1 else tensor
+
+
+def _kept(rows: Any) -> Any:
+    """A copy, because layers that follow may work in place: float32 in main memory, or on the device."""
+    if on_device(rows):
+        return kept_on_device(rows)
+    array = float32(rows)
+    return rows.clone() if array is None else array.copy()
 
 
 def _head(module: Any) -> Any:

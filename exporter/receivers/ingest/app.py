@@ -26,6 +26,7 @@ from starlette.routing import Route
 from exporter.config import IngestConfig
 from exporter.errors import IngestError
 from exporter.http.exchange import Exchange, Headers, header
+from exporter.model import MAX_NAME_CHARACTERS, can_be_label
 from exporter.observation import Label, LabelOutcome, Observation
 from exporter.receivers.ingest.bodies import Bodies, check_content_type, read
 from exporter.receivers.ingest.cloudevents import EventJoiner, Joined, is_cloudevent, parse_events
@@ -45,8 +46,8 @@ class IngestSink(Protocol):
     def embedding_length(self, model: str) -> int | None:
         """The length that the model's detector expects of embeddings; None where any will do."""
 
-    def submit(self, item: Observation | Exchange, model: str) -> bool:
-        """Queue an observation or exchange of a model; False if the queue is full."""
+    def submit(self, item: Observation | Exchange, model: str | None) -> bool:
+        """Queue an item of ``model``, or of the one that it names; False if the queue is full."""
 
     def label(self, label: Label) -> LabelOutcome:
         """Join a label."""
@@ -79,7 +80,7 @@ class IngestApp:
     ) -> None:
         self._max_body_bytes = int(config.max_body_bytes)
         self._later = {"retry-after": str(math.ceil(config.retry_after))}
-        self._model = model
+        self.model = model
         self._sink = sink
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._clock = clock
@@ -133,7 +134,7 @@ class IngestApp:
             return self._events(body, headers)
         now = self._clock()
         posted = read(OBSERVATIONS, body, headers, self._max_body_bytes)
-        observations = [item.observation(self._model, now) for item in posted]
+        observations = [item.observation(self.model, now) for item in posted]
         for index, observation in enumerate(observations):
             self._check(observation, "" if len(observations) == 1 else f"[{index}].")
         key = header(headers, b"idempotency-key")
@@ -162,12 +163,12 @@ class IngestApp:
         return self._taken(len(events), is_full=is_full)
 
     def _submit_joined(self, joined: Joined) -> bool:
-        return self._sink.submit(joined.exchange, joined.model or self._model)
+        return self._sink.submit(joined.exchange, joined.model)
 
     def _labels(self, body: bytes, headers: Headers) -> Response:
         now = self._clock()
         posted = read(LABELS, body, headers, self._max_body_bytes)
-        labels = [item.as_label(self._model, now) for item in posted]
+        labels = [item.as_label(self.model, now) for item in posted]
         for index, label in enumerate(labels):
             self._known(label.model, f"[{index}].model")
         outcomes = Counter[str](self._sink.label(label) for label in labels)
@@ -207,6 +208,9 @@ class IngestApp:
             raise IngestError(422, f"{at}embedding", rule)
 
     def _known(self, model: str, field: str) -> None:
+        if not can_be_label(model):
+            what = f"a line of 1 to {MAX_NAME_CHARACTERS} characters that can be printed"
+            raise IngestError(422, field, f"{model!r} is not valid: the name of a model is {what}; send one")
         if not self._sink.accepts(model):
             rule = f"{model!r} is not valid: it is not watched here; send the name of a model that is"
             raise IngestError(422, field, rule)

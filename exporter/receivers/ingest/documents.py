@@ -67,6 +67,7 @@ class PostedObservation(_Prediction):
     )
 
     model: ModelName | None = None
+    version: ModelName | None = None
     predicted_class: ClassName | None = None
     confidence: Probability | None = None
     value: float | None = None
