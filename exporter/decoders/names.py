@@ -6,7 +6,6 @@ the list that an object has is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 REQUEST_ID_NAMES = ("request_id", "id", "record_id")
@@ -75,6 +74,17 @@ class Roles(NamedTuple):
     """Whether the class has no usual name, and is what stands beside a confidence."""
 
 
+_USUAL = frozenset(
+    (
+        *CLASS_NAMES,
+        *CONFIDENCE_NAMES,
+        *PROBABILITIES_NAMES,
+        *EMBEDDING_NAMES,
+        *VALUE_NAMES,
+        *REQUEST_ID_NAMES,
+        *CLASS_LIST_NAMES,
+    )
+)
 NOTHING = Roles(None, None, None, None, None, None, None, paired=False, lone=False)
 _REMEMBERED: dict[tuple[str, ...], Roles] = {}
 
@@ -130,19 +140,32 @@ def _companion(document: dict[str, Any], as_confidence: str | None) -> str | Non
     return others[0] if len(others) == 1 else None
 
 
+def _paired(document: dict[str, Any], as_class: str | None) -> tuple[str, str] | None:
+    """A class, and the name of its probability, which is made of its own."""
+    if len(document) > _MAX_NAMES:  # they are data
+        return None
+    for name in document:
+        if name.endswith(PROBABILITY_ENDINGS):
+            named = name.rpartition("_")[0]
+            if named in document and as_class in (None, named):
+                return named, name
+    return None
+
+
 def _chosen(document: dict[str, Any]) -> Roles:
+    pair = None
+    if _USUAL.isdisjoint(document):
+        pair = _paired(document, None) if len(document) > 1 else None
+        if pair is None:
+            return NOTHING
     as_class = _first(CLASS_NAMES, document)
     as_confidence = _first(CONFIDENCE_NAMES, document)
     as_probabilities = _first(PROBABILITIES_NAMES, document)
     as_embedding = _first(EMBEDDING_NAMES, document)
     as_value = _first(VALUE_NAMES, document)
-    paired = False
-    candidates: Iterable[str] = (as_class,) if as_class is not None else document
-    for named in candidates if len(document) <= _MAX_NAMES else ():  # more than that are data
-        ending = next((end for end in PROBABILITY_ENDINGS if f"{named}{end}" in document), None)
-        if ending is not None:
-            as_class, as_confidence, paired = named, f"{named}{ending}", True
-            break
+    pair = pair or _paired(document, as_class)
+    if pair is not None:
+        as_class, as_confidence = pair
     lone = as_class is None and as_confidence is not None and as_value is None and as_embedding is None
     if lone:
         as_class = _companion(document, as_confidence)
@@ -154,10 +177,9 @@ def _chosen(document: dict[str, Any]) -> Roles:
         as_value,
         _first(REQUEST_ID_NAMES, document),
         _first(CLASS_LIST_NAMES, document),
-        paired,
+        pair is not None,
         lone and as_class is not None,
     )
-    made = made if any(made[:-2]) else NOTHING
     # The responses of a service have the same names, unless the names are data.
     if len(document) <= _MAX_NAMES and len(_REMEMBERED) < _MAX_REMEMBERED:
         _REMEMBERED[tuple(document)] = made

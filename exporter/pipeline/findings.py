@@ -23,11 +23,12 @@ LAST_EXCHANGES = 100
 _MAX_PATH_CHARACTERS = 200
 _MAX_KEY_CHARACTERS = 64
 _MAX_KEYS = 32
+_LOGGED_KEYS = 12
 _MAX_DEPTH = 4
 _MAX_GROUPS = 20
 # A body that nobody can read is parsed once more for its keys: not each of them, and none that is long.
-_OUTLINE_SECONDS = 0.1
-_MAX_OUTLINED_BYTES = 256 * 1024
+_OUTLINE_SECONDS = 0.5
+_MAX_OUTLINED_BYTES = 1024 * 1024
 # Behind these a message may go on with what stood in a body or a header.
 _BEFORE_VALUES = re.compile(r"""\s*b?[:'"]""")
 _ADVICE = {
@@ -117,7 +118,8 @@ class Findings:
                 printable(found.path, _MAX_PATH_CHARACTERS),
                 found.reason,
                 found.why,
-                ", ".join(response or ()) or f"no JSON keys (content-type: {found.content_type or 'none'})",
+                ", ".join((response or ())[:_LOGGED_KEYS])
+                or f"no JSON keys (content-type: {found.content_type or 'none'})",
                 _ADVICE.get(found.reason, ""),
             )
 
@@ -147,7 +149,9 @@ def summary(last: tuple[_Unread | tuple[Any, ...], ...] = ()) -> dict[str, Any]:
 def outline_of(exchange: Exchange, parsed: Any) -> tuple[str, ...]:
     """The addresses in a body, with the kinds of what stands there; empty for what is no JSON."""
     body = exchange.request_body if parsed is request_json else exchange.response_body
-    if not body or len(body) > _MAX_OUTLINED_BYTES:
+    if len(body) > _MAX_OUTLINED_BYTES:
+        return ("too long to be looked at",)
+    if not body:
         return ()
     try:
         found: list[str] = []
