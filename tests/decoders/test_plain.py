@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
 
 from exporter.config import CaptureConfig
+from exporter.config.capture import Numbers
 from exporter.decoders.features import rows_asked
 from exporter.decoders.plain import read_plain
 from exporter.decoders.registry import make_reader
 from exporter.errors import PayloadError
+from exporter.pipeline.extraction import Extractor
 from tests.decoders.conftest import exchange
+from tests.decoders.test_auto import REQUESTS, RESPONSES
 
 EIGHT = [0.5, -1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5]
 TWO_ROWS = {"instances": [[1.0], [2.0]]}
@@ -223,3 +228,12 @@ def test_a_class_of_many_names_is_found_without_looking_at_each_pair():
     many = {f"name {index}": index for index in range(1000)}
     assert found(many) == []
     assert found({**many, "name 1_probability": 0.5, "prediction": "cat"}) == [{"predicted_class": "cat"}]
+
+
+@pytest.mark.parametrize("numbers", get_args(Numbers))
+@settings(max_examples=60, deadline=None)
+@given(response=RESPONSES, request=REQUESTS)
+def test_whatever_they_are_any_document_gives_readings_or_a_payload_error(numbers, response, request):
+    extractor = Extractor("m", CaptureConfig(numbers=numbers), lambda field, reason: None)
+    with contextlib.suppress(PayloadError):
+        assert extractor.observations("hook", exchange(response, request))
