@@ -97,16 +97,14 @@ class Witness:
         where = device(reference.z)
         n = reference.squared_norm.size
         self._xp = xp
-        # One product gives the full exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
-        # read: few rows cost a third of what a transposed view costs.
         # The landmarks, one row in so many, stand first: what is multiplied lies together.
         every = max(1, n // _LANDMARKS)
         self._landmarks = np.arange(0, n, every)[:_LANDMARKS]
         order = np.concatenate([self._landmarks, np.setdiff1d(np.arange(n), self._landmarks)])
-        z, norms = (
-            xp.take(reference.z, xp.asarray(order, device=where), axis=0),
-            reference.squared_norm[order],
-        )
+        z = xp.take(reference.z, xp.asarray(order, device=where), axis=0)
+        norms = reference.squared_norm[order]
+        # One product gives the full exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
+        # read: few rows cost a third of what a transposed view costs.
         self._reference = xp.empty((z.shape[1] + 2, n), dtype=xp.float32, device=where)
         self._reference[:-2] = (z * 2.0).T
         self._reference[-2] = xp.asarray(-norms.astype(np.float32), device=where)
