@@ -97,11 +97,17 @@ class Witness:
         where = device(reference.z)
         n = reference.squared_norm.size
         self._xp = xp
+        # The landmarks, one row in so many, stand first: what is multiplied lies together.
+        every = max(1, n // _LANDMARKS)
+        self._landmarks = np.arange(0, n, every)[:_LANDMARKS]
+        order = np.concatenate([self._landmarks, np.setdiff1d(np.arange(n), self._landmarks)])
+        z = xp.take(reference.z, xp.asarray(order, device=where), axis=0)
+        norms = reference.squared_norm[order]
         # One product gives the full exponent: (z, 1, -|z|^2) times (2 x, -|x|^2, 1). Laid out as it is
         # read: few rows cost a third of what a transposed view costs.
-        self._reference = xp.empty((reference.z.shape[1] + 2, n), dtype=xp.float32, device=where)
-        self._reference[:-2] = (reference.z * 2.0).T
-        self._reference[-2] = xp.asarray(-reference.squared_norm.astype(np.float32), device=where)
+        self._reference = xp.empty((z.shape[1] + 2, n), dtype=xp.float32, device=where)
+        self._reference[:-2] = (z * 2.0).T
+        self._reference[-2] = xp.asarray(-norms.astype(np.float32), device=where)
         self._reference[-1] = 1.0
         self._near = bool(reference.squared_norm.max() < FAR)
         self._zero = xp.zeros((), dtype=xp.float32, device=where)
@@ -110,11 +116,8 @@ class Witness:
         self._narrow = xp.empty((chunk, n), dtype=xp.float32, device=where)
         self._wide = xp.empty((self._block, n), dtype=xp.float64, device=where)
         self._ones = xp.ones(n, dtype=xp.float64, device=where)
-        self._every = max(1, n // _LANDMARKS)
-        few = kernel_matrix(
-            reference.z[:: self._every][:_LANDMARKS], reference.squared_norm[:: self._every][:_LANDMARKS]
-        ).astype(np.float64)
-        m = few.shape[0]
+        m = self._landmarks.size
+        few = kernel_matrix(z[:m], norms[:m]).astype(np.float64)
         signs = np.random.default_rng(0).choice(np.array([-1.0, 1.0]), size=(m, SERIES))
         self._signs = xp.asarray(signs, device=where)
         means = (few.sum(axis=1) - 1.0) / (m - 1.0)
@@ -148,8 +151,7 @@ class Witness:
             k[:] = block
             xp.exp(k, out=k)
             sums.append(on_host(xp.matmul(k, self._ones)))
-            few = k[:, :: self._every][:, : self._signs.shape[0]]
-            series.append(on_host(xp.matmul(few, self._signs)))
+            series.append(on_host(xp.matmul(k[:, : self._landmarks.size], self._signs)))
         # Where the norm is huge the difference is too, and the mean is 0.
         lost = np.exp(np.clip(high - squared_norm, -1.0, 1.0))
         mean = np.concatenate(sums) / self._ones.shape[0]
@@ -159,9 +161,8 @@ class Witness:
         self, values: NDArray[np.float64], series: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(N,) witnesses and (N, SERIES) sums of the reference's own rows, as if each were not in it."""
-        n, m = values.size, self._own.shape[0]
-        series = series.copy()
-        series[:: self._every][:m] -= self._own
+        n, series = values.size, series.copy()
+        series[self._landmarks] -= self._own
         return (n * values - 1.0) / (n - 1.0), series
 
 
