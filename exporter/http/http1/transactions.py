@@ -54,6 +54,7 @@ class CompleteExchange(Exchange):
         self.notes = None
         self.refused = None
         self.embeddings = None
+        self.read_as = None
         self.rows_left_out = 0
         self.finished = True
         self._request_chunks = body
