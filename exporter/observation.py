@@ -127,6 +127,8 @@ def observations_of(
         draft.features = features
         draft.request_id = request_id
         draft.latency_seconds = None
+        draft.version = ""
+        draft.feature_names = None
         draft.__class__ = Observation
         found.append(draft)
     return found

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from exporter.observation import Observation, observation_of
+from exporter.observation import Observation, observation_of, observations_of
 
 GIVEN = {
     "predicted_class": "cat",
@@ -39,3 +39,12 @@ def test_every_field_is_set():
 def test_one_made_quickly_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         observation_of("m", "hook", 1.0, None, {}).value = 1.0  # type: ignore[misc]
+
+
+def test_observations_in_columns_are_whole() -> None:
+    """Each has every field, as one that is made in the usual way."""
+    columns = {"predicted_class": ["a", None], "embedding": [None, [1.0]]}
+    assert observations_of("m", "record", 1.0, 2, columns) == [
+        Observation("m", "record", 1.0, predicted_class="a"),
+        Observation("m", "record", 1.0, embedding=[1.0]),
+    ]
