@@ -63,7 +63,7 @@ def measure(seed: int, runs: int, bootstraps: int, clock: Callable[[], float]) -
     stream = source.draw(rng, runs * RUN_LENGTH)
     threshold = float(theirs._detector.thresholds[-1])
     their_length, _ = mean_run_length(follow(theirs, stream)[W:], threshold, W)
-    statistic = ours.update(stream).test_stat[W:]
+    statistic = ours.update(stream).uncorrected_by_window[W:, 0]
     our_length, _ = mean_run_length(statistic, float(ours.thresholds[0]), W)
     return {
         "their seconds": their_seconds,

@@ -96,7 +96,10 @@ def main() -> None:
                 length = samples // 10 if size == 1 else samples
                 detector.reset()
                 found = np.concatenate(
-                    [detector.update(stream[s : s + size]).test_stat for s in range(0, length, size)]
+                    [
+                        detector.update(stream[s : s + size]).uncorrected_by_window[:, 0]
+                        for s in range(0, length, size)
+                    ]
                 )
                 row.append(float(np.nanmax(np.abs(found - expected[:length]))) / scale)
             worst = max(worst, *row)

@@ -134,6 +134,88 @@ def digits_embeddings() -> NDArray[np.float32]:
         return torch.cat(parts).numpy()
 
 
+DEPENDENT = (
+    "independent", "AR(1) of 0.3", "AR(1) of 0.7", "AR(1) of 0.9", "frames in tens", "sticky clusters",
+    "retries",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """A stationary stream, ``stream(rng, n)``, and independent rows of its distribution; ``std`` is (d,)."""
+
+    reference: Draw
+    stream: Draw
+    std: NDArray[np.float32]
+
+
+def dependent(name: str, n_features: int = 16) -> Dependent:
+    """One of ``DEPENDENT``."""
+    normal = _gaussian(n_features)
+    one = np.ones(n_features, dtype=np.float32)
+    if name == "sticky clusters":
+        centres = 1.5 * np.random.default_rng(11).standard_normal((10, n_features), dtype=np.float32)
+        std = np.sqrt(centres.var(axis=0) + 1.0)
+        return Dependent(_sticky(centres, 0.0), _sticky(centres, 0.9), std)
+    streams: dict[str, Draw] = {
+        "independent": normal,
+        "AR(1) of 0.3": _autoregressive(n_features, 0.3),
+        "AR(1) of 0.7": _autoregressive(n_features, 0.7),
+        "AR(1) of 0.9": _autoregressive(n_features, 0.9),
+        "frames in tens": _frames(n_features),
+        "retries": _retries(normal),
+    }
+    return Dependent(normal, streams[name], one)
+
+
+def _autoregressive(d: int, rho: float) -> Draw:
+    """Each dimension for itself."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        rows = rng.standard_normal((n, d), dtype=np.float32)
+        rows[1:] *= np.float32(np.sqrt(1.0 - rho**2))
+        for i in range(1, n):
+            rows[i] += np.float32(rho) * rows[i - 1]
+        return rows
+
+    return draw
+
+
+def _frames(d: int) -> Draw:
+    """Ten rows of one scene, which differ by a twentieth of the variance."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        scenes = np.repeat(rng.standard_normal((n // 10 + 1, d), dtype=np.float32), 10, axis=0)[:n]
+        noise = rng.standard_normal((n, d), dtype=np.float32)
+        return np.float32(np.sqrt(0.95)) * scenes + np.float32(np.sqrt(0.05)) * noise
+
+    return draw
+
+
+def _sticky(centres: NDArray[np.float32], stay: float) -> Draw:
+    """A row is of its predecessor's cluster with this probability, else of any."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        visit = np.cumsum(rng.random(n) >= stay)
+        label = rng.integers(len(centres), size=int(visit[-1]) + 1)[visit]
+        return centres[label] + rng.standard_normal((n, centres.shape[1]), dtype=np.float32)
+
+    return draw
+
+
+def _retries(source: Draw) -> Draw:
+    """One row in ten is that of one of the twenty before it."""
+
+    def draw(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        rows = source(rng, n)
+        for i in np.flatnonzero(rng.random(n) < 0.1):
+            if i >= 20:
+                rows[i] = rows[i - rng.integers(1, 21)]
+        return rows
+
+    return draw
+
+
 def batches(
     source: Population, rng: np.random.Generator, total: int, size: int = 4096
 ) -> Iterator[NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.panels import Board, density, lines, number, states
 from dashboards.predictions import BY, MODEL, NAME, model_variables
-from exporter.metrics.contract import DETECTOR_STATES
+from exporter.metrics.contract import DETECTOR_STATES, REFERENCE_SOURCES
 
 DETECTOR = MODEL + ', detector=~"$detector"'
 RATE = "[$__rate_interval]"
@@ -21,6 +21,13 @@ _COLORS = {
 }
 _STATES = {str(code): (name, _COLORS[name]) for code, name in enumerate(DETECTOR_STATES)}
 
+_SOURCES = {
+    str(code): (name, color)
+    for code, (name, color) in enumerate(
+        zip(REFERENCE_SOURCES, ("gray", "green", "yellow", "green", "blue"), strict=True)
+    )
+}
+
 
 def last(metric: str, labels: str = DETECTOR, how: str = "max") -> str:
     """Take a gauge over all instances."""
@@ -35,6 +42,14 @@ def state_code(labels: str = DETECTOR) -> str:
     )
 
 
+def source_code(labels: str = DETECTOR) -> str:
+    """Turn the gauges of where the reference came from into the number of the one that is 1."""
+    return " + ".join(
+        f'{code} * max {_PER} (drift_reference_info{{{labels}, source="{name}"}})'
+        for code, name in enumerate(REFERENCE_SOURCES)
+    )
+
+
 def drift() -> Board:
     """Build the dashboard."""
     board = Board(
@@ -46,7 +61,11 @@ def drift() -> Board:
     board.variable("detector", "Detector", f"label_values(drift_threshold{{{MODEL}}}, detector)")
     board.annotation("Drift episodes", f"{last('drift_active')} == 1", "red")
     _scores(board)
+    _rare(board)
     _detectors(board)
+    _dependence(board)
+    _references(board)
+    _state(board)
     _ledger(board)
     _exporter(board)
     return board
@@ -116,12 +135,52 @@ def _scores(board: Board) -> None:
     )
 
 
+def _rare(board: Board) -> None:
+    score = f"job_model_version_detector:embedding_atypical:zscore1h{{{DETECTOR}}}"
+    board.add(
+        lines([(score, LEGEND)], "none", limits=True, decimals=1),
+        "Atypical inputs",
+        "By how many standard deviations more inputs of the last hour are unlike anything in the reference "
+        "than chance gives: a new, rare kind of input, which no mean sees. Dashed: the alert's limit.",
+        w=12,
+    )
+    atypical, tested = (
+        f"sum {_PER} (rate(embedding_{name}_total{{{DETECTOR}}}{RATE}))"
+        for name in ("atypical", "atypical_tested")
+    )
+    board.add(
+        lines([(f"{atypical} / ({tested} > 0)", LEGEND)], "percentunit", low=0),
+        "Share of atypical inputs",
+        "Those less typical than the fifth-least typical row of the reference. Without drift it is about "
+        "five in as many as the reference has rows.",
+        w=12,
+    )
+
+
+def _dependence(board: Board) -> None:
+    board.add(
+        lines([(last("drift_effective_sample_ratio", how="min"), LEGEND)], "percentunit", low=0, high=1),
+        "Effective sample ratio",
+        "How many independent inputs one of the stream is worth: 1 where they have nothing to do with each "
+        "other, less the more neighbours are alike. The statistic is corrected for it.",
+        w=12,
+    )
+    repeats = f"sum {_PER} (rate(inference_exporter_repeats_total{{{DETECTOR}}}{RATE}))"
+    board.add(
+        lines([(repeats, LEGEND)], "ops", low=0),
+        "Repeats",
+        "Embeddings a second that repeat one of the 250 before, and are left out of the test.",
+        w=12,
+    )
+
+
 def _detectors(board: Board) -> None:
     board.row("Detectors")
     board.add(
         states([(state_code(), LEGEND)], _STATES),
         "Detector state",
-        "Learning its reference, calibrating its threshold, filling its window, ready, or failed.",
+        "Learning its reference, calibrating its threshold, filling its window, testing with a provisional "
+        "reference, ready, or failed.",
         w=12,
         h=6,
     )
@@ -159,6 +218,65 @@ def _detectors(board: Board) -> None:
         "Detector time",
         "Time a detector took for one batch.",
         w=12,
+    )
+
+
+def _references(board: Board) -> None:
+    board.row("References")
+    board.add(
+        states([(source_code(), LEGEND)], _SOURCES),
+        "Reference source",
+        "Where what counts as normal came from: a file, for the time being the first embeddings, stretches "
+        "of the stream over a period, or what an earlier process had learned.",
+        w=12,
+        h=6,
+    )
+    age = f"time() - max {_PER} (drift_reference_timestamp_seconds{{{DETECTOR}}} > 0)"
+    board.add(
+        number((age, LEGEND), "s", decimals=0, spark=False),
+        "Reference age",
+        "Time since the reference was complete. Empty where that is not known.",
+        w=6,
+        h=6,
+    )
+    board.add(
+        number((last("drift_reference_rows", how="min"), LEGEND), "short", decimals=0, spark=False),
+        "Reference rows",
+        "Observations that the reference is made of; the fewest of any replica.",
+        w=6,
+        h=6,
+    )
+    board.add(
+        lines([(last("drift_learning_ratio", how="min"), LEGEND)], "percentunit", low=0, high=1),
+        "Reference learned",
+        "Share of the reference that has been learned from the stream; the least of any replica.",
+        w=12,
+    )
+    board.add(
+        lines([(last("drift_reference_drifting_ratio"), LEGEND)], "percentunit", low=0, high=1),
+        "Reference learned while drifting",
+        "Share of the learned reference that came while an episode of drift lasted: above a few hundredths "
+        "the drift has become part of what counts as normal.",
+        w=12,
+    )
+
+
+def _state(board: Board) -> None:
+    kept = f"time() - max {_PER} (drift_checkpoint_timestamp_seconds{{{DETECTOR}}} > 0)"
+    board.add(
+        number((kept, LEGEND), "s", decimals=0, spark=False),
+        "State kept",
+        "Time since the detector was last written to its checkpoint or state. Empty without either.",
+        w=12,
+        h=6,
+    )
+    failures = f"sum {_PER} (increase(drift_checkpoint_failures_total{{{DETECTOR}}}[1h]))"
+    board.add(
+        lines([(failures, LEGEND)], "none", low=0, limits=True),
+        "State not kept",
+        "Checkpoints and states in an hour that could not be written or taken up. Dashed: the alert's limit.",
+        w=12,
+        h=6,
     )
 
 

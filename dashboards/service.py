@@ -212,3 +212,15 @@ def _sidecar(board: Board) -> None:
     ):
         query = f'sum by (reason) (rate({name}{{job=~"$job"}}{RATE}))'
         board.add(lines([(query, "{{reason}}")], "cps", low=0), title, description, w=8)
+    reloaded = 'min by (job, instance) (inference_exporter_config_reload_success{job=~"$job"})'
+    board.add(
+        number(
+            (reloaded, "{{instance}}"),
+            "none",
+            names={"1": ("as in its file", "green"), "0": ("older", "red")},
+        ),
+        "Configuration",
+        "Whether the sidecar runs with what its configuration file held at the last reload.",
+        w=8,
+        h=4,
+    )

@@ -30,7 +30,8 @@ _HEAD = """# Metrics
 
 Made from `exporter/metrics/contract.py` by `python docs/build.py`. Every labelled series that can be known
 beforehand exists from the start with 0. No path, identifier or free text is ever a label; `class_name`
-is capped at `capture.max_classes`, `version` is empty unless one is set.
+is capped at `capture.max_classes`. Behind `model`, which is capped at `max_models`, stands `version`, empty
+unless one is set or said, and capped at `max_versions`; what comes beyond is `other`.
 """
 _SECTIONS = (
     ("Predictions", metrics.PREDICTIONS),

@@ -7,14 +7,17 @@ import logging
 import math
 import weakref
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, pushadd_to_gateway
 
 from exporter.config import Config
+from exporter.http.paths import path_matcher
+from exporter.metrics.http_instruments import HttpInstruments
 from exporter.receivers.direct import Recorder
 from exporter.receivers.scrape import MetricsServer
+from exporter.receivers.wsgi import CaptureWsgi
 from exporter.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ class _Exporter(Protocol):
 
     def stop(self) -> None: ...
 
+    def _count_error(self) -> None: ...
+
 
 class DirectFace:
     """What :class:`~exporter.hook.InferenceExporter` offers where no ASGI application is."""
@@ -45,6 +50,46 @@ class DirectFace:
     def _recorder(self: _Exporter) -> Recorder:
         stop_at_exit(self)
         return Recorder(self.config.model, self.runtime)
+
+    def wrap_wsgi(self: _Exporter, app: Any, metrics: str | None = None) -> Any:
+        """Our capture around a WSGI application, such as Flask's ``app.wsgi_app``.
+
+        Responses go on byte for byte and piece by piece; ``observe()`` works inside handlers. Requests are
+        counted in the ``http_*`` metrics, with the pattern of ``capture.paths`` that matched as handler, or
+        ``none``. At the end of the process what waits is handled, within ``queue.drain_seconds``.
+
+        Parameters
+        ----------
+        app
+            The application.
+        metrics
+            The path at which GET shows the metrics, such as ``/metrics``, instead of the application. None
+            where the application shows the registry itself, or another port does (:meth:`serve`).
+
+        Returns
+        -------
+        Any
+            What the server is given; the application itself where metrics are switched off.
+        """
+        if not self.enabled:
+            return app
+        stop_at_exit(self)
+        runtime, capture = self.runtime, self.config.capture
+        instruments = HttpInstruments(self.registry)
+        if instruments.others:
+            log.info(
+                "%s are counted by somebody else already, and left to them", ", ".join(instruments.others)
+            )
+        return CaptureWsgi(
+            app,
+            matches=path_matcher(capture.paths),
+            submit=partial(runtime.submit, source="hook"),
+            max_body_bytes=int(capture.max_body_bytes),
+            on_error=self._count_error,
+            instruments=instruments,
+            registry=self.registry,
+            scrape=None if metrics is None else (metrics, runtime.render),
+        )
 
     def record(
         self: _Exporter,
@@ -55,6 +100,8 @@ class DirectFace:
         embedding: Any = None,
         features: Any = None,
         request_id: Any = None,
+        model: str | None = None,
+        version: str | None = None,
     ) -> bool:
         """Record one prediction, where no request is captured: a queue's consumer, a gRPC server, a notebook.
 
@@ -75,6 +122,10 @@ class DirectFace:
             (k,) floats or a mapping: what the model was asked.
         request_id
             The caller's identifier.
+        model
+            Name of the model, where the process has several (``model: auto``, or ``models``).
+        version
+            Which release of it.
 
         Returns
         -------
@@ -91,7 +142,9 @@ class DirectFace:
                 "embedding": embedding,
                 "features": features,
                 "request_id": request_id,
-            }
+            },
+            model,
+            version,
         )
 
     def record_batch(
@@ -103,6 +156,8 @@ class DirectFace:
         embedding: Any = None,
         features: Any = None,
         request_id: Any = None,
+        model: str | None = None,
+        version: str | None = None,
         wait_seconds: float = 0.0,
     ) -> int:
         """Record n predictions given as columns, which cost a hundredth of as many calls of :meth:`record`.
@@ -124,6 +179,10 @@ class DirectFace:
             (n, k) numbers, or a mapping from name to (n,) numbers or texts; a data frame is one.
         request_id
             (n,) identifiers.
+        model
+            Name of the model, where the process has several (``model: auto``, or ``models``).
+        version
+            Which release of it.
         wait_seconds
             How long to wait for place in the queue, which holds ``queue.max_items`` rows. A service drops
             what finds none at once; a batch job has time.
@@ -143,7 +202,7 @@ class DirectFace:
             "features": features,
             "request_id": request_id,
         }
-        return self._recorder.record_batch(columns, wait_seconds)
+        return self._recorder.record_batch(columns, model, version, wait_seconds)
 
     def flush(self: _Exporter, timeout: float | None = None) -> bool:
         """Wait until all that was captured or recorded before is counted and tested.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
+import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -14,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from exporter.arrays import on_host
 from exporter.config import Config
 from exporter.config.loading import load_config
 from exporter.direct import DirectFace
 from exporter.errors import ConfigError
 from exporter.http.paths import path_matcher
-from exporter.observation import DriftEvent, Observation
+from exporter.observation import DriftEvent
 from exporter.processes.supervisor import can_spawn
 from exporter.receivers.asgi.http_metrics import HttpMetricsMiddleware
 from exporter.receivers.asgi.middleware import CaptureMiddleware
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 App = TypeVar("App", bound="Starlette")
 
 ENABLE_VARIABLE = "ENABLE_METRICS"
+
+_TRIES = 3
+_RETRY_SECONDS = 0.01
 
 
 class InferenceExporter(DirectFace):
@@ -80,6 +85,8 @@ class InferenceExporter(DirectFace):
         self._on_event = on_event
         self.registry = registry if registry is not None else REGISTRY
         self.watches: list[ModuleWatch] = []
+        self._apps: list[weakref.ref[Any]] = []
+        self._place = _place()
         switch = os.environ.get(ENABLE_VARIABLE, "true").strip().lower()
         self.enabled = switch not in {"false", "0", "no", "off"}
         if self.enabled:
@@ -98,6 +105,8 @@ class InferenceExporter(DirectFace):
             registry=self.registry,
             isolated=self.config.isolation != "thread" and can_spawn(),
             on_event=self._on_event,
+            place=self._place,
+            in_use=self._in_use,
         )
 
     def instrument(self, app: App) -> InferenceExporter:
@@ -123,6 +132,7 @@ class InferenceExporter(DirectFace):
             log.warning("the application is instrumented by this exporter already; it is not counted twice")
             return self
         _needs_instrumentator()
+        self._apps.append(weakref.ref(app))
         app.add_middleware(HttpMetricsMiddleware, application=app, registry=self.registry)
         # Last in the list is innermost: bodies are seen before any compression, and the handler's
         # context is ours.
@@ -149,7 +159,11 @@ class InferenceExporter(DirectFace):
 
     def wrap(self, app: Any) -> Any:
         """Our capture around any ASGI application, where there is no Starlette underneath."""
-        return CaptureMiddleware(app, **self._capture_settings()) if self.enabled else app
+        if not self.enabled:
+            return app
+        wrapped = CaptureMiddleware(app, **self._capture_settings())
+        self._apps.append(weakref.ref(wrapped))
+        return wrapped
 
     def watch(self, module: Any, layer: str | None = None) -> InferenceExporter:
         """Take embeddings from a live ``torch.nn.Module``, in its own forward pass.
@@ -213,10 +227,19 @@ class InferenceExporter(DirectFace):
             "owner": self.runtime,
         }
 
+    def _in_use(self) -> bool:
+        """Whether an application of ours is left; also where it had none, for then it is used otherwise."""
+        if not self._apps or self.watches:
+            return True
+        for _ in range(_TRIES):
+            gc.collect()  # an application is full of circles
+            if all(app() is None for app in self._apps):
+                return False
+            time.sleep(_RETRY_SECONDS)  # a thread that has served a request for it lets it go in a moment
+        return True
+
     def _submit_rows(self, rows: Any) -> None:
-        now = time.time()
-        for row in on_host(rows):
-            self.runtime.submit(Observation(self.config.model, "hook", now, embedding=row), "hook")
+        self._recorder.record_rows(rows, "hook")
 
     def _count_error(self) -> None:
         log.exception("an exchange could not be recorded")
@@ -229,6 +252,12 @@ def _needs_instrumentator() -> None:
             "instrument: prometheus-fastapi-instrumentator is not installed; "
             "pip install 'inference-exporter[fastapi]', or wrap any ASGI application with wrap(app)"
         )
+
+
+def _place() -> tuple[str, int]:
+    """File and line of whoever made an exporter."""
+    frame = sys._getframe(2)
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _resolve(config: Config | str | Path | None, overrides: Mapping[str, Any]) -> Config:

@@ -24,6 +24,9 @@ class ModelId(NamedTuple):
 def can_be_label(text: object) -> bool:
     """Whether what somebody else calls a model or a version can be a label.
 
-    It is a line of 1 to 128 printable characters: no half of a character pair, which would fail the scrape.
+    It is a line of 1 to 128 printable characters without spaces around it: no half of a character pair, which
+    would fail the scrape.
     """
-    return isinstance(text, str) and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_NAME_CHARACTERS:
+        return False
+    return text.isprintable() and text == text.strip()

@@ -14,6 +14,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Config
+from exporter.errors import ConfigError
+from exporter.metrics.claims import Owner
 from exporter.metrics.exposition import multiprocess_folder, render
 from exporter.metrics.instruments import Instruments
 from exporter.observation import DriftEvent, Source
@@ -51,6 +53,10 @@ class Runtime:
         Whether to read, count and test in a helper process.
     on_event
         Called on a worker thread with each :class:`DriftEvent`.
+    place
+        Where in the user's code it was made, if that is known.
+    in_use
+        Whether anything can still be submitted; asked when another exporter wants the model.
     clock
         Seconds since the epoch.
 
@@ -68,9 +74,12 @@ class Runtime:
         sidecar: bool = False,
         isolated: bool = False,
         on_event: Callable[[DriftEvent], None] | None = None,
+        place: object = None,
+        in_use: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self.place = place
         self.registry = registry if registry is not None else CollectorRegistry()
         forward, folder = config.collector is not None, multiprocess_folder()
         if sidecar:
@@ -94,11 +103,12 @@ class Runtime:
             if isolated:
                 self.helper = HelperProcess(config, self.instruments, assembly.pipeline, notify)
                 handler_of = self.helper.handler
-            self.models = Models(config, self.instruments, handler_of)
+            self.models = Models(config, self.instruments, handler_of, owner=self)
         except Exception:
-            self.instruments.release(self)  # not on the registry for nothing
+            self.instruments.leave(self)
             raise
         self.instruments.before_collect(self._publish_orphans)
+        self._in_use = in_use
         self._fresh = True  # the first submission starts it, unless it was stopped
         self._starting = threading.Lock()
         self._sharing: threading.Event | None = None
@@ -151,6 +161,17 @@ class Runtime:
             # Not by ourselves: a scrape may be under way, and shall not see half of it.
             self.instruments.refresh()
 
+    def yields(self, other: Owner) -> bool:
+        """Whether another exporter on the registry may have the model.
+
+        A module that is imported twice (as ``__main__``, and again by the server that it starts) makes one at
+        the same place each time, and uses the second; a test-suite makes one for each of its applications.
+        """
+        if not self._in_use():
+            self.stop()
+            return True
+        return self._fresh and self.place is not None and self.place == other.place
+
     def submit(self, item: Item, source: Source, model: str | None = None) -> bool:
         """Queue an exchange or observation; False if it was refused. Never waits, never raises.
 
@@ -159,9 +180,7 @@ class Runtime:
         monitor: Monitor | None = None
         try:
             if self._fresh:
-                with self._starting:
-                    if self._fresh:
-                        self._start()
+                self._start_by_itself()
             monitor = self.models.of(item, model)
             n = len(item) if isinstance(item, Rows) else 1
             return monitor.worker.offer(pack(item, source, monitor.refuse), source, n)
@@ -179,20 +198,21 @@ class Runtime:
         waits = [monitor.worker.drain(max(0.0, deadline - time.monotonic())) for monitor in self.models.all]
         return all(waits)
 
-    def room(self, bytes_each: int) -> int:
-        """How many observations of so many bytes the queue has place for now."""
-        return self.monitor.worker.room(bytes_each)
+    def room(self, rows: Rows, bytes_each: int) -> int:
+        """How many of these rows, of so many bytes, there is place for now."""
+        return self.models.of(rows).worker.room(bytes_each)
 
-    def refuse_rows(self, n: int, source: Source, reason: str | None = None) -> None:
-        """Count observations that were given up at once: for a reason of the ledger, or for want of place."""
+    def refuse_rows(self, rows: Rows, n: int, source: Source, reason: str | None = None) -> None:
+        """Count ``n`` that were given up at once: for a reason of the ledger, or for want of place."""
+        monitor = self.models.of(rows)
         if reason is None:
-            self.monitor.worker.turn_away(source, n)
+            monitor.worker.turn_away(source, n)
         else:
-            self.monitor.ledger.refused(source, reason, n)
+            monitor.ledger.refused(source, reason, n)
 
-    def refuse_value(self, field: str, reason: str, n: int) -> None:
-        """Count values that are not valid."""
-        self.monitor.refuse(field, reason, n)
+    def refuse_value(self, rows: Rows, field: str, reason: str, n: int) -> None:
+        """Count values that are not valid; the rows say of which model."""
+        self.models.of(rows).refuse(field, reason, n)
 
     def reconfigure(self, config: Config) -> None:
         """Take over another configuration's models, with their capture and drift sections, while running.
@@ -237,8 +257,23 @@ class Runtime:
         if self.helper is not None:
             self.helper.after_fork()
 
+    def _start_by_itself(self) -> None:
+        with self._starting:
+            if self._fresh:
+                try:
+                    self._start()
+                except ConfigError:
+                    log.exception("the exporter does not start; what it observes is dropped")
+                    self.instruments.errors["extract"].inc()
+
     def _start(self) -> None:
-        self.models.start()
+        try:
+            self.models.start()
+        except ConfigError:
+            # Said once; what comes later is counted as dropped.
+            self._fresh = False
+            self.models.stop(0.0)
+            raise
         if self.helper is not None:
             self.helper.start()
         if self.instruments.shared_folder is not None and self._sharing is None:

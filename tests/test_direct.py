@@ -261,10 +261,25 @@ def test_the_helper_process_counts_batches_as_well(isolated: bool, make: Any, tm
     assert exporter.flush(60)
     assert account(exporter) == {"processed": 4, "queued": 0}
     assert sample(exporter, "predicted_class_total", class_name="a") == 2
-    os.kill(exporter.runtime.monitor.handler.pid, 9)
+    assert exporter.runtime.helper is not None
+    os.kill(exporter.runtime.helper.pid, 9)
     exporter.record_batch(predicted_class=["a"] * 5)
     assert exporter.flush(60)
     assert sum(account(exporter).values()) == 9
+
+
+def test_each_model_has_an_account_of_its_own(make: Any):
+    exporter = make(model="auto", max_models=2)
+    assert exporter.record(model="cats", version="2", confidence=0.5)
+    assert exporter.record_batch(model="dogs", confidence=[0.5, 0.25, 7.0]) == 3
+    assert exporter.record_batch(model="birds", confidence=[0.5] * 4) == 4
+    assert exporter.record_batch(model=np.ones(3), confidence=[0.5] * 5) == 5
+    assert exporter.record_batch(model="dogs", confidence=[0.5], value=[1, 2]) == 0
+    assert exporter.flush(20)
+    for name, n in (("cats", 1), ("dogs", 3), ("other", 9)):
+        assert sample(exporter, f"{LEDGER}processed_total", model=name) == n
+    assert sample(exporter, f"{LEDGER}dropped_total", model="dogs", reason="unreadable") == 2
+    assert sample(exporter, f"{LEDGER}invalid_values_total", model="dogs", reason="out_of_range") == 1
 
 
 def in_child(work: Callable[[], bool]) -> bool:

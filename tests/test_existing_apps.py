@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import pytest
+import torch
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, make_asgi_app
@@ -280,6 +281,23 @@ def test_an_exporter_apart_beside_the_default_registry_is_the_same_error(hook: A
         hook(registry=CollectorRegistry()).instrument(app).expose(app)
 
 
+@pytest.mark.parametrize("order", ["before", "after"])
+async def test_a_page_that_is_compressed_is_read(order: str, hook: Any, caplog: pytest.LogCaptureFixture):
+    app = service()
+    exporter = hook()
+    both(
+        order,
+        app,
+        lambda app: exporter.instrument(app).expose(app),
+        lambda app: theirs(app, should_gzip=True),
+    )
+    caller = Caller(app, exporter)
+    await caller.predict(N)
+    assert (await caller.get("/metrics")).headers["content-encoding"] == "gzip"
+    assert_everything_once(await caller.scrape())
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
 PAGES = {"ours": generate_latest, "empty": lambda: b"# nothing\n"}
 
 
@@ -394,6 +412,7 @@ class TestNames:
 
 
 async def test_two_models_in_one_application(hook: Any, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "exporter.hook")
     app = service("/cats")
     app.post("/dogs")(lambda: {"prediction": "dog", "probability": 0.8})
     cats = hook("cats", capture={"paths": ["/cats"]}).instrument(app).expose(app)
@@ -409,7 +428,8 @@ async def test_two_models_in_one_application(hook: Any, caplog: pytest.LogCaptur
         assert value(samples, "inference_exporter_processed_total", model=model, version="") == n
         labels = {"model": model, "version": "", "class_name": class_name}
         assert value(samples, "predicted_class_total", **labels) == n
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    # The route that the second finds is the first one's.
+    assert not caplog.records
 
 
 async def test_two_applications_in_one_process(hook: Any):
@@ -504,6 +524,25 @@ class TestMounted:
             None if one else N
         )
 
+    async def test_both_are_on_registries_of_their_own(self, hook: Any):
+        outer, inner = FastAPI(), service()
+        outside = hook("outer", registry=CollectorRegistry()).instrument(outer).expose(outer)
+        inside = hook().instrument(inner).expose(inner)
+        outer.mount("/api", inner)
+        caller = Caller(outer, outside, inside)
+        await caller.predict(N, "/api/predict")
+        assert requests(await caller.scrape(), "/api/predict") == N
+        assert_everything_once(await caller.scrape("/api/metrics"))
+
+    async def test_a_page_of_another_application_is_not_looked_at(
+        self, hook: Any, caplog: pytest.LogCaptureFixture
+    ):
+        app = service()
+        app.get("/other/metrics")(lambda: "of something else")
+        hook().instrument(app).expose(app)
+        assert (await Caller(app).get("/other/metrics")).status_code == 200
+        assert not caplog.records
+
     async def test_the_outer_one_has_an_instrumentator(self, hook: Any):
         outer, inner = FastAPI(), service()
         theirs(outer)
@@ -540,3 +579,62 @@ async def test_switched_off_an_application_keeps_what_it_has(monkeypatch: pytest
     assert not vars(exporter).keys() & {"runtime", "config"}
     samples = samples_of((await Caller(app).get("/metrics")).text)
     assert not [name for name, _ in samples if name.startswith("inference_exporter")]
+
+
+class TestTheSameModelTwice:
+    async def test_is_an_error(self, hook: Any):
+        app = service()
+        first = hook().instrument(app)
+        for _ in range(2):
+            with pytest.raises(ConfigError) as error:
+                InferenceExporter(model="m")
+            assert str(error.value) == (
+                "model: 'm' is watched by another exporter on the same registry; give one of the two another "
+                "model or version, stop() the other, or pass registry=CollectorRegistry()"
+            )
+            await Caller(app, first).predict(1)
+        hook(version="canary")
+        hook(registry=CollectorRegistry())
+
+    async def test_a_module_that_is_imported_twice_uses_the_second(self, hook: Any):
+        apps = [(app, hook().instrument(app).expose(app)) for app in (service(), service())]
+        caller = Caller(*apps[1])
+        await caller.predict(N)
+        assert_everything_once(await caller.scrape())
+
+    async def test_where_both_are_used_the_second_to_start_is_refused_and_says_so(
+        self, hook: Any, caplog: pytest.LogCaptureFixture
+    ):
+        apps = [(app, hook().instrument(app).expose(app)) for app in (service(), service())]
+        first, second = (Caller(*each) for each in apps)
+        await first.predict(2)
+        await second.predict(3)
+        samples = await first.scrape()
+        assert value(samples, "inference_exporter_processed_total", **MODEL) == 2
+        assert value(samples, "inference_exporter_observations_total", **MODEL, source="hook") == 5
+        assert value(samples, "inference_exporter_dropped_total", **MODEL, reason="stopped") == 3
+        assert caplog.text.count("model: 'm' is watched by another exporter on the same registry") == 1
+
+    def test_one_that_runs_without_an_application_does_not_yield(self, hook: Any):
+        for exporter in (hook("alone"), hook("watching")):
+            exporter.start()
+        app = service()
+        exporter.instrument(app).watch(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+        del app
+        for model in ("alone", "watching"):
+            with pytest.raises(ConfigError, match=f"model: '{model}' is watched by another exporter"):
+                InferenceExporter(model=model)
+
+    async def test_an_exporter_whose_application_is_gone_yields(self, hook: Any):
+        """A test-suite that makes an application for each test, and does not run its lifespan."""
+
+        async def test(n: int) -> None:
+            app = service()
+            exporter = hook().instrument(app).expose(app)
+            caller = Caller(app, exporter)
+            await caller.predict(2)
+            samples = await caller.scrape()
+            assert value(samples, "inference_exporter_processed_total", **MODEL) == 2 * n
+
+        for n in (1, 2, 3):
+            await test(n)

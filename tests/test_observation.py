@@ -41,10 +41,9 @@ def test_one_made_quickly_is_frozen():
         observation_of("m", "hook", 1.0, None, {}).value = 1.0  # type: ignore[misc]
 
 
-def test_observations_in_columns_are_whole() -> None:
-    """Each has every field, as one that is made in the usual way."""
-    columns = {"predicted_class": ["a", None], "embedding": [None, [1.0]]}
-    assert observations_of("m", "record", 1.0, 2, columns) == [
-        Observation("m", "record", 1.0, predicted_class="a"),
-        Observation("m", "record", 1.0, embedding=[1.0]),
+def test_made_from_columns_it_is_what_it_would_be_one_by_one():
+    columns = {"predicted_class": ["a", "b"], "confidence": [0.5, None], "request_id": ["1", "2"]}
+    assert observations_of("m", "record", 5.0, 2, columns) == [
+        Observation("m", "record", 5.0, predicted_class="a", confidence=0.5, request_id="1"),
+        Observation("m", "record", 5.0, predicted_class="b", request_id="2"),
     ]

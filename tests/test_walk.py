@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,12 @@ def calls() -> Iterator[Calls]:
     threading.setprofile(None)
 
 
-NUMBERS = count()
+REQUESTS = itertools.count()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    observe(predicted_class="cat", embedding=np.full(D, 9.0 + next(NUMBERS)))  # a repeat would not be tested
+    observe(predicted_class="cat", embedding=np.full(D, 9.0 + next(REQUESTS)))  # never the same twice
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
 

@@ -14,6 +14,7 @@ from exporter.config import Config
 from exporter.config.loading import load_with_origins
 from exporter.config.messages import Origins, placed
 from exporter.errors import ConfigError, InferenceExporterError
+from exporter.model import ModelId
 
 
 def check_config(
@@ -28,7 +29,8 @@ def check_config(
     loaded, origins = load_with_origins(config)
     problems = [*problems_at_start(loaded), *_problems_of_rules(loaded)]
     if files:
-        problems += _problems_of_files(loaded)
+        for at, own in _each(loaded):
+            problems += [f"{at}{problem}" for problem in _problems_of_files(own)]
     refuse(problems, origins)
     typer.echo(f"{config}: ok, model {loaded.model}, {len(loaded.drift)} detector(s)")
 
@@ -45,6 +47,21 @@ def problems_at_start(config: Config) -> Iterator[str]:
 
     Cheap: no reference or model is read.
     """
+    for at, own in _each(config):
+        yield from (f"{at}{problem}" for problem in _problems_at_start(own))
+
+
+def _each(config: Config) -> Iterator[tuple[str, Config]]:
+    """What is set for all, and for single models: where it stands, and a configuration of nothing else."""
+    yield "", config
+    for name, over in config.models.items():
+        own = config.of(ModelId(name))
+        keys: list[str] = ["capture", "drift"]
+        given = {key: getattr(own, key) for key in keys if key in over.model_fields_set}
+        yield f"models.{name}.", Config(drift=()).model_copy(update=given)
+
+
+def _problems_at_start(config: Config) -> Iterator[str]:
     from exporter.decoders.registry import make_reader
 
     yield from _problems_of(partial(make_reader, config.capture))

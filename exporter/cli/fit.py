@@ -35,6 +35,13 @@ def fit(
         str | None, typer.Option(help="The same in time, as 7d; needs --max-per-second.")
     ] = None,
     max_per_second: console.MaxPerSecond = None,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            help="Share of references with which false alarms are at least that rare, from 0.5 (on average) "
+            "to below 1."
+        ),
+    ] = 0.5,
     bandwidth: Annotated[
         float | None, console.positive("Sigma of the kernel; by default from the median distance.")
     ] = None,
@@ -50,6 +57,7 @@ def fit(
         expected_run_length=expected_run_length,
         false_alarm_interval=_seconds(false_alarm_interval),
         max_per_second=max_per_second,
+        confidence=confidence,
         bandwidth=bandwidth,
         seed=seed,
         device=device,
@@ -102,7 +110,8 @@ def _in_words(fitted: Fitted, out: Path, max_per_second: float | None) -> list[s
             for window, threshold, std in windows
         ),
         f"  bandwidth: {detector.bandwidth:.4g}",
-        f"  false alarms: one in {detector.expected_run_length:,.0f} tests on average{rate}",
+        f"  false alarms: {_how_often(detector.confidence)} in {detector.expected_run_length:,.0f} tests "
+        f"on average{rate}",
         f"  calibration: {report.runs:,} simulated runs; "
         f"tail of {report.exceedances:,}, shape {report.shape:.2f}, {report.fit_distance:.3f} from its fit"
         + (", extrapolated" if report.extrapolated else ""),
@@ -110,3 +119,7 @@ def _in_words(fitted: Fitted, out: Path, max_per_second: float | None) -> list[s
         *(f"  note: {note}" for note in fitted.notes),
         f"Next: inference-exporter explain-threshold {out}{option}",
     ]
+
+
+def _how_often(confidence: float) -> str:
+    return f"for {confidence:.4g} of references at most one" if confidence > 0.5 else "one"

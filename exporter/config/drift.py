@@ -187,6 +187,13 @@ class MMDConfig(DetectorConfig):
     false_alarm_interval: Duration | None = Field(
         default=None, description="The same in time; needs `sample.max_per_second`."
     )
+    confidence: Number = Field(
+        default=0.5,
+        ge=0.5,
+        lt=1,
+        description="Share of references with which false alarms are at least that rare: 0.9, say. "
+        "At 0.5 they are so on average.",
+    )
     bandwidth: Number | None = Field(
         default=None, gt=0, description="Sigma of the kernel; by default from the median distance."
     )
@@ -259,6 +266,7 @@ class MMDConfig(DetectorConfig):
         return {
             "window": self.window,
             "expected_run_length": self.run_length,
+            "confidence": self.confidence,
             "bandwidth": self.bandwidth,
             "device": self.device,
             "seed": self.seed,

@@ -141,7 +141,7 @@ def _unknown(path: Path, value: Any) -> str:
 
 def _given(section: Any, broken: Rule) -> Any:
     """The value as it was written, which the section's own types may have turned into another."""
-    value = section
+    value = section if broken.path else broken.value
     for part in broken.path:
         if not isinstance(value, Mapping) or part not in value:
             return broken.value

@@ -83,7 +83,7 @@ def _names(models: Mapping[str, ModelConfig]) -> Mapping[str, ModelConfig]:
         if not can_be_label(name) or name == AUTO:
             what = f"a line of 1 to {MAX_NAME_CHARACTERS} characters that can be printed, and not auto"
             raise Rule(
-                (name,),
+                (),
                 name,
                 f"the name of a model is {what}; write such as iris or food-*",
             )

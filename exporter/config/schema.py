@@ -35,7 +35,7 @@ class QueueConfig(Section):
     max_items: Whole = Field(default=10_000, ge=1)
     """Exchanges and observations that wait at most; more are dropped."""
     max_bytes: Bytes = ByteSize(64 * 1024 * 1024)
-    """What they hold at most, in bytes; more is dropped."""
+    """What those of all models hold at most, in bytes; more is dropped."""
     max_batch: Whole = Field(default=256, ge=1, le=65_536)
     """Items handled in one go."""
     flush_interval_seconds: Duration = 0.1
@@ -126,10 +126,12 @@ class AlertsConfig(Section):
     """The share of requests that has to be fast."""
     rising_score_ratio: Number = Field(default=0.5, gt=0, lt=1)
     """From which share of its threshold a rising statistic raises an alert."""
-    drift_page_after: Duration = 3600.0
+    drift_page_after: Duration = Field(default=3600.0, ge=240)
     """How long a drift lasts before it pages somebody; until then it is a warning."""
     drift_page_ratio: Number = Field(default=3.0, gt=1)
     """Above so many times its threshold, a quarter of that time suffices."""
+    reference_max_age: Duration = 90 * 86_400.0
+    """A reference older than that raises an alert."""
     class_shift: Number = Field(default=0.2, gt=0, lt=1)
     """Share of predictions that may go to other classes than the day before."""
     job: str | None = Field(default=None, min_length=1, max_length=128)
@@ -181,6 +183,11 @@ class Config(Section):
     def unnamed(self) -> str:
         """What a model is called that nothing names."""
         return UNNAMED if self.model == AUTO else self.model
+
+    @property
+    def only(self) -> str | None:
+        """The name of the only model that there may be; None if there may be others."""
+        return None if self.model == AUTO or self.models else self.model
 
     @property
     def named(self) -> list[str]:
@@ -244,7 +251,19 @@ class Config(Section):
                 rule = f"with a collector the detectors are its own; {fix}"
                 raise Rule(("models", name, "drift"), over.drift, rule)
             _names_differ(over.drift, ("models", name, "drift"))
-            self.of(ModelId(name))
+        names = dict.fromkeys((*self.named, *self.models, *((self.unnamed,) if self.model == AUTO else ())))
+        taken: set[Path] = set()
+        for name in names:
+            key = fitting(self.models, name)
+            own = key is not None and "drift" in self.models[key].model_fields_set
+            many = is_pattern(name) or name not in self.named or self.says_version(name)
+            for index, entry in enumerate(self.of(ModelId(name)).drift):
+                if entry.checkpoint is not None and (many or entry.checkpoint in taken):
+                    at = ("models", key, "drift") if own and key is not None else ("drift",)
+                    fix = "give each model a drift of its own, under models"
+                    rule = f"several models or versions would write this file; {fix}"
+                    raise Rule((*at, index, "checkpoint"), str(entry.checkpoint), rule)
+                taken |= {entry.checkpoint} if entry.checkpoint is not None else set()
         return self
 
     @model_validator(mode="after")

@@ -44,6 +44,9 @@ CLAIMS = (
 )
 """In the order in which they are asked: the first that claims a response reads it."""
 
+# What is left where an object has neither outputs nor predictions, as most have.
+_WITHOUT_LISTS = tuple(each for each in CLAIMS if each.name not in ("open-inference-v2", "kserve-v1"))
+
 # An object that has none of these members bears nobody's marks.
 _MARKS = frozenset(
     (
@@ -75,7 +78,8 @@ def read_auto(exchange: Exchange, numbers: Numbers = "auto") -> list[Reading]:
     document = parse_json(body, "response")
     if isinstance(document, dict):
         if not _MARKS.isdisjoint(document):
-            for name, claims, read in CLAIMS:
+            listed = "outputs" in document or "predictions" in document
+            for name, claims, read in CLAIMS if listed else _WITHOUT_LISTS:
                 if claims(document):
                     exchange.read_as = name
                     return read(document, exchange, numbers)

@@ -91,11 +91,12 @@ def identified(readings: list[Reading], request_id: Any) -> list[Reading]:
 
 def with_request_id(readings: list[Reading], exchange: Exchange, known: Any = None) -> list[Reading]:
     """The readings with ``known`` as identifier, or the one in the ``x-request-id`` headers."""
-    if known not in (None, "") and isinstance(known, (str, int)) and not isinstance(known, bool):
+    if known is not None and known != "" and isinstance(known, (str, int)) and not isinstance(known, bool):
         return identified(readings, known)
-    for name, value in (*exchange.response_headers, *exchange.request_headers):
-        if name == b"x-request-id" and value:
-            return identified(readings, value.decode("utf-8", "replace"))
+    for headers in (exchange.response_headers, exchange.request_headers):
+        for name, value in headers:
+            if name == b"x-request-id" and value:
+                return identified(readings, value.decode("utf-8", "replace"))
     return readings
 
 

@@ -123,7 +123,7 @@ def _some(reading: Reading) -> list[Reading]:
 def _zipped(document: dict[str, Any], named: Roles) -> list[dict[str, Any]]:
     """Classes and their confidences, from two lists of one length; empty where they are no such."""
     as_class, as_confidence = named.predicted_class, named.confidence or named.probabilities
-    if as_class is None or as_confidence is None:
+    if as_class is None or as_confidence is None or named.paired:
         return []
     classes, confidences = document[as_class], document[as_confidence]
     if not isinstance(classes, list) or not numeric(confidences) or len(classes) != len(confidences):

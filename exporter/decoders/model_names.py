@@ -29,6 +29,7 @@ _IN_PATH = re.compile(
     r"/v[12]/models/([^/:]+)(?:/versions/([^/:]+)|/labels/[^/:]+)?(?=[/:]|$)"
     r"|/(?:predictions|explanations)/([^/]+)(?:/([^/]+))?/?$"
 )
+_MAX_REMEMBERED_LENGTH = 256
 _NAME_KEYS = ("model", "model_id", "model_name")
 _VERSION_KEYS = ("model_version",)
 # A member of an object whose value is no list and no object, and what stands before it.
@@ -38,12 +39,19 @@ _MEMBER = re.compile(
 
 
 def named_in_path(path: str) -> Named:
-    """What a path says of the model that it is of."""
+    """What a path says of the model that it is of; services have few, and those are remembered."""
+    return _remembered(path) if len(path) <= _MAX_REMEMBERED_LENGTH else _named_in(path)
+
+
+def _named_in(path: str) -> Named:
     found = _IN_PATH.search(path)
     if found is None:
         return None, None
     name, version = (found[1], found[2]) if found[1] is not None else (found[3], found[4])
     return unquote(name), None if version is None else unquote(version)
+
+
+_remembered = lru_cache(1024)(_named_in)
 
 
 def name_of(exchange: Exchange) -> str | None:

@@ -38,55 +38,19 @@ PROBABILITY_ENDINGS = ("_probability", "_proba", "_prob", "_confidence", "_score
 # What stands beside a prediction, and is none.
 _BESIDE = frozenset(
     (
-        *(
-            "latency",
-            "latency_ms",
-            "latency_seconds",
-            "time",
-            "time_ms",
-            "duration",
-            "duration_ms",
-            "elapsed",
-        ),
-        *(
-            "elapsed_ms",
-            "inference_time",
-            "inference_time_ms",
-            "processing_time",
-            "processing_time_ms",
-            "took",
-        ),
-        *("timestamp", "created", "created_at", "version", "model_version", "threshold", "code", "status"),
-        *(
-            "lower",
-            "upper",
-            "lower_bound",
-            "upper_bound",
-            "ci_lower",
-            "ci_upper",
-            "std",
-            "stddev",
-            "variance",
-        ),
-        *("seed", "index", "rank"),
+        *("latency", "latency_ms", "latency_seconds", "time", "time_ms", "duration", "duration_ms"),
+        *("elapsed", "elapsed_ms", "inference_time", "inference_time_ms", "processing_time"),
+        *("processing_time_ms", "took", "uptime", "timestamp", "created", "created_at", "version"),
+        *("model_version", "threshold", "code", "status", "lower", "upper", "lower_bound", "upper_bound"),
+        *("ci_lower", "ci_upper", "std", "stddev", "variance", "seed", "index", "rank"),
     )
 )
 # Of these, text is what was asked, or what was written: no class.
 _TEXTS = frozenset(
     (
-        *(
-            "text",
-            "input",
-            "query",
-            "document",
-            "sentence",
-            "prompt",
-            "content",
-            "message",
-            "detail",
-            "title",
-        ),
-        *("answer", "response", "generated_text", "url", "path", "filename", "model", "model_name"),
+        *("text", "input", "query", "document", "sentence", "prompt", "content", "message", "detail"),
+        *("title", "answer", "response", "generated_text", "url", "path", "filename", "model"),
+        "model_name",
     )
 )
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 64, 5
@@ -110,6 +74,17 @@ class Roles(NamedTuple):
     """Whether the class has no usual name, and is what stands beside a confidence."""
 
 
+_USUAL = frozenset(
+    (
+        *CLASS_NAMES,
+        *CONFIDENCE_NAMES,
+        *PROBABILITIES_NAMES,
+        *EMBEDDING_NAMES,
+        *VALUE_NAMES,
+        *REQUEST_ID_NAMES,
+        *CLASS_LIST_NAMES,
+    )
+)
 NOTHING = Roles(None, None, None, None, None, None, None, paired=False, lone=False)
 _REMEMBERED: dict[tuple[str, ...], Roles] = {}
 
@@ -165,18 +140,32 @@ def _companion(document: dict[str, Any], as_confidence: str | None) -> str | Non
     return others[0] if len(others) == 1 else None
 
 
+def _paired(document: dict[str, Any], as_class: str | None) -> tuple[str, str] | None:
+    """A class, and the name of its probability, which is made of its own."""
+    if len(document) > _MAX_NAMES:  # they are data
+        return None
+    for name in document:
+        if name.endswith(PROBABILITY_ENDINGS):
+            named = name.rpartition("_")[0]
+            if named in document and as_class in (None, named):
+                return named, name
+    return None
+
+
 def _chosen(document: dict[str, Any]) -> Roles:
+    pair = None
+    if _USUAL.isdisjoint(document):
+        pair = _paired(document, None) if len(document) > 1 else None
+        if pair is None:
+            return NOTHING
     as_class = _first(CLASS_NAMES, document)
     as_confidence = _first(CONFIDENCE_NAMES, document)
     as_probabilities = _first(PROBABILITIES_NAMES, document)
     as_embedding = _first(EMBEDDING_NAMES, document)
     as_value = _first(VALUE_NAMES, document)
-    paired = False
-    for named in document if as_class is None else (as_class,):
-        ending = next((end for end in PROBABILITY_ENDINGS if f"{named}{end}" in document), None)
-        if ending is not None:
-            as_class, as_confidence, paired = named, f"{named}{ending}", True
-            break
+    pair = pair or _paired(document, as_class)
+    if pair is not None:
+        as_class, as_confidence = pair
     lone = as_class is None and as_confidence is not None and as_value is None and as_embedding is None
     if lone:
         as_class = _companion(document, as_confidence)
@@ -188,10 +177,9 @@ def _chosen(document: dict[str, Any]) -> Roles:
         as_value,
         _first(REQUEST_ID_NAMES, document),
         _first(CLASS_LIST_NAMES, document),
-        paired,
+        pair is not None,
         lone and as_class is not None,
     )
-    made = made if any(made[:-2]) else NOTHING
     # The responses of a service have the same names, unless the names are data.
     if len(document) <= _MAX_NAMES and len(_REMEMBERED) < _MAX_REMEMBERED:
         _REMEMBERED[tuple(document)] = made

@@ -63,7 +63,7 @@ def flat_embedding(value: Any) -> list[Any] | None:
         return None
     first = value[0]
     if type(first) is list:
-        return first if len(value) == 1 else None
+        return first if len(value) == 1 and first and type(first[0]) is not list else None
     return None if type(first) is dict else value
 
 

@@ -91,6 +91,16 @@ def check_reference(reference: Any, windows: tuple[int, ...]) -> NDArray[np.floa
     return x
 
 
+def check_confidence(value: float) -> float:
+    """``value`` as a float, if it is from 0.5 to below 1."""
+    number = float(value)
+    if not 0.5 <= number < 1.0:
+        raise ConfigError(
+            f"confidence: {value!r}; give a share of references from 0.5 to below 1, such as 0.9"
+        )
+    return number
+
+
 def check_block(block: int, n: int) -> int:
     """Rows in a block of a reference of ``n``, which has to be of at least five whole blocks."""
     block = check_count("block", block)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 
 log = logging.getLogger(__name__)
+
+_loaded: WeakValueDictionary[tuple[object, ...], Embedder] = WeakValueDictionary()
 
 MAX_LENGTH = 65_536
 Array = npt.NDArray[np.float32]
@@ -130,3 +133,18 @@ def check_file(config: EmbedderConfig) -> None:
     if digest.hexdigest() != config.sha256:
         found = f"{config.sha256} is not the digest of {path}, {digest.hexdigest()}"
         raise wrong("sha256", f"{found}; check where the file came from, then correct the digest")
+
+
+def embedder_of(config: EmbedderConfig) -> Embedder:
+    """The embedder of a section. What takes memory and seconds to load is one for all models that share it,
+    and is loaded again once the file is another; raises as :class:`Embedder`.
+    """
+    try:
+        file = config.path.stat()
+    except OSError:
+        return Embedder(config)  # which says what is wrong
+    key = (config, file.st_ino, file.st_size, file.st_mtime_ns)
+    found = _loaded.get(key)
+    if found is None:
+        found = _loaded[key] = Embedder(config)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from exporter.metrics.contract import HTTP, Spec
-from exporter.metrics.instruments import family, instrument
+from exporter.metrics.making import family, make_instrument
 from exporter.metrics.private import standing
 
 _making = threading.Lock()
@@ -36,7 +36,7 @@ class HttpInstruments:
             for spec in HTTP:
                 there = _standing(spec, registry)
                 if not there:
-                    made = instrument(spec)
+                    made = make_instrument(spec)
                     registry.register(made)
                     _ours.add(made)
                 elif there <= set(_ours):

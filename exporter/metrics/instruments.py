@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
-from exporter.errors import ConfigError
+from exporter.metrics.claims import Claims, Owner
 from exporter.metrics.contract import (
     DRIFT,
     DROP_REASONS,
@@ -32,7 +32,8 @@ from exporter.metrics.contract import (
     SOURCES,
     Spec,
 )
-from exporter.metrics.private import described, series_of, series_with_buckets, standing
+from exporter.metrics.making import family, make_instrument, refuse_taken
+from exporter.metrics.private import series_of, series_with_buckets, standing
 from exporter.metrics.totals import Totals
 from exporter.model import ModelId
 from exporter.version import __version__
@@ -74,21 +75,18 @@ class Instruments(Collector):
         self.shared_folder = shared_folder
         specs = (*PREDICTIONS, *DRIFT, *LEDGER, *OPERATION, *(SIDECAR + INGEST if sidecar else ()))
         # An exporter that shares these may be the first one with a collector.
-        self._names = []
-        for spec in (*specs, *FORWARD):
-            self._names.append(family(spec))
-            if there := standing(registry, self._names[-1:]):
-                name = spec.name if spec.name in there else next(iter(there))
-                raise ConfigError(_taken(name, there[name]))
+        refuse_taken(registry, (*specs, *FORWARD))
+        self._families = [family(spec) for spec in (*specs, *FORWARD)]
         self._by_name: dict[str, Any] = {}
         self._add(*specs, *(FORWARD if forward else ()))
         self._before_collect: list[Callable[[], None]] = []
-        self._claims: dict[ModelId, object] = {}
+        self.claims = Claims()
         self.totals = Totals()  # of what is counted once for the process, whichever exporter carries it over
         self._lock = threading.Lock()
         self["inference_exporter_build_info"].labels(version=__version__).set(1)
         self.errors = {stage: self["inference_exporter_errors_total"].labels(stage) for stage in ERROR_STAGES}
         registry.register(self)
+        self._registered = True
 
     @classmethod
     def on(
@@ -103,40 +101,12 @@ class Instruments(Collector):
         return cls(registry, forward=forward, shared_folder=shared_folder)
 
     def _add(self, *specs: Spec) -> None:
-        self._by_name = {**self._by_name, **{spec.name: instrument(spec) for spec in specs}}
+        self._by_name = {**self._by_name, **{spec.name: make_instrument(spec) for spec in specs}}
 
-    def claim(self, model: ModelId, owner: object) -> None:
-        """Have a model's series to oneself, until they are released.
-
-        Raises
-        ------
-        ConfigError
-            If another exporter has them: the sums would be of two.
-        """
-        with self._lock:
-            if self._claims.setdefault(model, owner) is not owner:
-                raise ConfigError(
-                    f"model: {str(model)!r} is watched by another exporter on the same registry; give one of "
-                    "the two another model or version, stop() the other, or pass registry=CollectorRegistry()"
-                )
-
-    def has_another(self, model: ModelId, owner: object) -> bool:
-        """Whether somebody else has claimed a model's series."""
-        return self._claims.get(model, owner) is not owner
-
-    def release(self, owner: object, *models: ModelId) -> None:
-        """Let others have what ``owner`` claimed, or these of it.
-
-        Instruments that nobody has used yet leave the registry.
-        """
-        with self._lock:
-            self._claims = {
-                model: each
-                for model, each in self._claims.items()
-                if each is not owner or (models and model not in models)
-            }
-            unused = not self._claims and not self._before_collect
-        if unused:
+    def leave(self, owner: Owner) -> None:
+        """Let others have the models of ``owner``; what nobody has come to use leaves the registry."""
+        self.claims.release(owner)
+        if self._registered and not self.claims and not self._before_collect:
             self.unregister()
 
     def __getitem__(self, name: str) -> Any:
@@ -159,7 +129,12 @@ class Instruments(Collector):
             self._before_collect.remove(refresh)
 
     def remove_model(self, model: ModelId) -> None:
-        """Take every series of a model off the scrape, lest an alert on one stays up for ever."""
+        """Take every series of a model off the scrape, lest an alert on one stays up for ever.
+
+        Where processes share their values they stay: what is in the folder is not one process's to remove.
+        """
+        if self.shared_folder is not None:
+            return
         for instrument in self._by_name.values():
             for labels, _ in list(series_of(instrument)):
                 if labels[:2] == model:  # no other label has these values and stands in front
@@ -189,14 +164,16 @@ class Instruments(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """The names, so that the registry can tell when one is taken."""
-        return self._names
+        return self._families
 
     def after_fork(self) -> None:
         """In a child process: a lock that a thread of the parent held is nobody's to release."""
         self._lock = threading.Lock()
+        self.claims.after_fork()
 
     def unregister(self) -> None:
         """Take everything off the registry."""
+        self._registered = False
         self.registry.unregister(self)
 
 
@@ -273,31 +250,3 @@ class LedgerInstruments:
             self.ended[outcome] = instruments[f"inference_exporter_{outcome}_total"].labels(*model)
         self.queued = instruments["inference_exporter_queued"].labels(*model)
         self.queue_bytes = instruments["inference_exporter_queue_bytes"].labels(*model)
-
-
-_CLASSES: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "summary": Summary}
-
-
-def instrument(spec: Spec) -> Any:
-    """A metric of the contract as an instrument of prometheus-client, on no registry."""
-    options: dict[str, Any] = {}
-    if spec.type == "gauge":
-        options["multiprocess_mode"] = spec.multiprocess
-    elif spec.type == "histogram":
-        options["buckets"] = spec.buckets
-    return _CLASSES[spec.type](spec.name, spec.help, spec.labels, registry=None, **options)
-
-
-def family(spec: Spec) -> Metric:
-    """A metric of the contract without its samples."""
-    return Metric(
-        spec.name.removesuffix("_total") if spec.type == "counter" else spec.name, spec.help, spec.type
-    )
-
-
-def _taken(name: str, collector: Collector) -> str:
-    return (
-        f"registry: it holds {name} already, {described(collector)}, and this exporter has a metric of that "
-        "name; take the other out, if this one counts the same, or give the exporter a registry and a path "
-        'of its own: registry=CollectorRegistry(), and expose(app, endpoint="/inference-metrics")'
-    )

@@ -59,7 +59,7 @@ def personal(dashboard: dict[str, Any], config: Config) -> dict[str, Any]:
         if any(alert.panel == place for alert in rules):
             steps = [{"color": color, "value": value} for color, value in threshold_steps(rules, place)]
             panel["fieldConfig"]["defaults"]["thresholds"]["steps"] = steps
-    selected = {"model": config.model, "job": config.alerts.job}
+    selected = {"model": config.only, "job": config.alerts.job}
     for variable in result.get("templating", {}).get("list", []):
         value = selected.get(variable["name"])
         if value is not None:

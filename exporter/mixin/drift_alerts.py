@@ -12,6 +12,11 @@ _RECORDED = "job_model_version_detector"
 _MOST = 0.9  # of a period; a restart or a scrape that failed leaves gaps
 _QUICKER = 4  # a large drift pages after so much less time
 
+# Exact tail of the beta-binomial law at six standard deviations, if 15 or more are atypical: at most 6e-5 for
+# references from 500 rows, 9e-5 from 200.
+_ATYPICAL_SCORE = 6
+_FEWEST_ATYPICAL = 15
+
 
 def drift(terms: Terms) -> list[Alert]:
     """Every alert on drift and detectors."""
@@ -21,7 +26,8 @@ def drift(terms: Terms) -> list[Alert]:
 def _drift(terms: Terms) -> list[Alert]:
     peak = terms.of_model(f"{_RECORDED}:drift_score_ratio:max1h")
     smooth, long_run = (terms.of_model(f"{_RECORDED}:drift_score_ratio:avg{name}") for name in ("5m", "1h"))
-    goes_on = f"{_ON} ({terms.of_model(f'{_RECORDED}:drift_active:max')} == 1)"
+    atypical = terms.of_model(f"{_RECORDED}:embedding_atypical:increase1h")
+    goes_on = _goes_on(terms)
     after, large = terms.alerts.drift_page_after, number(terms.alerts.drift_page_ratio)
     return [
         Alert(
@@ -70,6 +76,24 @@ def _drift(terms: Terms) -> list[Alert]:
                 f"the limit is {terms.alerts.rising_score_ratio:.4g} of it."
             ),
             panel=("inference-drift", "Score ratio"),
+        ),
+        Alert(
+            name="AtypicalInputs",
+            title="Atypical inputs",
+            severity="warning",
+            expr=(
+                f"{terms.of_model(f'{_RECORDED}:embedding_atypical:zscore1h')} "
+                f"and {_ON} ({atypical} >= {_FEWEST_ATYPICAL})"
+            ),
+            limit=_ATYPICAL_SCORE,
+            for_seconds=terms.seconds(900),
+            summary=f"Model {NAMED} is asked things that its reference has nothing like",
+            description=(
+                f"{_WHO} found more inputs of the last hour unlike anything in its reference than chance "
+                "gives, by {{ $value | humanize }} standard deviations; "
+                f"the limit is {_ATYPICAL_SCORE}, which is less than one in ten thousand."
+            ),
+            panel=("inference-drift", "Atypical inputs"),
         ),
     ]
 
@@ -130,7 +154,7 @@ def _detectors(terms: Terms) -> list[Alert]:
             severity="warning",
             expr=(
                 f"min {_BY} ({terms.of_model('drift_calibration_ok')}) and {_ON} ({ready} == 1) "
-                f"and {_tested(terms, 3600)}"
+                f"and {_tested(terms, 3600)} unless {_goes_on(terms)}"
             ),
             op="<",
             limit=1,
@@ -142,7 +166,29 @@ def _detectors(terms: Terms) -> list[Alert]:
             ),
             panel=("inference-drift", "Calibration"),
         ),
+        Alert(
+            name="ReferenceOld",
+            title="Reference old",
+            severity="warning",
+            expr=(
+                f"time() - max {_BY} ({terms.of_model('drift_reference_timestamp_seconds')} > 0) "
+                f"and {_tested(terms, 3600)}"
+            ),
+            limit=terms.alerts.reference_max_age,
+            for_seconds=terms.seconds(3600),
+            summary=f"What counts as normal for model {NAMED} is old",
+            description=(
+                f"{_WHO} compares with a reference that was complete {{{{ $value | humanizeDuration }}}} "
+                f"ago; the limit is {duration(terms.alerts.reference_max_age)}."
+            ),
+            panel=("inference-drift", "Reference age"),
+        ),
     ]
+
+
+def _goes_on(terms: Terms) -> str:
+    """Match the detectors in an episode of drift."""
+    return f"{_ON} ({terms.of_model(f'{_RECORDED}:drift_active:max')} == 1)"
 
 
 def _tested(terms: Terms, seconds: float) -> str:

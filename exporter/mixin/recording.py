@@ -11,6 +11,7 @@ from exporter.mixin.terms import DETECTOR, MODEL, SEEN, Terms, bucket_matcher, n
 _BURN_WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600}
 _MIN_REQUESTS = 10  # a share of fewer requests in a window says nothing
 _MIN_PREDICTIONS = 100  # likewise for shares of classes
+_ATYPICAL_RANK = 5  # of a reference's N rows; those less typical than the fifth-least typical are atypical
 _HOUR, _DAY, _STEP = 3600.0, 86_400.0, 600.0
 
 
@@ -104,7 +105,7 @@ def _drift(terms: Terms) -> dict[str, str]:
     ratio = terms.of_model("drift_score_ratio")
     level = f"max by ({DETECTOR})"
     prefix = "job_model_version_detector"
-    return {
+    return _atypical(terms, prefix) | {
         f"{prefix}:drift_active:max": f"{level} ({terms.of_model('drift_active')})",
         f"{prefix}:drift_score_ratio:max1h": f"{level} (max_over_time({ratio}[{terms.window(_HOUR)}]))",
         **{
@@ -116,14 +117,48 @@ def _drift(terms: Terms) -> dict[str, str]:
     }
 
 
+def _atypical(terms: Terms, prefix: str) -> dict[str, str]:
+    """Write how many standard deviations more observations are atypical than without drift.
+
+    Of n then as many as a beta-binomial variable with n, r = 5 and N + 1 - r says, N being the reference's
+    rows: its mean is n r / (N + 1), its variance n r (N + 1 - r) (N + 1 + n) / ((N + 1)^2 (N + 2)). Of
+    replicas with references of their own the sum varies less than that.
+    """
+    hour = terms.window(_HOUR)
+    increases = {
+        f"{prefix}:embedding_{name}:increase1h": (
+            f"sum by ({DETECTOR}) (increase({terms.of_model(f'embedding_{name}_total')}[{hour}]))"
+        )
+        for name in ("atypical", "atypical_tested")
+    }
+    atypical, tested = (terms.of_model(name) for name in increases)
+    least = f"{prefix}:drift_reference_rows:min"
+    rows, rank = terms.of_model(least), _ATYPICAL_RANK
+    variance = (
+        f"{tested} * {rank} * ({rows} - {rank - 1}) * ({rows} + 1 + {tested}) "
+        f"/ (({rows} + 1) ^ 2 * ({rows} + 2))"
+    )
+    return {
+        **increases,
+        least: f"min by ({DETECTOR}) ({terms.of_model('drift_reference_rows')} > {rank})",
+        f"{prefix}:embedding_atypical:zscore1h": (
+            f"({atypical} - {rank} * {tested} / ({rows} + 1)) / sqrt({variance} > 0)"
+        ),
+    }
+
+
 def _ledger(terms: Terms) -> dict[str, str]:
     window = terms.window(300)
     observed = terms.of_model("inference_exporter_observations_total")
     full = terms.of_model("inference_exporter_dropped_total", 'reason=~"queue_full|queue_bytes"')
     rate = "job_model_version:inference_exporter_observations:rate5m"
+    refused = terms.of_model("inference_exporter_invalid_values_total", 'field="embedding"')
     return {
         rate: f"sum by ({MODEL}) (rate({observed}[{window}]))",
         "job_model_version:inference_exporter_dropped:ratio_rate5m": (
             f"sum by ({MODEL}) (rate({full}[{window}])) / ({terms.of_model(rate)} > 0)"
+        ),
+        "job_model_version:inference_exporter_embeddings_refused:ratio_rate5m": (
+            f"sum by ({MODEL}) (rate({refused}[{window}])) / ({terms.of_model(rate)} > 0)"
         ),
     }

@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 def number(value: float) -> str:
     """Write a number without a needless ``.0``."""
-    return f"{value:.6g}"
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
 
 
 def quoted(value: str) -> str:
@@ -98,7 +98,7 @@ class Terms:
         terms = cls(settings.alerts, time_scale=time_scale, min_window_seconds=min_window_seconds)
         if config is None:
             return terms
-        return replace(terms, model=config.model, handlers=_handlers(config.capture.paths))
+        return replace(terms, model=config.only, handlers=_handlers(config.capture.paths))
 
     def seconds(self, seconds: float) -> float:
         """Scale a period."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from exporter.detectors import OnlineMMD
 from exporter.detectors.alibi.reader import read_online_mmd
+from exporter.detectors.mmd.dependence import Dependence
 from exporter.detectors.mmd.kernel import squared_distances
 from exporter.detectors.validation import check_reference, check_windows
 from exporter.errors import ConfigError, DetectorFileError
@@ -36,6 +37,7 @@ class FitRequest:
     expected_run_length: float | None = None
     false_alarm_interval: float | None = None
     max_per_second: float | None = None
+    confidence: float = 0.5
     bandwidth: float | None = None
     seed: int | None = None
     device: str = "auto"
@@ -104,6 +106,7 @@ def fit_file(
         table.rows,
         window=windows,
         expected_run_length=DEFAULT_RUN_LENGTH if run_length is None else run_length,
+        confidence=request.confidence,
         bandwidth=bandwidth,
         device=request.device,
         seed=request.seed,
@@ -134,6 +137,15 @@ def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> Online
         ) from error
     detector.reset()
     return detector
+
+
+def seen_dependence(path: str | os.PathLike[str]) -> Dependence | None:
+    """How dependent the stream was that a saved detector has run on; None if it has seen none.
+
+    A checkpoint holds that, a detector fresh from ``fit`` does not.
+    """
+    dependence = OnlineMMD.load(path, device="cpu").dependence
+    return dependence if dependence.rows else None
 
 
 def null_std(

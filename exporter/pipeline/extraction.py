@@ -33,9 +33,9 @@ class Extractor:
         self._columns = Columns()
         self._embedder = None
         if config.embedder is not None:
-            from exporter.embedders.embedder import Embedder
+            from exporter.embedders.embedder import embedder_of
 
-            self._embedder = Embedder(config.embedder)
+            self._embedder = embedder_of(config.embedder)
 
     @property
     def embeds(self) -> bool:
@@ -68,40 +68,34 @@ class Extractor:
         PayloadError
             If the exchange holds no readable prediction.
         """
+        said: list[Reading] | None = None
         try:
-            return self._observations(source, exchange)
+            if exchange.notes or exchange.embeddings:
+                readings, said = self._joined(exchange, exchange.notes or {})
+            else:
+                readings = self.read(exchange)
+            if not readings:
+                raise PayloadError("no_prediction", "the response holds no instance")
         except PayloadError as error:
             self.findings.unread(exchange, error)
             raise
-
-    def _observations(self, source: Source, exchange: Exchange) -> list[Observation]:
-        said: list[Reading] | None = None
-        if exchange.notes or exchange.embeddings:
-            readings, said = self._joined(exchange, exchange.notes or {})
-        else:
-            readings = self.read(exchange)
-        if not readings:
-            raise PayloadError("no_prediction", "the response holds no instance")
         model, refuse, embedder = self._model, self._refuse, self._embedder
         started, ended = exchange.started, exchange.ended
         latency = ended - started if ended > started else None
-        names: tuple[str, ...] | None = None
         found: list[Observation] = []
         for number, reading in enumerate(readings):
             names = None
             if "embedding" in reading and (embedder is not None or type(reading["embedding"]) is dict):
                 names = self._settle_embedding(reading)
             fields = clean(reading, refuse)
+            if names is not None:
+                fields["feature_names"] = names
             if said is not None:
                 fields.update(said[number])
-            if names is not None and fields.get("embedding") is reading["embedding"]:
-                fields["feature_names"] = names
             found.append(observation_of(model, source, ended, latency, fields))
-            if number == 0:
+            if not number:
                 first = fields
         self.findings.read(exchange, len(found), first, self._refused)
-        if self._refused:
-            self._refused = []
         return found
 
     def _refuse(self, field: str, reason: str) -> None:

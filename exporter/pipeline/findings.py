@@ -23,11 +23,12 @@ LAST_EXCHANGES = 100
 _MAX_PATH_CHARACTERS = 200
 _MAX_KEY_CHARACTERS = 64
 _MAX_KEYS = 32
+_LOGGED_KEYS = 12
 _MAX_DEPTH = 4
 _MAX_GROUPS = 20
 # A body that nobody can read is parsed once more for its keys: not each of them, and none that is long.
-_OUTLINE_SECONDS = 0.1
-_MAX_OUTLINED_BYTES = 256 * 1024
+_OUTLINE_SECONDS = 0.5
+_MAX_OUTLINED_BYTES = 1024 * 1024
 # Behind these a message may go on with what stood in a body or a header.
 _BEFORE_VALUES = re.compile(r"""\s*b?[:'"]""")
 _ADVICE = {
@@ -65,7 +66,7 @@ class Findings:
     def __init__(self, model: str, decoder: str) -> None:
         self._model = model
         self._decoder = decoder
-        self._last: deque[_Read | _Unread] = deque(maxlen=LAST_EXCHANGES)
+        self._last: deque[_Unread | tuple[Any, ...]] = deque(maxlen=LAST_EXCHANGES)
         self._outlined = float("-inf")
         self._said = False
         self.exchanges = 0
@@ -74,11 +75,22 @@ class Findings:
     def read(
         self, exchange: Exchange, observations: int, fields: Mapping[str, Any], refused: list[Refused]
     ) -> None:
-        """An exchange was read: so many observations, the first of which has these fields."""
+        """An exchange was read: so many observations, the first of which has these fields.
+
+        ``refused`` is taken, and emptied.
+        """
         self.exchanges += 1
-        path, decoder = exchange.path[:_MAX_PATH_CHARACTERS], exchange.read_as or self._decoder
-        names = fields.get("feature_names")
-        self._last.append(_Read(path, decoder, observations, tuple(fields), names, tuple(refused)))
+        path, names = exchange.path, None
+        refusals: tuple[Refused, ...] = ()
+        if len(path) > _MAX_PATH_CHARACTERS:
+            path = path[:_MAX_PATH_CHARACTERS]
+        if "feature_names" in fields:
+            names = fields["feature_names"]
+        if refused:
+            refusals = tuple(refused[:_MAX_KEYS])
+            refused.clear()
+        decoder = exchange.read_as or self._decoder
+        self._last.append((path, decoder, observations, tuple(fields), names, refusals))
 
     def unread(self, exchange: Exchange, error: PayloadError) -> None:
         """An exchange could not be read; the first time, the log says what would have it read."""
@@ -106,7 +118,8 @@ class Findings:
                 printable(found.path, _MAX_PATH_CHARACTERS),
                 found.reason,
                 found.why,
-                ", ".join(response or ()) or f"no JSON keys (content-type: {found.content_type or 'none'})",
+                ", ".join((response or ())[:_LOGGED_KEYS])
+                or f"no JSON keys (content-type: {found.content_type or 'none'})",
                 _ADVICE.get(found.reason, ""),
             )
 
@@ -115,9 +128,10 @@ class Findings:
         return summary(tuple(self._last))  # taken at once, while another thread may append
 
 
-def summary(last: tuple[_Read | _Unread, ...] = ()) -> dict[str, Any]:
+def summary(last: tuple[_Unread | tuple[Any, ...], ...] = ()) -> dict[str, Any]:
     """What some exchanges come to."""
-    read = [each for each in last if isinstance(each, _Read)]
+    # Those that were read are plain tuples until somebody asks: they are many.
+    read = [_Read(*each) for each in last if not isinstance(each, _Unread)]
     unread = [each for each in last if isinstance(each, _Unread)]
     refused = Counter(why for each in read for why in each.refused)
     return {
@@ -135,7 +149,9 @@ def summary(last: tuple[_Read | _Unread, ...] = ()) -> dict[str, Any]:
 def outline_of(exchange: Exchange, parsed: Any) -> tuple[str, ...]:
     """The addresses in a body, with the kinds of what stands there; empty for what is no JSON."""
     body = exchange.request_body if parsed is request_json else exchange.response_body
-    if not body or len(body) > _MAX_OUTLINED_BYTES:
+    if len(body) > _MAX_OUTLINED_BYTES:
+        return ("too long to be looked at",)
+    if not body:
         return ()
     try:
         found: list[str] = []

@@ -16,9 +16,9 @@ from exporter.config import Config
 from exporter.config.models import is_read
 from exporter.decoders.model_names import name_of, version_reader
 from exporter.http.exchange import Exchange
+from exporter.metrics.claims import Owner
 from exporter.metrics.instruments import Instruments
 from exporter.model import OTHER, ModelId, can_be_label
-from exporter.observation import Observation
 from exporter.pipeline.memory import Memory
 from exporter.pipeline.monitor import Monitor, worker_thread
 from exporter.pipeline.packing import Item
@@ -38,7 +38,7 @@ class Models:
     """Those that the configuration names, from the start; others when an item names them, within the bounds.
 
     ``handler_of`` gives the way to a model's pipeline; for one that the configuration names (its second
-    argument) it raises what keeps that from being made.
+    argument) it raises what keeps that from being made. ``owner`` is whose the models' series are.
     """
 
     def __init__(
@@ -46,14 +46,18 @@ class Models:
         config: Config,
         instruments: Instruments,
         handler_of: Callable[[Config, bool], ModelHandler],
+        *,
+        owner: Owner,
     ) -> None:
         self._config = config
         self._instruments = instruments
         self._handler_of = handler_of
+        self._owner, self._claims = owner, instruments.claims
         self._said: set[str] = set()
         self._handlers: dict[ModelId, ModelHandler] = {}
         # Replaced as a whole, so that nobody who reads it needs the lock.
         self._monitors: dict[ModelId, Monitor] = {}
+        self._by_name: dict[str, Monitor] = {}
         self._only: Monitor | None = None
         self._begin()
         self._add(self._prepared(_beforehand(config)))
@@ -83,7 +87,14 @@ class Models:
                 name = item.model
             elif self._config.is_open or self._config.models:
                 name = name_of(item)
-        return self._monitor(self._identified(name, item))
+        found = None if name is None else self._by_name.get(name)
+        # One that was remembered just before a reload may be gone.
+        if found is not None and self._monitors.get(found.model) is found:
+            return found
+        monitor = self._monitor(self._identified(name, item))
+        if name == monitor.model.name and not self._config.says_version(name):
+            self._by_name[name] = monitor  # no more of them than there are models
+        return monitor
 
     def of_name(self, name: str | None) -> list[Monitor]:
         """Those of a model that somebody names, one for each version that there is; made if there is none."""
@@ -101,7 +112,7 @@ class Models:
         """
         with self._making:
             for model in self._monitors:
-                self._instruments.claim(model, self)
+                self._claims.claim(model, self._owner)
             self._running = True
             for monitor in self.all:
                 monitor.start()
@@ -117,7 +128,7 @@ class Models:
             monitor.worker.stop(max(0.0, deadline - time.monotonic()))
         for monitor in self.all:
             monitor.handler.stop()
-        self._instruments.release(self)
+        self._claims.release(self._owner)
 
     def after_fork(self) -> None:
         """In a child process: the parent's threads, and what waits, are the parent's."""
@@ -145,11 +156,11 @@ class Models:
             for take_over in prepared:
                 take_over()
             self._monitors = kept
-            self._handlers = {model: self._handlers[model] for model in kept}
             self._add(added)
+            self._handlers = {model: self._handlers[model] for model in self._monitors}
         for monitor in gone:
             monitor.remove()
-            self._instruments.release(self, monitor.model)
+            self._claims.release(self._owner, monitor.model)
 
     def _identified(self, name: str | None, item: Item | None) -> ModelId:
         """The model that somebody names, with the version that an item says, where that is asked for."""
@@ -169,7 +180,7 @@ class Models:
         if isinstance(item, Exchange):
             version = version_reader(config.version_address(name))(item)
         else:
-            version = item.version if isinstance(item, Observation) else None
+            version = item.version if item is not None else None
         if version and not can_be_label(version):
             self._not_a_name("version", ModelId(name, OTHER))
             return ModelId(name, OTHER)
@@ -197,11 +208,12 @@ class Models:
         config, models = self._config, self._monitors
         if model in models:
             return model
-        if self._instruments.has_another(model, self):
+        if not self._claims.are_free(model, self._owner):
             return ModelId(model.name, OTHER) if model.version not in ("", OTHER) else ModelId(OTHER)
-        own = {known.name for known in models} - {OTHER, config.unnamed}
-        reserved = (OTHER, config.unnamed, *config.named)
-        if model.name not in own and model.name not in reserved and len(own) >= config.max_models:
+        # What names no model has a place besides, unless it is a named one's.
+        apart = {OTHER, config.unnamed} - {*config.named}
+        own = {known.name for known in models} - apart
+        if model.name not in own | apart and len(own) >= config.max_models:
             return ModelId(OTHER)
         versions = {known.version for known in models if known.name == model.name} - {"", OTHER}
         if model.version not in ("", OTHER) and len(versions) >= config.max_versions:
@@ -214,9 +226,9 @@ class Models:
         made: dict[ModelId, Monitor] = {}
         try:
             for model in models:
-                self._instruments.claim(model, self)
+                self._claims.claim(model, self._owner)
         except Exception:
-            self._instruments.release(self, *models)
+            self._claims.release(self._owner, *models)
             raise
         try:
             for model in models:
@@ -232,7 +244,7 @@ class Models:
             for model in models:
                 self._instruments.remove_model(model)
                 self._handlers.pop(model, None)
-            self._instruments.release(self, *models)
+            self._claims.release(self._owner, *models)
             raise
         return made
 
@@ -243,6 +255,7 @@ class Models:
             elif self._running is not None:
                 monitor.worker.stop(0.0)
         self._monitors = {**self._monitors, **made}
+        self._by_name = {}
         config = self._config
         asked = config.is_open or config.models or is_read(config.version)
         self._only = None if asked else next(iter(self._monitors.values()))

@@ -73,7 +73,7 @@ class OnDemand:
 
     @property
     def exchanges(self) -> int:
-        """How many exchanges were read, or could not be; another number says that :meth:`status` is another."""
+        """How many exchanges there were; another number says that :meth:`status` may be another one."""
         return 0 if self._pipeline is None else self._pipeline.extractor.findings.exchanges
 
     def status(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Update:
     """To the service: everything that happened since the last one; the log as names, levels and texts.
 
     ``responds`` says that the helper has started, or is done with a batch, of which ``tally`` tells.
-    ``status`` is what was found in the last exchanges of those models that had another one, said once a second.
+    ``status`` is what was found in the last exchanges of the models that had another one, said once a second.
     """
 
     changes: Changes

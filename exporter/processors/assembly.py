@@ -71,6 +71,8 @@ class Assembly:
 
     def labels(self, config: Config) -> Labels:
         """What joins a model's labels, with the predictions of any of its versions."""
+        # With 0, until a report says when.
+        self._instruments["inference_exporter_model_training_timestamp_seconds"].labels(*config.identity)
         joiner = self._joiners.setdefault(config.model, LabelJoiner(config.labels))
         return Labels(joiner, config.identity, self._instruments)
 

@@ -35,8 +35,8 @@ class WrongLengths(ValueError):
         super().__init__(f"columns of different lengths: {said}; give each as many rows as the others")
 
 
-def rows_of(model: str, timestamp: float, given: Mapping[str, Any], refuse: RefuseRows) -> Rows:
-    """Columns as rows, copied; a column that is None is not there.
+def rows_of(none: Rows, given: Mapping[str, Any], refuse: RefuseRows) -> Rows:
+    """Columns as rows of the model and time that ``none`` has; a column that is None is not there.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def rows_of(model: str, timestamp: float, given: Mapping[str, Any], refuse: Refu
     numbers = {name: made(name, _numbers, name) for name in ("confidence", "value")}
     by_name = {name: made(f"features[{name!r}]", _feature, name) for name in named or {}}
     return Rows(
-        model,
-        timestamp,
+        none.model,
+        none.timestamp,
         n,
         classes,
         codes,
@@ -79,6 +79,7 @@ def rows_of(model: str, timestamp: float, given: Mapping[str, Any], refuse: Refu
         made("features", _matrix),
         {name: found for name, found in by_name.items() if found is not None},
         made("request_id", _request_ids),
+        none.version,
     )
 
 

@@ -31,14 +31,14 @@ class Sink(Protocol):
     def submit(self, item: Observation | Rows, source: Source) -> bool:
         """Queue an observation or rows; False if there was no place, which is counted."""
 
-    def room(self, bytes_each: int) -> int:
-        """How many rows of so many bytes there is place for now."""
+    def room(self, rows: Rows, bytes_each: int) -> int:
+        """How many of these rows, of so many bytes, there is place for now."""
 
-    def refuse_rows(self, n: int, source: Source, reason: str | None = None) -> None:
-        """Count rows that were given up at once: for a reason of the ledger, or for want of place."""
+    def refuse_rows(self, rows: Rows, n: int, source: Source, reason: str | None = None) -> None:
+        """Count ``n`` that were given up at once: for a reason of the ledger, or for want of place."""
 
-    def refuse_value(self, field: str, reason: str, n: int) -> None:
-        """Count values that are not valid."""
+    def refuse_value(self, rows: Rows, field: str, reason: str, n: int) -> None:
+        """Count values that are not valid; the rows say of which model."""
 
 
 class Recorder:
@@ -53,67 +53,87 @@ class Recorder:
         self._clock = clock
         self._said: set[tuple[str, str]] = set()
 
-    def record(self, given: Mapping[str, Any]) -> bool:
+    def record(self, given: Mapping[str, Any], model: Any = None, version: Any = None) -> bool:
         """Record one prediction, of the fields of an observation; whether it was queued."""
+        now = self._clock()
+        none = Rows(self._name(model), now, 0, version=_text(version))
         fields = plain_fields(
             {name: given[name] for name in FIELDS if given.get(name) is not None},
-            lambda field, reason: self._refuse("record", field, reason, given.get(field), 1),
+            lambda field, reason: self._refuse("record", none, field, reason, given.get(field), 1),
         )
         if not any(value is not None for name, value in fields.items() if name != "request_id"):
-            self._nothing("record", 1)
+            self._nothing("record", none, 1)
             return False
-        return self._sink.submit(observation_of(self._model, _SOURCE, self._clock(), None, fields), _SOURCE)
+        if none.version:
+            fields["version"] = none.version
+        return self._sink.submit(observation_of(none.model, _SOURCE, now, None, fields), _SOURCE)
 
-    def record_batch(self, given: Mapping[str, Any], wait_seconds: float = 0.0) -> int:
+    def record_batch(
+        self,
+        given: Mapping[str, Any],
+        model: Any = None,
+        version: Any = None,
+        wait_seconds: float = 0.0,
+    ) -> int:
         """Record predictions given as columns; how many rows were queued.
 
         What finds no place is dropped, at once or after it was waited for so long.
         """
+        none = Rows(self._name(model), self._clock(), 0, version=_text(version))
+
+        def refuse(field: str, reason: str, n: int) -> None:
+            self._refuse("record_batch", none, field, reason, given.get(field.partition("[")[0]), n)
+
         try:
-            rows = rows_of(
-                self._model,
-                self._clock(),
-                given,
-                lambda field, reason, n: self._refuse(
-                    "record_batch", field, reason, given.get(field.partition("[")[0]), n
-                ),
-            )
+            rows = rows_of(none, given, refuse)
         except WrongLengths as error:
             self._say("record_batch", "lengths", "%s; %d rows are dropped", error, error.n)
-            self._sink.refuse_rows(error.n, _SOURCE, "unreadable")
+            self._sink.refuse_rows(none, error.n, _SOURCE, "unreadable")
             return 0
         if not rows.n:
             return 0
         if not rows.predicts:
-            self._nothing("record_batch", rows.n)
+            self._nothing("record_batch", rows, rows.n)
             return 0
-        return self._queue(rows, time.monotonic() + wait_seconds)
+        return self._queue(rows, time.monotonic() + wait_seconds, _SOURCE)
 
-    def _queue(self, rows: Rows, deadline: float) -> int:
+    def record_rows(self, rows: Any, source: Source) -> None:
+        """Record (n, d) embeddings of which nothing else is known, for a receiver that has come by them."""
+        none = Rows(self._model, self._clock(), 0)
+        made = rows_of(none, {"embedding": rows}, lambda *why: self._sink.refuse_value(none, *why))
+        if made.predicts:
+            self._queue(made, 0.0, source)
+        else:
+            self._sink.refuse_rows(none, made.n, source, "no_prediction")
+
+    def _name(self, model: Any) -> str:
+        return self._model if model is None else _text(model)
+
+    def _queue(self, rows: Rows, deadline: float, source: Source) -> int:
         """Hand rows on, in blocks of what there is place for."""
         row_bytes = max(1, rows.row_bytes)
         most = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
         start = queued = 0
         while start < rows.n:
-            room = self._sink.room(row_bytes)
+            room = self._sink.room(rows, row_bytes)
             if room < 1:
                 if time.monotonic() >= deadline:
-                    self._sink.refuse_rows(rows.n - start, _SOURCE)
+                    self._sink.refuse_rows(rows, rows.n - start, source)
                     break
                 time.sleep(_LOOK_AGAIN_SECONDS)
                 continue
             stop = min(rows.n, start + min(most, room))
-            if self._sink.submit(rows.part(start, stop), _SOURCE):
+            if self._sink.submit(rows.part(start, stop), source):
                 queued += stop - start
             start = stop
         return queued
 
-    def _nothing(self, method: str, n: int) -> None:
+    def _nothing(self, method: str, rows: Rows, n: int) -> None:
         self._say(method, "nothing", "nothing that was given is a prediction; %d are dropped", n)
-        self._sink.refuse_rows(n, _SOURCE, "no_prediction")
+        self._sink.refuse_rows(rows, n, _SOURCE, "no_prediction")
 
-    def _refuse(self, method: str, field: str, reason: str, value: Any, n: int) -> None:
-        self._sink.refuse_value(field, reason, n)
+    def _refuse(self, method: str, rows: Rows, field: str, reason: str, value: Any, n: int) -> None:
+        self._sink.refuse_value(rows, field, reason, n)
         self._say(
             method, f"{field} {reason}", "%s is refused, %s: it is %s", field, _WHY[reason], _described(value)
         )
@@ -131,6 +151,11 @@ _WHY = {
     "not_finite": "since it is not finite",
     "out_of_range": "since it is not between 0 and 1",
 }
+
+
+def _text(name: Any) -> str:
+    """A name that somebody gives; what is no text is no name, and empty."""
+    return name if type(name) is str else ""
 
 
 def _described(value: Any) -> str:

@@ -38,6 +38,8 @@ class Rows:
         Features by name: (n,) float64, or a list of n numbers, texts and Nones.
     request_ids
         n texts or Nones.
+    version
+        Which release of the model, where that is said: the value of the ``version`` label.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Rows:
     matrix: NDArray[np.float64] | None = None
     features: Mapping[str, NDArray[np.float64] | list[Any]] = field(default_factory=dict)
     request_ids: list[str | None] | None = None
+    version: str = ""
 
     def __len__(self) -> int:
         return self.n
@@ -82,10 +85,11 @@ class Rows:
             None if self.matrix is None else self.matrix[rows],
             {name: column[rows] for name, column in self.features.items()},
             None if self.request_ids is None else self.request_ids[rows],
+            self.version,
         )
 
     def plain(self) -> tuple[Any, ...]:
-        """All of it as bytes, text and numbers; :meth:`from_plain` undoes it."""
+        """All but the version as bytes, text and numbers; :meth:`from_plain` undoes it."""
         classes: tuple[str, ...] = ()
         codes = self.codes
         if codes is not None:

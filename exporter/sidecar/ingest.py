@@ -33,8 +33,6 @@ class Ingest:
             max_exchange_bytes=int(config.capture.max_body_bytes),
             token=config.admin.token,
         )
-        for monitor in runtime.models.all:
-            self._trained.labels(*monitor.model)
 
     def accepts(self, model: str) -> bool:
         """Whether observations of a model can be taken: one that is watched, or may be."""

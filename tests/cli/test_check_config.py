@@ -53,6 +53,25 @@ def test_what_a_later_command_refuses_is_refused(check, text: str, key: str, mon
     assert lines[0].startswith(f"error: {key}{place}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "drift: [{checkpoint: nowhere/kept.npz}]",
+            "models.food-v1.0.drift[0].checkpoint (line 2): 'nowhere/kept.npz'",
+        ),
+        ("drift: [{reference: nowhere.npy}]", "models.food-v1.0.drift[0].reference (line 2): "),
+        ("capture: {fields: {confidence: 'a['}}", "models.food-v1.0.capture.fields.confidence (line 2): "),
+    ],
+)
+def test_what_is_set_for_a_model_is_checked_too(check, text: str, message: str, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    code, _, lines = check(f"model: auto\nmodels: {{food-v1.0: {{{text}}}, fine: {{}}}}\n")
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {message}")
+
+
 def test_all_mistakes_are_told_at_once(check):
     code, _, lines = check(
         "capture: {fields: {confidence: 'scores[0'}, embedder: {kind: onnx, path: nowhere.onnx}}\n"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from exporter.detectors import OnlineMMD
 
 from .conftest import Run
 
@@ -23,6 +26,61 @@ def test_it_says_what_the_settings_mean(folder: Path, run: Run) -> None:
     assert "The window looks back over 4 seconds." in said
     assert "--false-alarm-interval 7d --max-per-second 5" in said
     assert "fewer than half were seen within 2,000 requests." in said
+
+
+def test_it_says_what_the_reference_leaves_unknown(folder: Path, run: Run) -> None:
+    spread = OnlineMMD.load(folder / "reference.npz").report.spread
+    code, said, _ = run("explain-threshold", folder / "reference.npz", "--runs", 10)
+    assert code == 0
+    low, high = f"{2000 / spread:,.0f}", f"{2000 * spread:,.0f}"
+    assert f"For two references of 300 rows in three it is between {low} and {high}:" in said
+    assert "fit with --confidence 0.9 (a key of drift, too) to have at least 2,000 for nine in ten." in said
+
+
+def test_a_confidence_is_a_promise(folder: Path, tmp_path: Path, run: Run) -> None:
+    sure = tmp_path / "sure.npz"
+    code, said, _ = run(
+        "fit", folder / "ref.npy", "--out", sure, "--window", 20, "--expected-run-length", 2000,
+        "--confidence", 0.9, "--seed", 0,
+    )  # fmt: skip
+    assert code == 0
+    assert "false alarms: for 0.9 of references at most one in 2,000 tests on average" in said
+    code, said, _ = run("explain-threshold", sure, "--runs", 10, "--max-per-second", 5)
+    assert code == 0
+    assert "a false alarm comes at most once in 2,000 tests on average;" in said
+    found = OnlineMMD.load(sure).report.calibrated_run_length or 0.0
+    assert found > 2200
+    assert "That holds for 0.9 of all references of 300 rows of the same traffic" in said
+    assert f"for the typical one it is once in {found:,.0f}." in said
+    assert "At 5 tests a second that is at most one false alarm in 6 minutes 40 seconds" in said
+
+
+def test_a_checkpoint_says_how_dependent_its_stream_was(folder: Path, tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(6000, 4)) * np.sqrt(1 - 0.8**2)
+    for i in range(1, len(rows)):
+        rows[i] += 0.8 * rows[i - 1]
+    for name, stream in (("dependent", rows), ("independent", rng.normal(size=(6000, 4)))):
+        detector = OnlineMMD.load(folder / "reference.npz")
+        detector.update(stream)
+        detector.save(tmp_path / f"{name}.npz")
+    code, said, _ = run("explain-threshold", tmp_path / "dependent.npz", "--runs", 10)
+    assert code == 0
+    assert "a window of 20 holds as much as" in said
+    assert "a shift is seen later than in the table below" in said
+    code, said, _ = run("explain-threshold", tmp_path / "dependent.npz", "--runs", 10, "--json")
+    assert 0.0 < json.loads(said)["effective_sample_ratio"][0] < 0.6
+    code, said, _ = run("explain-threshold", tmp_path / "independent.npz", "--runs", 10)
+    assert "no dependence between neighbours was found in it." in said
+    assert "holds as much as" not in said
+    code, said, _ = run("explain-threshold", folder / "reference.npz", "--runs", 10)
+    assert "The stream that it has seen" not in said
+
+
+def test_a_confidence_that_is_none_is_refused(folder: Path, run: Run) -> None:
+    code, _, error = run("fit", folder / "ref.npy", "--window", 10, "--confidence", 2)
+    assert code == 2
+    assert "confidence: 2.0; give a share of references from 0.5 to below 1, such as 0.9" in error
 
 
 def test_without_a_rate_it_gives_examples(folder: Path, run: Run) -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from exporter.config import CaptureConfig
 from exporter.config.capture import Payload
+from exporter.decoders.auto import CLAIMS
 from exporter.decoders.registry import DECODERS, make_reader
+from exporter.decoders.text_generation import is_text_generation
 from exporter.errors import PayloadError
 from exporter.pipeline.extraction import Extractor
 from tests.decoders.conftest import exchange
@@ -195,6 +197,28 @@ NAMES = st.sampled_from(
         *("name", "datatype", "shape", "data", "parameters", "binary_data_size", "object", "choices"),
         *("dataframe_split", "dataframe_records", "columns", "examples", "class", "cat", "dog"),
         *("finish_reason", "logprobs", "content", "logprob", "token_logprobs", "usage", "index"),
+        *("results", "relevance_score", "flagged", "category_scores", "categories", "top", "fraud", "probs"),
+        *(
+            "fraud_probability",
+            "y_pred",
+            "y_proba",
+            "type",
+            "stop_reason",
+            "stopReason",
+            "candidates",
+            "done",
+        ),
+        *(
+            "created_at",
+            "meta_info",
+            "text",
+            "stop",
+            "tokens_predicted",
+            "generated_text",
+            "details",
+            "tokens",
+        ),
+        *("ndarray", "tensor", "names", "values", "float", "embeddings", "input_data", "response", "status"),
     ]
 )
 DOCUMENTS = st.recursive(
@@ -219,7 +243,8 @@ RESPONSES = st.one_of(
     st.fixed_dictionaries({"predictions": st.lists(DOCUMENTS, max_size=4)}),
     st.fixed_dictionaries(
         {
-            "object": st.sampled_from(["chat.completion", "text_completion", "list"]),
+            "object": st.sampled_from(["chat.completion", "text_completion", "list", "response"]),
+            "output": DOCUMENTS,
             "choices": DOCUMENTS,
             "data": DOCUMENTS,
             "usage": DOCUMENTS,
@@ -255,6 +280,17 @@ def test_any_document_gives_readings_or_a_payload_error(preset, response, reques
         body = b"data: " + body + b"\n\ndata: [DONE]\n\n"
     made = exchange(body, json.dumps(request).encode(), headers=headers, request_headers=headers)
     check(preset, made)
+
+
+@settings(max_examples=200, deadline=None)
+@given(response=RESPONSES)
+def test_the_first_protocol_that_claims_a_response_reads_it(response):
+    made = exchange(response)
+    with contextlib.suppress(PayloadError):
+        read_auto(made)
+    claims = [each.name for each in CLAIMS if isinstance(response, dict) and each.claims(response)]
+    listed = isinstance(response, list) and response and is_text_generation(response[0])
+    assert made.read_as == (claims[0] if claims else "text-generation" if listed else "plain")
 
 
 @pytest.mark.parametrize("preset", DECODERS)

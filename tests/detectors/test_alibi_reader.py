@@ -76,7 +76,7 @@ def test_it_becomes_our_engine(tmp_path: Path) -> None:
     assert isinstance(detector, OnlineMMD)
     assert detector.windows == (5,)
     assert detector.expected_run_length == 20.0
-    assert detector.update(np.full((30, 4), 5.0)).is_drift[-1]
+    assert detector.update(np.linspace(5.0, 5.1, 120).reshape(30, 4)).is_drift[-1]
 
 
 def test_rows_with_more_axes_are_flattened(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.detectors import OnlineMMD
+from exporter.detectors.mmd import calibration
 from exporter.detectors.mmd.calibration import calibrate
 from exporter.errors import ConfigError, InvalidReference
 from tests.detectors import direct
@@ -33,14 +34,18 @@ def mean_run_length(detector: OnlineMMD, draw: Draw, rng: np.random.Generator, t
     """Tests made over false alarms seen; the window is taken as emptied after each alarm."""
     drift = np.concatenate([detector.update(draw(rng, 2000)).is_drift for _ in range(total // 2000)])
     full = detector.windows[-1]
+    return clustered(drift[full - 1 :], full)
+
+
+def clustered(drift: NDArray[np.bool_], full: int) -> float:
+    """The same of the verdicts on full windows."""
     above = np.flatnonzero(drift)
-    tests = alarms = 0
-    start = full - 1
+    tests = alarms = start = 0
     while (at := np.searchsorted(above, start)) < above.size:
         tests += int(above[at]) - start + 1
         alarms += 1
         start = int(above[at]) + full
-    return (tests + max(0, total - start)) / max(1, alarms)
+    return (tests + max(0, drift.size - start)) / max(1, alarms)
 
 
 @pytest.mark.parametrize("draw", [gaussian, skewed, clusters])
@@ -178,9 +183,58 @@ def test_a_reference_that_says_little_about_rare_windows_is_said_so() -> None:
     rng = np.random.default_rng(11)
     x = 0.1 * rng.standard_normal((200, 4))
     x[::10] += 5.0
-    detector = OnlineMMD.fit(x, window=10, expected_run_length=1000, seed=0)
+    detector = OnlineMMD.fit(x, window=10, expected_run_length=1e6, seed=0)
     assert not detector.report.trustworthy
-    assert "more reference rows narrow this" in detector.report.warnings[-1]
+    assert "more reference rows narrow this, or confidence: 0.9" in detector.report.warnings[-1]
+    sure = OnlineMMD.fit(x, window=10, expected_run_length=1e6, seed=0, confidence=0.9)
+    assert sure.report.warnings[-1].endswith("more reference rows narrow this")
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer runs than would be worth having."""
+    monkeypatch.setattr(calibration, "_GATHERS", 8_000_000)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_run_lengths_differ_over_references_as_the_report_says_and_reach_the_confidence() -> None:
+    """24 references of 100 rows for a window of 20, 200 alarms for each."""
+    lengths: dict[float, list[float]] = {0.5: [], 0.9: []}
+    spreads = []
+    for seed in range(24):
+        rng = np.random.default_rng([seed, 19])
+        x, stream = gaussian(rng, 100), gaussian(rng, 20_000)
+        made = {
+            c: OnlineMMD.fit(x, window=20, expected_run_length=100, seed=seed, confidence=c) for c in lengths
+        }
+        statistics = made[0.5].update(stream).test_stat[19:]
+        spreads.append(made[0.5].report.spread)
+        for confidence, detector in made.items():
+            lengths[confidence].append(clustered(statistics > detector.threshold, 20) / 100)
+    assert 0.7 < float(np.std(np.log(lengths[0.5])) / np.mean(np.log(spreads))) < 1.4
+    reached = {confidence: np.mean(np.array(found) >= 1.0) for confidence, found in lengths.items()}
+    assert reached[0.5] < 0.8 < reached[0.9]
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_confidence_asks_for_a_longer_run_length(tmp_path: Path) -> None:
+    x = gaussian(np.random.default_rng(20), 100)
+    found = [OnlineMMD.fit(x, window=20, seed=0, confidence=c) for c in (0.5, 0.9, 0.99)]
+    lengths = [detector.report.calibrated_run_length or 0.0 for detector in found]
+    assert lengths[0] == 10_000
+    assert 11_000 < lengths[1] < lengths[2]
+    assert found[0].threshold < found[1].threshold < found[2].threshold
+    found[1].save(tmp_path / "sure.npz")
+    kept = OnlineMMD.load(tmp_path / "sure.npz")
+    assert (kept.confidence, kept.expected_run_length, kept.report) == (0.9, 10_000, found[1].report)
+
+
+@pytest.mark.parametrize("confidence", [0.3, 1.0, float("nan")])
+def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
+    with pytest.raises(
+        ConfigError, match=r"confidence: .*; give a share of references from 0.5 to below 1, such as 0.9"
+    ):
+        OnlineMMD.fit(gaussian(np.random.default_rng(21), 100), window=20, confidence=confidence)
 
 
 @pytest.mark.parametrize("distinct", [10, 25])

@@ -26,6 +26,16 @@ def test_quantiles_far_beyond_the_sample_are_close() -> None:
         assert tail.quantile(survival) == pytest.approx(-np.log(survival), rel=0.12)
 
 
+@pytest.mark.parametrize("survival", [0.3, 0.03, 1e-3, 1e-5])
+def test_the_error_of_a_quantile_is_known(survival: float) -> None:
+    """Over many samples of an exponential distribution, whose log-survival is minus the quantile."""
+    rng = np.random.default_rng(3)
+    tails = [Tail.fit(rng.standard_exponential(3000)) for _ in range(200)]
+    spread = np.std([tail.quantile(survival) for tail in tails])
+    # The estimate of the shape leans towards 0, and is better than maximum likelihood for it.
+    assert 0.7 < spread / np.mean([tail.log_error(survival) for tail in tails]) < 1.15
+
+
 def test_log_survival_inverts_the_quantile() -> None:
     tail = Tail.fit(np.random.default_rng(1).gumbel(size=5000))
     for survival in (0.3, 0.02, 1e-5):

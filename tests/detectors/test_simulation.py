@@ -71,7 +71,7 @@ def test_statistics_are_those_of_the_definition() -> None:
     x = np.random.default_rng(1).normal(size=(80, 3))
     k = direct.kernel(x, x, 1.5)
     windows, n = (4, 9), 80
-    runs = simulate(k.astype(np.float32), windows, 24, 600, np.random.default_rng(2))
+    runs = simulate(k.astype(np.float32), windows, 24, 2100, np.random.default_rng(2))
     signs = np.random.default_rng(2).choice(np.array([-1.0, 1.0], dtype=np.float32), size=(n, 256))
     signs = signs.astype(np.float64) * np.sqrt(n / (n - 1))
     means = k.mean(axis=1)
@@ -82,7 +82,7 @@ def test_statistics_are_those_of_the_definition() -> None:
     along -= along.mean(axis=0)
     variance = own.sum() / (n * (n - 1))
     for column, w in enumerate(windows):
-        for run in (0, 7, 300, 599):
+        for run in (0, 7, 300, 2099):
             error, move = run % 256, (run % 256 + 1 + run // 256) % 256
             members = runs.rows[run, (runs.peaks[run, column] - np.arange(w)) % 24]
             window = direct.mean_off_diagonal(centred[np.ix_(members, members)]) + own.mean() / (n - 1)
@@ -91,7 +91,7 @@ def test_statistics_are_those_of_the_definition() -> None:
             crossing = 2.0 * (along[members, move].mean() - along[members, error].mean())
             bias = 2.0 * variance
             assert abs(runs.maxima[run, column] - (window + crossing + apart - bias)) < 2e-5
-    assert (runs.errors == np.arange(600) % 256).all()
+    assert (runs.errors == np.arange(2100) % 256).all()
 
 
 def test_rows_in_a_run_are_different_and_all_rows_are_used() -> None:

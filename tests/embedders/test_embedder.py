@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, helper
 
 from exporter.config import EmbedderConfig
-from exporter.embedders.embedder import Embedder
+from exporter.embedders.embedder import Embedder, embedder_of
 from exporter.errors import ConfigError
 from exporter.http.exchange import Exchange
 from tests.embedders.test_images import png
@@ -255,3 +255,13 @@ def test_a_model_that_fails_costs_only_the_images_at_hand(tmp_path, monkeypatch,
     assert embedder.attach(exchanges) == 2
     assert [made.embeddings is None for made in exchanges] == [True, True, False]
     assert "2 images could not be embedded" in caplog.text
+
+
+def test_models_that_share_a_section_share_what_was_loaded(tmp_path: Path):
+    settings = config("onnx", path := onnx_file(tmp_path))
+    first = embedder_of(settings)
+    assert embedder_of(config("onnx", path)) is first
+    os.utime(path, (1.0, 1.0))  # another file, by all that can be told
+    assert embedder_of(settings) is not first
+    with pytest.raises(ConfigError):
+        embedder_of(config("onnx", tmp_path / "none.onnx"))

@@ -159,24 +159,12 @@ def test_exporters_on_one_registry_share_their_instruments():
     assert registry.get_sample_value("inference_exporter_forwarded_total") == 1
 
 
-def test_a_model_belongs_to_one_owner_at_a_time():
-    instruments = Instruments(CollectorRegistry())
-    one, other = object(), object()
-    instruments.claim(ModelId("m"), one)
-    instruments.claim(ModelId("m"), one)
-    instruments.claim(ModelId("m", "2"), other)
-    with pytest.raises(ConfigError, match="model: 'm 2' is watched by another exporter on the same registry"):
-        instruments.claim(ModelId("m", "2"), one)
-    instruments.before_collect(lambda: None)
-    instruments.release(other)
-    instruments.claim(ModelId("m", "2"), one)
-
-
 def test_what_nobody_came_to_use_leaves_the_registry():
     registry = CollectorRegistry()
     instruments = Instruments.on(registry)
-    instruments.claim(ModelId("m"), instruments)
-    instruments.release(instruments)
+    holder = object()
+    instruments.claims.claim(ModelId("m"), holder)
+    instruments.leave(holder)
     assert list(registry.collect()) == []
     assert Instruments.on(registry) is not instruments
 

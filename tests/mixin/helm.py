@@ -75,7 +75,13 @@ def _conditions(text: str, scope: _Scope) -> str:
     return "".join(kept)
 
 
+class _Large(float):
+    """A number that Helm would write with an exponent."""
+
+
 def _written(value: Any) -> str:
+    if isinstance(value, _Large):
+        raise ValueError(f"{value:.0f} would be written as {value:e}: use int64")
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
@@ -117,6 +123,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "subf": _difference,
     "minf": lambda *numbers: float(min(numbers)),
     "round": lambda number, digits: round(float(number), digits),
+    "int64": int,
     "div": lambda one, other: int(one) // int(other),
 }
 
@@ -187,9 +194,12 @@ class _Scope:
         return self._look_up(token)
 
     def _look_up(self, path: str) -> Any:
+        """A value; numbers are floats to Helm, which writes a million as 1e+06 unless ``int64`` is used."""
         if not re.fullmatch(r"\.Values(\.\w+)+", path):
             raise ValueError(f"expression {path!r} is not known here")
         found: Any = self.values
         for key in path.split(".")[2:]:
             found = found[key]
+        if type(found) is int and found >= 1_000_000:
+            return _Large(found)
         return found

@@ -109,5 +109,4 @@ def test_what_is_learned_is_kept_on_a_volume(overlay: list[dict[str, Any]]) -> N
     assert [claim["metadata"]["name"] for claim in workload["spec"]["volumeClaimTemplates"]] == ["state"]
     assert "fsGroup" in pod["securityContext"]
     for path in KUBERNETES.rglob("config.yaml"):
-        for entry in load_config(path, environment={}).drift:
-            assert str(Path(str(entry.checkpoint)).parent) in kept
+        assert str(load_config(path, environment={}).state) in kept

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
 
 from exporter.config import Config
+from exporter.detectors.mmd.typicality import atypical_p_value
 from exporter.mixin.alerts import alerts
 from exporter.mixin.recording import recordings
 from exporter.mixin.terms import Terms
@@ -73,6 +75,17 @@ def test_the_groups_of_rules_are_evaluated_as_often_as_the_sums_count_on() -> No
         assert seconds(interval) == terms.interval_seconds()
         hour = recordings(terms)["job_model_version_class_name:predicted_class:increase1h"]
         assert hour.startswith(f"{terms.interval_seconds():g} * sum_over_time(")
+
+
+@pytest.mark.parametrize("rows", [500, 1000, 2000, 10_000])
+def test_atypical_inputs_fire_by_chance_less_than_once_in_ten_thousand(rows: int) -> None:
+    (alert,) = [alert for alert in alerts(TERMS["every model"]) if alert.name == "AtypicalInputs"]
+    for tested in (100, 1000, 18_000, 10**6):
+        mean = 5 * tested / (rows + 1)
+        variance = mean * (rows - 4) * (rows + 1 + tested) / ((rows + 1) * (rows + 2))
+        fewest = max(15, math.ceil(mean + alert.limit * math.sqrt(variance)))
+        assert atypical_p_value(fewest, tested, rows) < 1e-4
+        assert atypical_p_value(fewest, tested, rows) > 1e-6 or fewest == 15
 
 
 def test_every_rule_of_a_model_tells_its_versions_apart() -> None:

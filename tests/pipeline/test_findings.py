@@ -110,7 +110,7 @@ def test_the_log_says_once_what_would_have_it_read(caplog):
 
 def test_bodies_that_nobody_can_read_are_not_all_parsed_again():
     by = extractor()
-    moments = (100.0, 100.01, 100.02, 100.5)
+    moments = (100.0, 100.01, 100.02, 101.0)
     for ended in moments:
         made = exchange({"odd": 1})
         made.finish(ended)
@@ -132,6 +132,14 @@ def test_bodies_that_nobody_can_read_are_not_all_parsed_again():
 )
 def test_messages_are_cut_before_values(message, safe):
     assert without_values(message) == safe
+
+
+def test_a_body_that_is_too_long_is_not_parsed_again(monkeypatch):
+    monkeypatch.setattr("exporter.pipeline.findings._MAX_OUTLINED_BYTES", 20)
+    by = extractor()
+    unread(by, exchange({"odd name": [1.5] * 10}))
+    (group,) = by.findings.status()["not_read"]
+    assert group["response_keys"] == ["too long to be looked at"]
 
 
 def test_long_and_odd_text_is_cut_and_escaped():

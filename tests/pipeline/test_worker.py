@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter.config import QueueConfig
 from exporter.pipeline.ledger import Balance, Ledger, Tally
 from exporter.pipeline.queue import Batch
-from exporter.pipeline.worker import Worker
+from exporter.pipeline.worker import Worker, WorkerThread
 
 WAIT = 10.0
 
@@ -33,9 +33,9 @@ class Handle:
     def after_fork(self) -> None: ...
 
 
-def make(handle, *, ledger=None, max_bytes=10**6, flush=0.0001, **settings) -> Worker:
+def make(handle, *, ledger=None, max_bytes=10**6, flush=0.0001, thread=None, **settings) -> Worker:
     config = QueueConfig(max_bytes=max_bytes, flush_interval_seconds=flush, **settings)
-    return Worker(Handle(handle), Ledger() if ledger is None else ledger, config)
+    return Worker(Handle(handle), Ledger() if ledger is None else ledger, config, thread=thread)
 
 
 def refusal(worker: Worker, item: bytes) -> str:
@@ -226,6 +226,81 @@ def test_what_a_hung_handler_says_after_a_restart_changes_nothing():
     assert fresh.drain(WAIT)
     fresh.stop(WAIT)
     assert ends(fresh) == {"stopped": 1, "processed": 1}
+
+
+def test_workers_of_one_thread_take_turns_however_much_waits_for_one_of_them():
+    seen: list[str] = []
+    thread = WorkerThread(3600.0)
+    busy = make(lambda batch: seen.append(f"busy {len(batch)}"), thread=thread, max_batch=2)
+    calm = make(lambda batch: seen.append(f"calm {len(batch)}"), thread=thread, max_batch=2)
+    for _ in range(7):
+        busy.offer(b"x", "hook")
+    calm.offer(b"x", "hook")
+    busy.start()
+    calm.start()
+    assert busy.thread is calm.thread is not None
+    thread.hurry()
+    calm.drain(WAIT)
+    assert seen[:2] == ["busy 2", "calm 1"]
+    calm.stop(WAIT)
+    busy.stop(WAIT)
+    assert seen.count("busy 2") == 3
+    assert ends(busy) == {"processed": 7}
+    assert ends(calm) == {"processed": 1}
+
+
+def test_a_thread_lives_as_long_as_one_of_its_workers():
+    thread = WorkerThread(0.0001)
+    first, second = (make(lambda _: None, thread=thread) for _ in range(2))
+    first.start()
+    second.start()
+    running = first.thread
+    assert running is not None
+    first.stop(WAIT)
+    assert running.is_alive()
+    assert second.offer(b"x", "hook")
+    assert second.drain(WAIT)
+    second.stop(WAIT)
+    assert not running.is_alive()
+    third = make(lambda _: None, thread=thread)
+    third.start()
+    assert third.offer(b"x", "hook")
+    assert third.drain(WAIT)
+    assert third.thread is not running
+    third.stop(WAIT)
+    assert ends(second) == ends(third) == {"processed": 1}
+
+
+def test_one_that_hangs_is_left_behind_with_its_thread():
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(_: Batch) -> None:
+        entered.set()
+        release.wait(WAIT)
+
+    thread = WorkerThread(0.0001)
+    hung, other = make(hang, thread=thread), make(lambda _: None, thread=thread)
+    for worker in (hung, other):
+        worker.start()
+        worker.offer(b"x", "hook")
+    assert entered.wait(WAIT)
+    stuck = hung.thread
+    for worker in (hung, other):
+        worker.close()
+    hung.stop(0.01)
+    other.stop(0.01)
+    assert [ends(hung), ends(other)] in ([{"stopped": 1}, {"stopped": 1}], [{"stopped": 1}, {"processed": 1}])
+    fresh = make(lambda _: None, thread=thread)
+    fresh.start()
+    fresh.offer(b"x", "hook")
+    assert fresh.drain(WAIT)
+    release.set()
+    assert stuck is not None
+    stuck.join(WAIT)
+    assert not stuck.is_alive()
+    fresh.stop(WAIT)
+    assert ends(fresh) == {"processed": 1}
+    assert ends(hung) == {"stopped": 1}
 
 
 @settings(max_examples=30, deadline=None)

@@ -475,6 +475,54 @@ def test_a_service_that_is_killed_leaves_none_behind(tmp_path: Path):
     until(gone)
 
 
+def of(name: str, answer: Any) -> Exchange:
+    made = exchange(answer)
+    made.path = f"/v2/models/{name}/infer"
+    return made
+
+
+def test_one_helper_does_the_work_of_all_models(make: Callable[..., Runtime], detector: Path):
+    runtimes = {}
+    watched = MMDConfig(reference=detector, window=5)
+    for isolated in (True, False):
+        both = config(watched).model_copy(update={"model": "auto", "max_models": 3})
+        runtime = runtimes[isolated] = make(both, isolated=isolated)
+        for n in range(40):
+            row = normal(1, seed=n, shift=5.0 * (n % 4 == 0)).ravel().tolist()
+            assert runtime.submit(of(f"m{n % 4}", {"prediction": f"c{n % 3}", "embedding": row}), "hook")
+        for monitor in runtime.models.all:
+            assert monitor.worker.drain(WAIT)
+            assert monitor.ledger.balance().balanced
+    assert shown(runtimes[True]) == shown(runtimes[False])
+    counts = {str(each.model): each.ledger.balance().processed for each in runtimes[True].models.all}
+    assert counts == {"other": 10, "m0": 10, "m1": 10, "m2": 10}
+    assert Samples(runtimes[True].registry, "m0")("drift_active", detector="mmd") == 1
+    assert Samples(runtimes[True].registry, "m1")("drift_active", detector="mmd") == 0
+
+
+def test_its_death_costs_the_batch_in_hand_and_no_other_models(make: Callable[..., Runtime]):
+    runtime = make(config().model_copy(update={"model": "auto"}))
+    cat = {"prediction": "cat"}
+    a, b = (runtime.models.of(of(name, cat)) for name in ("a", "b"))
+    for name in ("a", "b"):
+        assert runtime.submit(of(name, cat), "hook")
+    assert a.worker.drain(WAIT)
+    assert b.worker.drain(WAIT)
+    first = helper(runtime).pid
+    os.kill(first, signal.SIGSTOP)  # so that it has the next batch in hand
+    assert runtime.submit(of("a", cat), "hook")
+    until(lambda: not len(a.worker))
+    assert runtime.submit(of("b", cat), "hook")
+    os.kill(first, signal.SIGKILL)
+    assert a.worker.drain(WAIT)
+    assert b.worker.drain(WAIT)
+    balances = [each.ledger.balance() for each in (a, b)]
+    assert [(each.processed, each.dropped) for each in balances] == [(1, {"failed": 1}), (2, {})]
+    assert helper(runtime).pid not in (None, first)
+    assert Samples(runtime.registry, "a")("predicted_class_total", class_name="cat") == 1
+    assert Samples(runtime.registry, "b")("predicted_class_total", class_name="cat") == 2
+
+
 def test_a_forked_process_gets_one_of_its_own(make: Callable[..., Runtime]):
     runtime = make(config())
     send(runtime, observations(normal(1)))

@@ -24,7 +24,7 @@ def rows(**columns: Any) -> tuple[Rows, dict[tuple[str, str], int]]:
     def refuse(field: str, reason: str, n: int) -> None:
         refused[field, reason] = refused.get((field, reason), 0) + n
 
-    return rows_of("m", 5.0, columns, refuse), refused
+    return rows_of(Rows("m", 5.0, 0, version="v"), columns, refuse), refused
 
 
 def through(made: Rows) -> list[Observation]:

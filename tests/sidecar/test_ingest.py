@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter import Config, ConfigError, InferenceExporter, load_config
 from exporter.detectors import OnlineMMD
@@ -207,6 +208,85 @@ def test_posting_to_metrics_does_not_hide_the_scrape(collecting: Collecting) -> 
     assert 'inference_exporter_ingest_requests_total{code="200",route="/metrics"} 2.0' in text
 
 
+@pytest.fixture
+def many() -> Iterator[Collecting]:
+    """Two models by name, and any other up to three."""
+    config = load_config(
+        {
+            "model": "auto",
+            "models": {"a": {}, "b": {"version": "2"}},
+            "max_models": 3,
+            "drift": [],
+            "admin": {"listen": "127.0.0.1:0"},
+            "ingest": {"enabled": True},
+        },
+        environment={},
+    )
+    running = Collecting(config)
+    yield running
+    running.stop()
+
+
+def test_any_of_the_models_is_taken_and_new_ones_up_to_the_bound(many: Collecting) -> None:
+    names = ("a", "b", "c", "d", "e")
+    rows = [{"model": name, "request_id": f"{name}1", "predicted_class": "cat"} for name in names]
+    assert post(many.port, "/v1/observations", [*rows, {"predicted_class": "cat"}])[0] == 202
+    labels = [{"model": name, "request_id": f"{name}1", "label": "cat"} for name in names]
+    assert post(many.port, "/v1/labels", labels)[0] == 202
+
+    def counted(metric: str, **more: str) -> dict[str, float]:
+        versions = {"b": "2"}
+        return {
+            name: many.value(metric, model=name, version=versions.get(name, ""), **more)
+            for name in ("a", "b", "c", "other", "model")
+        }
+
+    once = {"a": 1, "b": 1, "c": 1, "other": 2}
+    wait_for(lambda: counted("inference_exporter_processed_total") == {**once, "model": 1})
+    wait_for(lambda: counted("prediction_labelled_total", agreement="right") == {**once, "model": 0})
+    events = (("request", b'{"inputs": []}'), ("response", b'{"model_name": "a", "predictions": ["cat"]}'))
+    for kind, body in events:
+        assert post_event(many, kind, body) == 202
+    wait_for(lambda: many.value("inference_exporter_processed_total", model="a") == 2)
+
+
+def test_a_name_that_is_none_is_refused_with_the_rule(many: Collecting) -> None:
+    status, body = post(many.port, "/v1/observations", {"model": "a\nb", "predicted_class": "cat"})
+    assert status == 422
+    assert json.loads(body)["field"] == "model"
+    assert "a line of 1 to 128 characters that can be printed" in json.loads(body)["error"]
+    assert many.value("inference_exporter_observations_total", model="other", source="ingest") == 0
+
+
+def test_versions_are_posted_where_exchanges_say_them() -> None:
+    config = load_config(
+        {
+            "model": "m",
+            "version": "auto",
+            "drift": [],
+            "admin": {"listen": "127.0.0.1:0"},
+            "ingest": {"enabled": True},
+        },
+        environment={},
+    )
+    running = Collecting(config)
+    hook = InferenceExporter(
+        model="m", version="3", collector=f"http://127.0.0.1:{running.port}", isolation="thread"
+    )
+    try:
+        row = {"predicted_class": "cat", "request_id": "r", "version": "2"}
+        assert post(running.port, "/v1/observations", row)[0] == 202
+        wait_for(lambda: running.value("inference_exporter_processed_total", model="m", version="2") == 1)
+        post(running.port, "/v1/labels", {"request_id": "r", "label": "cat"})
+        right = {"model": "m", "version": "2", "agreement": "right"}
+        assert running.value("prediction_labelled_total", **right) == 1
+        hook.runtime.submit(Observation("m", "hook", predicted_class="dog"), "hook")
+        wait_for(lambda: running.value("inference_exporter_processed_total", model="m", version="3") == 1)
+    finally:
+        hook.stop()
+        running.stop()
+
+
 def test_another_model_is_refused_by_name(collecting: Collecting) -> None:
     status, body = post(collecting.port, "/v1/observations", {"model": "other", "predicted_class": "cat"})
     assert status == 422
@@ -248,13 +328,18 @@ def test_a_collector_is_given_its_own_token_and_never_the_one_of_here() -> None:
     collecting = Collecting(load_config(config, environment={}))
     url = f"http://127.0.0.1:{collecting.port}"
     here = InferenceExporter(
-        model="m", admin={"token": "the-collectors"}, collector=url, queue={"drain_seconds": 0.3}
+        model="m",
+        admin={"token": "the-collectors"},
+        collector=url,
+        queue={"drain_seconds": 0.3},
+        registry=CollectorRegistry(),
     )
     there = InferenceExporter(
         model="m",
         admin={"token": "another-one"},
         collector={"url": url, "token": "the-collectors"},
         queue={"drain_seconds": 30.0},
+        registry=CollectorRegistry(),
     )
     for hook in (here, there):
         hook.start()
@@ -284,6 +369,7 @@ def test_a_collector_is_shown_the_token_that_is_meant_for_it_and_no_other() -> N
                 collector=collector,
                 admin={"token": ours},
                 queue={"drain_seconds": 30.0 if sent else 0.3},
+                registry=CollectorRegistry(),
             )
             hook.start()
             hook.runtime.submit(Observation("m", "hook", 1.0, predicted_class="cat"), "hook")

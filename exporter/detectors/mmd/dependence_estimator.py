@@ -18,13 +18,14 @@ from exporter.arrays import on_host
 from exporter.detectors.mmd.dependence import FEWEST_MAXIMA, Dependence, Null
 from exporter.detectors.mmd.fitted import Fitted
 from exporter.detectors.mmd.kernel import Witness, squared_norms
-from exporter.detectors.mmd.lags import FAR, Factors, FarPairs, LagSums, block_sums, lag_sums, series_sums
+from exporter.detectors.mmd.lags import APART, Factors, FarPairs, LagSums, block_sums, lag_sums, series_sums
 
 SEGMENT = 1024  # rows, or as many as a simulated run is long
 _FIRST = 32
 _CHUNK = 256
 _SOON = 3  # windows, after which nothing is learned from a segment before the next one is seen
 _SEGMENTS = 20
+_HIGH = 0.5  # of the threshold: what the mean of a segment reaches only by drift
 _LOUD = 0.2  # share of tests above the threshold that independent drift alone explains
 
 
@@ -89,6 +90,7 @@ class DependenceEstimator:
     def push(
         self,
         rows: Any,
+        norms: NDArray[np.float64],
         witness: NDArray[np.float64],
         series: NDArray[np.float64],
         kernel: NDArray[np.float64],
@@ -96,18 +98,19 @@ class DependenceEstimator:
     ) -> NDArray[np.float64]:
         """Take b rows, at most ``room``; the (b, k) statistics, corrected by what is known before them.
 
-        ``rows`` are scaled, ``witness`` (b,) and ``series`` (b, q) centred sums of their kernel values
-        with the reference, ``kernel`` (b, past + b) those with the window's rows and one another.
+        ``rows`` are scaled, with ``norms`` (b,); ``witness`` (b,) and ``series`` (b, q) centred sums of
+        their kernel values with the reference, ``kernel`` (b, past + b) those with the window's rows
+        and one another.
         """
         b, past = witness.size, kernel.shape[1] - witness.size
         found, now = self.found, self._open
         now.near += lag_sums(kernel, past, self.count, self._widest - 1)
-        sampled = np.flatnonzero((self.count + np.arange(b)) % self._far_pairs.every == 0)
-        if sampled.size:
-            about = np.stack([self.count + sampled.astype(np.float64), witness[sampled]], axis=1)
-            now.far += self._far_pairs.push(
-                on_host(rows[int(sampled[0]) :: self._far_pairs.every]), about, self.null.kernel_mean
-            )
+        every = self._far_pairs.every
+        some = slice(-self.count % every, None, every)
+        if witness[some].size:
+            places = self.count + np.arange(b, dtype=np.float64)[some]
+            about = np.stack([places, norms[some], witness[some]], axis=1)
+            now.far += self._far_pairs.push(on_host(rows[some]), about, self.null.kernel_mean)
         now.series.append(series)
         now.witness.append(witness)
         now.statistics.append(statistics)
@@ -124,7 +127,8 @@ class DependenceEstimator:
         now, far = self._open, self._far_pairs
         held = [*self._kept, *([] if self._pending is None else [self._pending])]
         sizes = [self.count, len(self._kept), len(held), now.start, now.rows, *(len(s.maxima) for s in held)]
-        parts = [np.array(sizes, dtype=np.float64), now.near, now.far, far.about.ravel()]
+        known = far.about[:, 0] >= 0
+        parts = [np.array(sizes, dtype=np.float64), now.near, now.far, far.about[known].ravel()]
         for segment in held:
             parts += [
                 segment.sums.flat(),
@@ -133,7 +137,7 @@ class DependenceEstimator:
                 segment.maxima.ravel(),
             ]
         parts += [array.ravel() for array in (*now.series, *now.witness, *now.statistics)]
-        return {"dependence": np.concatenate(parts), "dependence_rows": far.rows}
+        return {"dependence": np.concatenate(parts), "dependence_rows": far.rows[known]}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from ``state``; a ValueError if its arrays do not belong together."""
@@ -147,9 +151,9 @@ class DependenceEstimator:
 
         self.count, kept, held, start, rows = take(5).astype(np.int64).tolist()
         maxima = take(held).astype(np.int64).tolist()
-        near, far = take(self._widest - 1), take(2)
-        self._far_pairs.rows = state["dependence_rows"]
-        self._far_pairs.about = take(self._far_pairs.rows.shape[0], 2)
+        near, far_sums = take(self._widest - 1), take(2)
+        far = state["dependence_rows"]
+        self._far_pairs.restore(far, take(far.shape[0], 3))
         width = LagSums.zero(self._widest).flat().size
         segments = []
         for m in maxima:
@@ -158,9 +162,9 @@ class DependenceEstimator:
         self._kept, self._pending = segments[:kept], segments[kept] if held > kept else None
         series, witness = take(start + rows, self._n_series), take(start + rows)
         statistics = take(rows, k)
-        if rest.size or self._far_pairs.rows.ndim != 2:
+        if rest.size:
             raise ValueError(f"{rest.size} numbers too many in the state of the dependence")
-        self._open = _Open(near, far, start, [series], [witness], [statistics], rows)
+        self._open = _Open(near, far_sums, start, [series], [witness], [statistics], rows)
         self._estimate()
 
     def _opened(self, series: list[NDArray[np.float64]], witness: list[NDArray[np.float64]]) -> _Open:
@@ -175,7 +179,7 @@ class DependenceEstimator:
         sums = series_sums(series, witness, now.start, self._widest, self.null.kernel_mean)
         sums = replace(sums, near=sums.near + now.near, far=sums.far + np.append(now.far, [0.0, 0.0]))
         segment = self._judged(sums, np.concatenate(now.statistics))
-        keep = FAR[1] * self._widest
+        keep = APART[1] * self._widest
         self._open = self._opened([series[-keep:].copy()], [witness[-keep:].copy()])
         before, self._pending = self._pending, segment
         if before is not None and not before.drift and not segment.drift:
@@ -194,7 +198,7 @@ class DependenceEstimator:
         found = self.found if own is None else Dependence.of(own, int(sums.rows[0]), null)
         corrected = (statistics - found.shift) / found.scale
         loud = np.divide((corrected > null.thresholds).sum(axis=0), counts, out=np.zeros(k), where=counts > 0)
-        high = np.where(counts > 0, (mean - found.shift) / found.scale, 0.0) > 0.5 * null.thresholds
+        high = np.where(counts > 0, (mean - found.shift) / found.scale, 0.0) > _HIGH * null.thresholds
         maxima = np.empty((0, k))
         if statistics.shape[0] == self._size and tested.all():
             length = self._size // self._parts

@@ -19,6 +19,7 @@ class Fitted:
     report: CalibrationReport
     feature_names: tuple[str, ...]
     block: int = 1
+    confidence: float = 0.5
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> Fitted:
@@ -34,4 +35,5 @@ class Fitted:
             CalibrationReport(**report),
             tuple(settings.get("feature_names", ())),  # which older files have not, nor blocks
             settings.get("block", 1),
+            settings.get("confidence", 0.5),
         )

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from exporter.detectors.mmd.kernel import squared_distances
+from exporter.detectors.mmd.kernel import FAR, squared_distances
 
-FAR = (4, 5)  # windows between rows that are taken for independent
+BLOCK = 64  # rows taken at once
+APART = (4, 5)  # windows between rows that are taken for independent
 _FEWEST_FAR = 200  # pairs of them, below which the longest known lags serve
 _FEWEST_LAGS = 16
 _SIGNIFICANT = 3.0  # standard errors
@@ -144,7 +145,6 @@ def lag_sums(kernel: NDArray[np.float64], past: int, known: int, reach: int) -> 
     part = kernel[:, past - have :]
     if have < reach:
         part = np.concatenate([np.zeros((b, reach - have)), part], axis=1)
-    part = np.ascontiguousarray(part)
     row, column = part.strides
     diagonals = as_strided(
         part[:, reach - 1 :], shape=(b, reach), strides=(row + column, -column), writeable=False
@@ -156,25 +156,45 @@ class FarPairs:
     """Kernel values of rows four to five windows apart: of one row in so many, on the host."""
 
     def __init__(self, widest: int, n_features: int) -> None:
-        self.every = max(1, widest // 8)
-        self._near, self._far = (factor * widest for factor in FAR)
-        self.rows = np.zeros((0, n_features), dtype=np.float32)
-        self.about = np.zeros((0, 2))  # position in the stream, witness
+        self.every = max(1, widest // 4)
+        self._near, self._far = (factor * widest for factor in APART)
+        size = -(-(self._far + BLOCK) // self.every) + 1
+        self.rows = np.zeros((size, n_features), dtype=np.float32)
+        self.about = np.full((size, 3), -np.inf)  # position in the stream, squared norm, witness
 
     def push(self, rows: NDArray[np.float32], about: NDArray[np.float64], a: float) -> tuple[float, int]:
-        """Take (b, d) scaled rows and (b, 2) their positions and witnesses; the sum and number of pairs."""
-        age = about[:, 0][:, None] - self.about[:, 0]
+        """Take at most ``BLOCK`` (b, d) scaled rows with their (b, 3) ``about``; sum and number of pairs.
+
+        Like ``LagSums.near``: of kernel values, less both witnesses; ``a`` is the reference's mean.
+        """
+        # Held at once: where windows are short, there are far pairs among the new rows.
+        self._hold(rows, about)
+        place, norm, witness = about.T[:, :, None]
+        age = place - self.about[:, 0]
         pairs = (age >= self._near) & (age < self._far)
-        old = np.flatnonzero(pairs.any(axis=0))
+        number = int(np.count_nonzero(pairs))
         total = 0.0
-        if old.size:
-            values = np.exp(-squared_distances(rows, self.rows[old]))
-            values += a - about[:, 1][:, None] - self.about[old, 1]
+        if number:
+            old = np.flatnonzero(pairs.any(axis=0))
+            _, old_norm, old_witness = self.about[old].T
+            new, held = rows, self.rows[old]
+            if norm.max() > FAR:  # float32 products would cancel
+                new, held = new.astype(np.float64), held.astype(np.float64)
+            exponent = 2.0 * (new @ held.T).astype(np.float64) - norm - old_norm
+            values = np.exp(np.minimum(exponent, 0.0)) + (a - witness - old_witness)
             total = float(values[pairs[:, old]].sum())
-        keep = self.about[:, 0] > about[-1, 0] - self._far
-        self.rows = np.concatenate([self.rows[keep], rows])
-        self.about = np.concatenate([self.about[keep], about])
-        return total, int(pairs.sum())
+        return total, number
+
+    def restore(self, rows: NDArray[np.float32], about: NDArray[np.float64]) -> None:
+        """Go on with rows that were held; a ValueError if they are no such."""
+        if rows.shape != (about.shape[0], self.rows.shape[1]):
+            raise ValueError(f"rows of shape {rows.shape}")
+        self._hold(rows, about)
+
+    def _hold(self, rows: NDArray[np.float32], about: NDArray[np.float64]) -> None:
+        to = about[:, 0].astype(np.int64) // self.every % self.rows.shape[0]
+        self.rows[to] = rows
+        self.about[to] = about
 
 
 def series_sums(
@@ -188,19 +208,20 @@ def series_sums(
     lags = np.arange(widest)
     pairs = n - np.maximum(0, lags - before).astype(np.float64)
     pairs = np.maximum(pairs, 0.0)
-    # Products at all lags at once, by Fourier transforms.
+    # Products at all lags at once, by Fourier transforms, long enough not to wrap around at these lags.
     recent = series[max(0, before - widest + 1) :]
     new = recent.copy()
     new[: recent.shape[0] - n] = 0.0
-    size = 1 << int(2 * recent.shape[0] - 1).bit_length()
-    spectrum = np.fft.rfft(new, size, axis=0) * np.conj(np.fft.rfft(recent, size, axis=0))
-    products = np.fft.irfft(spectrum.sum(axis=1), size)[:widest]
-    products[pairs == 0.0] = 0.0
+    size = 1 << (recent.shape[0] + widest - 1).bit_length()
+    spectrum = np.fft.rfft(new.T, size) * np.conj(np.fft.rfft(recent.T, size))
+    some = min(widest, before + n)  # lags that there are
+    products = np.zeros(widest)
+    products[:some] = np.fft.irfft(spectrum.sum(axis=0), size)[:some]
     # Far ones, by cumulated sums.
     sums = np.zeros((series.shape[0] + 1, series.shape[1]))
     np.cumsum(series, axis=0, out=sums[1:])
     at = np.arange(before, before + n)
-    ends, starts = np.maximum(at - FAR[0] * widest + 1, 0), np.maximum(at - FAR[1] * widest + 1, 0)
+    ends, starts = np.maximum(at - APART[0] * widest + 1, 0), np.maximum(at - APART[1] * widest + 1, 0)
     far = float(np.einsum("nq,nq->", series[before:], sums[ends] - sums[starts]))
     # The witnesses of pairs, at each lag.
     cumulated = np.zeros(witness.size + 1)

@@ -27,12 +27,14 @@ from exporter.detectors.mmd.kernel import (
     median_bandwidth,
     squared_norms,
 )
+from exporter.detectors.mmd.lags import BLOCK
 from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, pick, without_neighbours
-from exporter.detectors.mmd.sliding_window import BLOCK, SlidingWindow
+from exporter.detectors.mmd.sliding_window import SlidingWindow
 from exporter.detectors.mmd.typicality import atypical_bound
 from exporter.detectors.validation import (
     as_rows,
     check_block,
+    check_confidence,
     check_positive,
     check_reference,
     check_windows,
@@ -102,6 +104,7 @@ class OnlineMMD:
         seed: int | None = None,
         feature_names: Sequence[str] = (),
         block: int = 1,
+        confidence: float = 0.5,
         progress: Progress | None = None,
     ) -> OnlineMMD:
         """Learn what normal is, and calibrate the thresholds.
@@ -128,6 +131,9 @@ class OnlineMMD:
             Rows of the reference that stood together in time, where it consists of stretches of a stream:
             consecutive ones, in their order, n a multiple of it. They are resampled together, so that
             what depends on its neighbours in them may do so in operation. 1 for independent rows.
+        confidence
+            Share of references, from 0.5 to below 1, for which the true mean run length is to be at least
+            the expected one; at 0.5 it is the expected one on average over references.
         progress
             Called with the share done, 0 to 1, from time to time.
 
@@ -145,6 +151,7 @@ class OnlineMMD:
         device = resolve_device(device, reference)
         rows = check_reference(reference, windows)
         block = check_block(block, rows.shape[0])
+        confidence = check_confidence(confidence)
         if block == 1:
             rows = check_reference(without_neighbours(rows), windows)
         rng = np.random.default_rng(seed)
@@ -155,11 +162,12 @@ class OnlineMMD:
         kernel = kernel_matrix(scaled.z, scaled.squared_norm)
         n = rows.shape[0]
         a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block)
+        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block, confidence)
         report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
         for text in report.warnings:
             _log.warning("online MMD: %s", text)
-        fitted = Fitted(windows, expected_run_length, bandwidth, a, report, tuple(feature_names), block)
+        names = tuple(feature_names)
+        fitted = Fitted(windows, expected_run_length, bandwidth, a, report, names, block, confidence)
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -201,6 +209,11 @@ class OnlineMMD:
     def block(self) -> int:
         """Rows of the reference that stood together in time; 1 where they are independent."""
         return self._fitted.block
+
+    @property
+    def confidence(self) -> float:
+        """Share of references for which the run length is at least the expected one; 0.5 is on average."""
+        return self._fitted.confidence
 
     @property
     def report(self) -> CalibrationReport:
@@ -272,7 +285,7 @@ class OnlineMMD:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(b, k) statistics of at most ``BLOCK`` rows, without correction and with it."""
         stats, kernel = self._window.push(z, norms, witness, self._fitted.reference_kernel_mean)
-        return stats, self._dependence.push(z, witness, series, kernel, stats)
+        return stats, self._dependence.push(z, norms, witness, series, kernel, stats)
 
     def evidence(self, window: int | None = None) -> Evidence:
         """Say why the current window (the longest, if None) differs from the reference.

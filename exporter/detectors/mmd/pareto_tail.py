@@ -62,6 +62,26 @@ class Tail:
         growth = float(np.expm1(self.shape * np.log(self.share / survival)))
         return self.start + self.scale / self.shape * growth
 
+    def log_error(self, survival: float) -> float:
+        """Standard deviation of the logarithm of the true probability of exceeding ``quantile(survival)``.
+
+        That of a count where one is used, else that of the fitted shape and scale too, by their asymptotic
+        variance as maximum-likelihood estimates.
+        """
+        count = max(1.0, survival * self.sample.size)
+        if survival >= self.share or (count >= _ENOUGH and not self.fits):
+            return float(np.sqrt((1.0 - survival) / count))
+        distance, k = float(np.log(self.share / survival)), max(1, self.exceedances)
+        # Derivatives of the log-survival at the quantile, by shape and by log scale.
+        if abs(self.shape) < 1e-4:
+            by_shape, by_scale = distance**2 / 2.0, distance
+        else:
+            by_scale = -float(np.expm1(-self.shape * distance)) / self.shape
+            by_shape = (distance - by_scale) / self.shape
+        g = 1.0 + max(self.shape, -0.45)  # the variance is finite from -0.5
+        fitted = (g * by_shape) ** 2 - 2.0 * g * by_shape * by_scale + 2.0 * g * by_scale**2
+        return float(np.sqrt((1.0 - self.share + fitted) / k))
+
     def log_survival(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Natural logarithm of the probability of exceeding each of (m,) values."""
         above = self.sample.size - np.searchsorted(self.sample, values, side="right")

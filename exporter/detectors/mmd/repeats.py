@@ -40,12 +40,14 @@ class Repeats:
     def find(self, rows: Any) -> NDArray[np.bool_]:
         """(b,) whether each of (b, d) rows repeats one of the 250 before it, repeats among them."""
         out = np.zeros(rows.shape[0], dtype=np.bool_)
-        last, n = self._last, self.count
-        for i, key in enumerate(self._hashes(rows).tolist()):
-            seen = last.pop(key, -REACH - 1)
-            out[i] = n - seen <= REACH
-            last[key] = n  # the latest at the end
-            n += 1
+        last, n, keys = self._last, self.count, self._hashes(rows).tolist()
+        if last.keys().isdisjoint(keys) and len(set(keys)) == len(keys):  # as nearly always
+            last.update(zip(keys, range(n, n + len(keys)), strict=True))
+        else:
+            for i, key in enumerate(keys):
+                out[i] = n + i - last.get(key, -REACH - 1) <= REACH
+                last[key] = n + i
+        n += len(keys)
         self._recent[np.arange(max(self.count, n - REACH), n) % REACH] = out[-REACH:]
         self.count = n
         if len(last) > 8 * REACH:

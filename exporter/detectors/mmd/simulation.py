@@ -33,12 +33,15 @@ Progress = Callable[[float], None]
 _STEP = 100_000  # kernel values handled in one step: they stay in the processor's cache
 _LEVELS = 65535
 _ERRORS = 256
+_RUNS_PER_ERROR = 8
 
 
 @dataclass(frozen=True, slots=True)
 class NullRuns:
     """Simulated runs of a stream without drift."""
 
+    windows: tuple[int, ...]
+    block: int  # reference rows that were drawn together
     length: int  # windows on each circle
     maxima: NDArray[np.float64]  # (runs, k) the largest statistic of each window length
     peaks: NDArray[np.int64]  # (runs, k) position of the last member of the window that had it
@@ -133,7 +136,7 @@ def simulate(
         spaced.append(stats[:, ::widest].reshape(-1, k))
         if progress is not None:
             progress(some.stop / runs)
-    return NullRuns(length, maxima, peaks, rows, errors, np.concatenate(spaced))
+    return NullRuns(windows, block, length, maxima, peaks, rows, errors, np.concatenate(spaced))
 
 
 def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator, block: int = 1) -> NDArray[np.int32]:
@@ -156,7 +159,8 @@ def _draw_rows(n: int, length: int, runs: int, rng: np.random.Generator, block: 
 
 def _draw_errors(runs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(runs,) errors of the reference, each equally often, and as many moves of a circle, never the same."""
-    turn, errors = np.divmod(np.arange(runs), _ERRORS)
+    # Several runs with each error say how much it matters.
+    turn, errors = np.divmod(np.arange(runs), min(_ERRORS, max(2, runs // _RUNS_PER_ERROR)))
     return errors, (errors + 1 + turn % (_ERRORS - 1)) % _ERRORS
 
 

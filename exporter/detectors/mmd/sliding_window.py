@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from exporter.arrays import on_host
 from exporter.detectors.mmd.kernel import FAR
-
-BLOCK = 64  # rows taken at once: the product within a block is wasted outside the window
+from exporter.detectors.mmd.lags import BLOCK  # the product within a block is wasted outside the window
 
 
 class SlidingWindow:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from exporter.arrays import detached
 from exporter.errors import ConfigError
 from exporter.receivers.asgi.context import open_exchange
@@ -97,6 +99,14 @@ def embedding_rows(tensor: Any) -> Any:
 
 def _kept(rows: Any) -> Any:
     """A copy, because layers that follow may work in place: float32 in main memory, or on the device."""
+    if getattr(rows, "is_cpu", False):
+        try:
+            plain = rows.numpy()
+        except (RuntimeError, TypeError):  # of a kind that numpy has not
+            plain = None
+        # What most models have needs no second look: all of this is within the forward pass.
+        if plain is not None and plain.dtype == np.float32:
+            return plain.copy()
     if on_device(rows):
         return kept_on_device(rows)
     array = float32(rows)

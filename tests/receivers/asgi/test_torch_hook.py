@@ -248,3 +248,24 @@ def test_unknown_layers_and_headless_modules_are_refused(
         watch(network, "tail", orphans, errors)
     with pytest.raises(ConfigError, match=r"ReLU has no linear layer"):
         watch(nn.ReLU(), None, orphans, errors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+def test_what_is_in_main_memory_is_float32_at_once(dtype: torch.dtype, exchange: Exchange, errors: list[Any]):
+    module = nn.Sequential(nn.Identity())
+    watch(module, "0", [], errors)
+    given = torch.ones(2, 3, dtype=dtype)
+    module(given)
+    given[:] = 9
+    (block,) = exchange.embeddings or ()
+    assert (type(block), block.dtype, block.tolist()) == (np.ndarray, np.float32, [[1] * 3] * 2)
+    assert errors == []
+
+
+def test_what_is_on_a_device_stays_there(exchange: Exchange, errors: list[Any]):
+    module = nn.Sequential(nn.Identity())
+    watch(module, "0", [], errors)
+    module(torch.ones(2, 3, device="meta"))
+    (block,) = exchange.embeddings or ()
+    assert block.device.type == "meta"
+    assert errors == []
