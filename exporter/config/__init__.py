@@ -4,11 +4,10 @@ from exporter.config.capture import CaptureConfig, EmbedderConfig, FieldsConfig,
 from exporter.config.drift import (
     AlibiConfig,
     DetectorConfig,
-    LearnConfig,
     MMDConfig,
     SampleConfig,
-    StretchesConfig,
 )
+from exporter.config.learning import LearnConfig, StretchesConfig
 from exporter.config.schema import (
     AdminConfig,
     AlertsConfig,

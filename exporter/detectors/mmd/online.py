@@ -229,10 +229,8 @@ class OnlineMMD:
     def atypical_bound(self) -> float:
         """The witness below which an observation is atypical: see :func:`atypical_p_value`."""
         norms = squared_norms(self._z)
-        chunks = [slice(start, start + _CHUNK) for start in range(0, norms.size, _CHUNK)]
-        return atypical_bound(
-            np.concatenate([self._witness(self._z[chunk], norms[chunk])[0] for chunk in chunks])
-        )
+        parts = [slice(start, start + _CHUNK) for start in range(0, norms.size, _CHUNK)]
+        return atypical_bound(np.concatenate([self._witness(self._z[at], norms[at])[0] for at in parts]))
 
     @property
     def dependence(self) -> Dependence:
