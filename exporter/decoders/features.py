@@ -52,18 +52,21 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     if len(rows) != len(readings):
         return
     for reading, row in zip(readings, rows, strict=True):
+        numbers = has_numbers(row)
         if isinstance(row, list):
-            has_numbers = numeric(row)
-            if not has_numbers and not _has_number(row):
+            if not numbers and not _has_number(row):
                 continue
-        elif isinstance(row, dict) and "b64" not in row:
-            has_numbers = bool(_number_names(row))
-        else:
+        elif not isinstance(row, dict) or "b64" in row:
             continue
         if row:
             reading["features"] = row
-            if has_numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
+            if numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
                 reading["embedding"] = row
+
+
+def has_numbers(row: Any) -> bool:
+    """Whether features can serve as embedding: a list of numbers, or a mapping with a number in it."""
+    return numeric(row) if isinstance(row, list) else isinstance(row, dict) and bool(_number_names(row))
 
 
 def rows_asked(exchange: Exchange) -> int | None:
@@ -119,13 +122,19 @@ class Columns:
     def vector(self, row: Mapping[str, Any]) -> Any:
         """(d,) float32, or None if the mapping does not have the names of the others."""
         names = tuple(sorted(_number_names(row)))
+        return None if self.agree(names, 1) else as_vector([row[name] for name in names])
+
+    def agree(self, names: tuple[str, ...], n: int) -> int:
+        """Have ``n`` rows vote that have these names, sorted; how many, the first ones, give no vector."""
+        left_out = 0
         if names != self.names:
-            if self._votes > 0:
-                self._votes -= 1
-                return None
+            left_out = min(n, self._votes)
+            self._votes -= left_out
+            if left_out == n:
+                return n
             self.names = names
-        self._votes = min(self._votes + 1, _STEADY)
-        return as_vector([row[name] for name in names])
+        self._votes = min(self._votes + n - left_out, _STEADY)
+        return left_out
 
 
 def transposed(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
