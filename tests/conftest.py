@@ -24,12 +24,20 @@ def _on_a_registry_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytes
         monkeypatch.setattr(exporter.hook, "REGISTRY", CollectorRegistry())
 
 
+# What prometheus_client itself has put there.
+_FROM_THE_START = set(REGISTRY._collector_to_names)
+
+
 @pytest.fixture
 def default_registry() -> Iterator[CollectorRegistry]:
-    """The default registry itself, which loses afterwards what the test has put there."""
-    before = set(REGISTRY._collector_to_names)
+    """The default registry itself, without what other tests have put there, and the test puts there."""
+    _take_off()
     yield REGISTRY
-    for collector in set(REGISTRY._collector_to_names) - before:
+    _take_off()
+
+
+def _take_off() -> None:
+    for collector in set(REGISTRY._collector_to_names) - _FROM_THE_START:
         REGISTRY.unregister(collector)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -16,8 +17,8 @@ import uvicorn
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-FAR = [9.0, 9.0]
-ANSWER = {"prediction": "cat", "probability": 0.9, "value": 1.5, "embedding": FAR}
+FAR = 9.0
+ANSWER = {"prediction": "cat", "probability": 0.9, "value": 1.5}
 Log = list[str]
 
 
@@ -28,15 +29,19 @@ class Boom(Exception):
 def create_app(log: Log, file: Path) -> FastAPI:
     """The service; ``log`` notes what its handlers lived through, in order."""
     app = FastAPI()
+    number = itertools.count()
+
+    def answer() -> dict[str, object]:
+        return {**ANSWER, "embedding": [FAR, FAR + next(number)]}  # a repeat would not be tested
 
     @app.post("/predict")
     async def predict(request: Request) -> JSONResponse:
         log.append(f"predict {len(await request.body())}")
-        return JSONResponse(ANSWER)
+        return JSONResponse(answer())
 
     @app.post("/predict/thread")
     def thread() -> JSONResponse:
-        return JSONResponse(ANSWER, headers={"x-served-by": "thread"})
+        return JSONResponse(answer(), headers={"x-served-by": "thread"})
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:

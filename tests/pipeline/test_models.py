@@ -24,6 +24,7 @@ from exporter.model import ModelId, can_be_label
 from exporter.observation import Observation
 from exporter.pipeline.monitor import Monitor
 from exporter.processors.drift import Drift
+from exporter.references.reference import Origin
 from exporter.runtime import Runtime
 from tests.streams import D, PlainDetector, Samples, normal
 
@@ -232,7 +233,9 @@ def test_thirty_models_share_a_thread_and_nothing_else(
     detectors = {name: PlainDetector((2,)) for name in names}
     detectors["m02"].before_update = broken
     waiting = iter(names)
-    monkeypatch.setattr(exporter.drift.watch, "load_detector", lambda *_: detectors[next(waiting)])
+    monkeypatch.setattr(
+        exporter.drift.watch, "load_detector", lambda *_: (detectors[next(waiting)], Origin())
+    )
     before = threading.active_count()
     runtime = make(
         max_models=30,
@@ -430,7 +433,9 @@ def test_embeddings_of_one_model_reach_no_detector_of_another(
 ):
     made: list[PlainDetector] = []
     monkeypatch.setattr(
-        exporter.drift.watch, "load_detector", lambda *_: made.append(PlainDetector((2,))) or made[-1]
+        exporter.drift.watch,
+        "load_detector",
+        lambda *_: (made.append(PlainDetector((2,))) or made[-1], Origin()),
     )
     runtime = make(models={"a": {}, "b": {}}, drift=[{"reference": {"learn": 100_000}, "window": 2}])
     a, b = made[:2]
