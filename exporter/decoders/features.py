@@ -52,21 +52,18 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
     if len(rows) != len(readings):
         return
     for reading, row in zip(readings, rows, strict=True):
-        numbers = has_numbers(row)
         if isinstance(row, list):
-            if not numbers and not _has_number(row):
+            has_numbers = numeric(row)
+            if not has_numbers and not _has_number(row):
                 continue
-        elif not isinstance(row, dict) or "b64" in row:
+        elif isinstance(row, dict) and "b64" not in row:
+            has_numbers = bool(number_names(row))
+        else:
             continue
         if row:
             reading["features"] = row
-            if numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
+            if has_numbers and "embedding" not in reading and len(row) <= MAX_REQUEST_EMBEDDING:
                 reading["embedding"] = row
-
-
-def has_numbers(row: Any) -> bool:
-    """Whether features can serve as embedding: a list of numbers, or a mapping with a number in it."""
-    return numeric(row) if isinstance(row, list) else isinstance(row, dict) and bool(_number_names(row))
 
 
 def rows_asked(exchange: Exchange) -> int | None:
@@ -119,10 +116,13 @@ class Columns:
         """What the components of the vectors are called."""
         self._votes = 0
 
-    def vector(self, row: Mapping[str, Any]) -> Any:
-        """(d,) float32, or None if the mapping does not have the names of the others."""
-        names = tuple(sorted(_number_names(row)))
-        return None if self.agree(names, 1) else as_vector([row[name] for name in names])
+    def vector(self, row: Mapping[str, Any], names: list[str] | None = None) -> Any:
+        """(d,) float32, or None if the mapping does not have the names of the others.
+
+        ``names`` are its :func:`number_names`, where they are known.
+        """
+        ordered = tuple(sorted(number_names(row) if names is None else names))
+        return None if self.agree(ordered, 1) else as_vector([row[name] for name in ordered])
 
     def agree(self, names: tuple[str, ...], n: int) -> int:
         """Have ``n`` rows vote that have these names, sorted; how many, the first ones, give no vector."""
@@ -222,7 +222,7 @@ def _is_row(values: Collection[Any]) -> bool:
     return str not in types or max(len(value) for value in values if type(value) is str) <= _MAX_TEXT
 
 
-def _number_names(row: Mapping[str, Any]) -> list[str]:
+def number_names(row: Mapping[str, Any]) -> list[str]:
     """The names of numbers and truth values; an identifier is neither, whatever its type."""
     numbers = [name for name, value in row.items() if isinstance(value, (float, int)) and type(name) is str]
     return [name for name in numbers if name not in REQUEST_ID_NAMES]

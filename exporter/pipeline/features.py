@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.decoders.base import Reading
-from exporter.decoders.features import MAX_REQUEST_EMBEDDING, Columns, has_numbers
+from exporter.decoders.features import MAX_REQUEST_EMBEDDING, Columns, number_names
 from exporter.decoders.names import REQUEST_ID_NAMES
 from exporter.decoders.values import Refuse, as_vector
-from exporter.observation import Observation, Source
+from exporter.decoders.vectors import numeric
+from exporter.observation import Observation, Source, observation_of
 from exporter.receivers.rows import Rows
 
 _NUMBERS = frozenset((float, int, bool))
+_KEPT = ("predicted_class", "confidence", "value", "features", "request_id", "version")
 
 
 class FeatureEmbeddings:
@@ -40,21 +42,23 @@ class FeatureEmbeddings:
 
     def fields(self, features: Any, refuse: Refuse | None = None) -> Reading:
         """``embedding`` and ``feature_names`` out of one observation's features, as far as there are any."""
-        if self._given or not has_numbers(features) or not self._wanted():
+        if self._given or not isinstance(features, list | dict) or not self._wanted():
             return {}
         if len(features) > MAX_REQUEST_EMBEDDING:
             return {}
-        refuse = refuse or self._refuse
         if isinstance(features, list):
-            vector = as_vector(features)
-            if vector is None:
-                refuse("embedding", "wrong_type")
-            return {} if vector is None else {"embedding": vector}
-        vector = self._columns.vector(features)
+            if not numeric(features):
+                return {}
+            vector, reason, names = as_vector(features), "wrong_type", None
+        else:
+            if not (found := number_names(features)):
+                return {}
+            vector, reason = self._columns.vector(features, found), "wrong_shape"
+            names = self._columns.names
         if vector is None:
-            refuse("embedding", "wrong_shape")
+            (refuse or self._refuse)("embedding", reason)
             return {}
-        return {"embedding": vector, "feature_names": self._columns.names}
+        return {"embedding": vector, "feature_names": names}
 
     def observation(self, observation: Observation) -> Observation:
         """An observation, with an embedding if its features make one."""
@@ -65,7 +69,12 @@ class FeatureEmbeddings:
         if observation.features is None:
             return observation
         fields = self.fields(observation.features)
-        return replace(observation, **fields) if fields else observation
+        if not fields:
+            return observation
+        given, latency = {name: getattr(observation, name) for name in _KEPT}, observation.latency_seconds
+        return observation_of(
+            observation.model, observation.source, observation.timestamp, latency, given | fields
+        )
 
     def observations(self, rows: Rows, source: Source) -> Sequence[Observation]:
         """Rows, each as an observation: their embeddings are made as arrays, where all are alike."""
