@@ -102,7 +102,12 @@ def observation_of(
 
 
 def observations_of(
-    model: str, source: Source, timestamp: float, n: int, columns: Mapping[str, Sequence[Any]]
+    model: str,
+    source: Source,
+    timestamp: float,
+    n: int,
+    columns: Mapping[str, Sequence[Any]],
+    feature_names: tuple[str, ...] | None = None,
 ) -> list[Observation]:
     """``n`` observations, of which ``columns`` have the other fields, each in its place."""
     nothing = (None,) * n
@@ -128,7 +133,7 @@ def observations_of(
         draft.request_id = request_id
         draft.latency_seconds = None
         draft.version = ""
-        draft.feature_names = None
+        draft.feature_names = feature_names
         draft.__class__ = Observation
         found.append(draft)
     return found

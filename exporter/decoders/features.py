@@ -57,7 +57,7 @@ def add_request(readings: list[Reading], exchange: Exchange) -> None:
             if not has_numbers and not _has_number(row):
                 continue
         elif isinstance(row, dict) and "b64" not in row:
-            has_numbers = bool(_number_names(row))
+            has_numbers = bool(number_names(row))
         else:
             continue
         if row:
@@ -116,16 +116,25 @@ class Columns:
         """What the components of the vectors are called."""
         self._votes = 0
 
-    def vector(self, row: Mapping[str, Any]) -> Any:
-        """(d,) float32, or None if the mapping does not have the names of the others."""
-        names = tuple(sorted(_number_names(row)))
+    def vector(self, row: Mapping[str, Any], names: list[str] | None = None) -> Any:
+        """(d,) float32, or None if the mapping does not have the names of the others.
+
+        ``names`` are its :func:`number_names`, where they are known.
+        """
+        ordered = tuple(sorted(number_names(row) if names is None else names))
+        return None if self.agree(ordered, 1) else as_vector([row[name] for name in ordered])
+
+    def agree(self, names: tuple[str, ...], n: int) -> int:
+        """Have ``n`` rows vote that have these names, sorted; how many, the first ones, give no vector."""
+        left_out = 0
         if names != self.names:
-            if self._votes > 0:
-                self._votes -= 1
-                return None
+            left_out = min(n, self._votes)
+            self._votes -= left_out
+            if left_out == n:
+                return n
             self.names = names
-        self._votes = min(self._votes + 1, _STEADY)
-        return as_vector([row[name] for name in names])
+        self._votes = min(self._votes + n - left_out, _STEADY)
+        return left_out
 
 
 def transposed(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -213,7 +222,7 @@ def _is_row(values: Collection[Any]) -> bool:
     return str not in types or max(len(value) for value in values if type(value) is str) <= _MAX_TEXT
 
 
-def _number_names(row: Mapping[str, Any]) -> list[str]:
+def number_names(row: Mapping[str, Any]) -> list[str]:
     """The names of numbers and truth values; an identifier is neither, whatever its type."""
     numbers = [name for name, value in row.items() if isinstance(value, (float, int)) and type(name) is str]
     return [name for name in numbers if name not in REQUEST_ID_NAMES]

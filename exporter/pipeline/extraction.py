@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from exporter.config import CaptureConfig
 from exporter.decoders.base import Decoder, Reading, identified
@@ -12,11 +12,15 @@ from exporter.decoders.values import Refuse, clean
 from exporter.errors import PayloadError
 from exporter.http.exchange import Exchange
 from exporter.observation import Observation, Source, observation_of
+from exporter.pipeline.features import FeatureEmbeddings
 from exporter.pipeline.findings import Findings, Refused
 
 
 class Extractor:
     """Reads one model's exchanges, on one thread; ``refuse`` is told (field, reason) of values not valid.
+
+    ``features_tested`` says whether numeric features are to be the embeddings of what has none; where a model
+    of our own makes the embeddings, they never are.
 
     Raises
     ------
@@ -24,7 +28,13 @@ class Extractor:
         If an address of a field, or the embedder's model, cannot serve.
     """
 
-    def __init__(self, model: str, config: CaptureConfig, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        model: str,
+        config: CaptureConfig,
+        refuse: Refuse,
+        features_tested: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._model = model
         self._refuse_value = refuse
         self._refused: list[Refused] = []
@@ -36,6 +46,9 @@ class Extractor:
             from exporter.embedders.embedder import embedder_of
 
             self._embedder = embedder_of(config.embedder)
+        wanted = features_tested if self._embedder is None else lambda: False
+        self.features = FeatureEmbeddings(self._columns, refuse, wanted)
+        """Makes embeddings of features; also of those that come otherwise than in an exchange."""
 
     @property
     def embeds(self) -> bool:
@@ -90,8 +103,15 @@ class Extractor:
             fields = clean(reading, refuse)
             if names is not None:
                 fields["feature_names"] = names
+            elif "embedding" in fields and not from_request(reading):
+                self.features.embedding_given()
             if said is not None:
                 fields.update(said[number])
+                if said[number].get("embedding") is not None:
+                    self.features.embedding_given()
+            # One that was refused is not made good by features: they would be tested among embeddings.
+            if "features" in fields and "embedding" not in fields and "embedding" not in reading:
+                fields.update(self.features.fields(fields["features"], refuse))
             found.append(observation_of(model, source, ended, latency, fields))
             if not number:
                 first = fields
@@ -138,6 +158,8 @@ class Extractor:
         said += [{} for _ in range(len(readings) - len(said))]
         said[0].update({name: value for name, value in notes.items() if name != "request_id"})
         for reading, own in zip(readings, said, strict=True):
+            if "features" in own and "embedding" in reading and from_request(reading):
+                del reading["embedding"]  # other features are said to be those of this instance
             for name in own:
                 reading.pop(name, None)
         return readings, said

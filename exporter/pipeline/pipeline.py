@@ -48,6 +48,8 @@ class Pipeline:
     worth_embedding
         Whether a request of that time, in seconds, gets an embedding, if it has none and a model of our own
         makes them; else it is sampled out. None if nobody wants embeddings. A pass through a model is dear.
+    features_tested
+        Whether numeric features are to be the embeddings of what has none.
     apart
         Whether no other thread of this process serves requests. Within a batch, the pipeline then gives
         way to processes that want its core, else to threads that want the interpreter lock.
@@ -66,12 +68,14 @@ class Pipeline:
         *,
         refuse: Refuse,
         worth_embedding: Callable[[float], bool | None] = lambda _: True,
+        features_tested: Callable[[], bool] = lambda: False,
         apart: bool = False,
     ) -> None:
         self.model = config.identity
         self.processors = list(processors)
         self.refuse = refuse
-        self.extractor = Extractor(self.model.name, config.capture, refuse)
+        self._features_tested = features_tested
+        self.extractor = Extractor(self.model.name, config.capture, refuse, features_tested)
         self._worth_embedding = worth_embedding
         self._errors = instruments.errors["extract"]
         self._slice = _SLICE_APART if apart else _SLICE_BESIDE_REQUESTS
@@ -112,7 +116,7 @@ class Pipeline:
         ConfigError, InvalidReference, DetectorFileError
             If something that it names cannot serve; everything then stays as it was.
         """
-        extractor = Extractor(self.model.name, config.capture, self.refuse)
+        extractor = Extractor(self.model.name, config.capture, self.refuse, self._features_tested)
         prepared = [processor.reconfigured(config) for processor in self.processors]
 
         def take_over() -> None:
@@ -177,9 +181,10 @@ class Pipeline:
         """The observations that an item holds."""
         if isinstance(item, Observation):
             # Whoever made it may call the model otherwise, or by a name that is none.
-            return (item if item.model == self.model.name else replace(item, model=self.model.name),)
+            named = item if item.model == self.model.name else replace(item, model=self.model.name)
+            return (self.extractor.features.observation(named),)
         if isinstance(item, Rows):  # as many as it was counted for
-            return item.observations(source)
+            return self.extractor.features.observations(item, source)
         found: Sequence[Observation] = ()
         try:
             found = self.extractor.observations(source, item)

@@ -64,9 +64,12 @@ class Assembly:
         processors = [predictions, drift]
         if self._with_labels:
             processors.append(self.labels(config))
-        worth = drift.worth_embedding
         return Pipeline(
-            config, instruments, processors, refuse=refuse, worth_embedding=worth, apart=self._apart
+            *(config, instruments, processors),
+            refuse=refuse,
+            worth_embedding=drift.worth_embedding,
+            features_tested=lambda: drift.tests,
+            apart=self._apart,
         )
 
     def labels(self, config: Config) -> Labels:

@@ -12,7 +12,6 @@ from exporter.drift.watch import DriftWatch
 from exporter.metrics.instruments import Instruments, InvalidValues
 from exporter.observation import DriftEvent, Observation
 from exporter.pipeline.processor import Outcomes, Processor
-from exporter.processors.features import FeatureEmbeddings
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Notifier:
 
 
 class Drift(Processor):
-    """Tests embeddings, or else numeric features; ``notify`` is called on the thread that processes.
+    """Tests embeddings; ``notify`` is called on the thread that processes.
 
     Raises
     ------
@@ -58,10 +57,13 @@ class Drift(Processor):
         self._clock = clock
         self._running = False
         self._state = config.state
-        # Where a model of our own makes the embeddings, features are none.
-        self._features = None if config.capture.embedder is not None else FeatureEmbeddings(self._refuse)
         self.watches = [self._new_watch(entry) for entry in config.drift]
         self._embedding_sampler = _shared_sampler(self.watches)
+
+    @property
+    def tests(self) -> bool:
+        """Whether there is any detector."""
+        return bool(self.watches)
 
     def worth_embedding(self, timestamp: float) -> bool | None:
         """Whether one of that time would be tested, if it had an embedding; None if none ever is."""
@@ -70,8 +72,6 @@ class Drift(Processor):
     def process(self, observations: Sequence[Observation], outcomes: Outcomes) -> None:
         """Test a batch; what no detector's rate lets through was sampled out."""
         watches = self.watches
-        if watches and self._features is not None:
-            observations = self._features(observations)
         admitted_by_any: set[int] = set()
         testable = [observation for observation in observations if observation.embedding is not None]
         for watch in watches:
@@ -111,11 +111,7 @@ class Drift(Processor):
         added = [self._new_watch(entry) for entry in config.drift if entry not in known]
         gone = [watch for watch in self.watches if watch not in kept]
 
-        embeds = config.capture.embedder is not None
-
         def take_over() -> None:
-            if embeds != (self._features is None):
-                self._features = None if embeds else FeatureEmbeddings(self._refuse)
             self.watches = [*kept, *added]
             self._embedding_sampler = _shared_sampler(self.watches)
             labels = {label for watch in self.watches for label in watch.labels}

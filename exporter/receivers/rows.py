@@ -137,8 +137,8 @@ class Rows:
             request_ids,
         )
 
-    def observations(self, source: Source) -> list[Observation]:
-        """The rows, each as an observation."""
+    def observations(self, source: Source, feature_names: tuple[str, ...] | None = None) -> list[Observation]:
+        """The rows, each as an observation; ``feature_names`` if the embedding is made of named features."""
         columns: dict[str, Sequence[Any]] = {}
         if self.codes is not None:
             names = (*self.classes, None)
@@ -159,4 +159,4 @@ class Rows:
             ]
         if self.request_ids is not None:
             columns["request_id"] = self.request_ids
-        return observations_of(self.model, source, self.timestamp, self.n, columns)
+        return observations_of(self.model, source, self.timestamp, self.n, columns, feature_names)

@@ -94,6 +94,9 @@ class Forward(Processor):
         version = self._model.version
         for position, observation in enumerate(observations):
             sent = replace(observation, version=version) if version else observation
+            if sent.feature_names is not None:
+                # The collector makes it of the features, as of all that it is sent, and then has their names.
+                sent = replace(sent, embedding=None, feature_names=None)
             if not self._collector.submit(sent):
                 outcomes.dropped(position, "queue_full")
 
