@@ -32,7 +32,7 @@ def digits() -> Rows:
     """(1797, 8, 8), the handwritten digits of scikit-learn, 0 to 1."""
     from sklearn.datasets import load_digits
 
-    return (load_digits().images / 16.0).astype(np.float32)
+    return np.asarray(load_digits().images / 16.0, dtype=np.float32)
 
 
 @cache
@@ -51,7 +51,7 @@ def diabetes() -> Rows:
 
     rows = load_diabetes().data
     rows = rows[np.lexsort((rows[:, 9], rows[:, 0]))]  # by age, and by blood sugar within a year
-    return ((rows - rows.mean(axis=0)) / rows.std(axis=0)).astype(np.float32)
+    return np.asarray((rows - rows.mean(axis=0)) / rows.std(axis=0), dtype=np.float32)
 
 
 class Video:
@@ -60,13 +60,19 @@ class Video:
     A frame is the 8 x 8 brightnesses under a grid; 64 dimensions.
     """
 
-    DRIFTS = ("a third darker", "turned by 45 degrees", "half of it covered")
+    DRIFTS: ClassVar[tuple[str, ...]] = ("a third darker", "turned by 45 degrees", "half of it covered")
 
-    def __init__(self, images: Rows, seed: int, *, frames: float, roam: bool) -> None:
+    def __init__(self, images: Rows, seed: int, *, frames: int, even: bool, roam: bool) -> None:
         self.rng = np.random.default_rng([seed, 101])
         self.clock, self.drift = 0.0, ""
-        self._images, self._frames, self._roam = images, frames, roam
-        self._scene, self._age = self._scenes(1), 0
+        self._images, self._frames, self._even, self._roam = images, frames, even, roam
+        self._scene, self._age, self._left = self._scenes(1), 0, frames
+
+    def _lengths(self, n: int) -> NDArray[np.int64]:
+        """(n,) frames of each scene: half to one and a half of the mean, or any, the longer the rarer."""
+        if self._even:
+            return self.rng.integers(self._frames // 2, self._frames * 3 // 2 + 1, size=n)
+        return self.rng.geometric(1.0 / self._frames, size=n)
 
     def _scenes(self, n: int) -> NDArray[np.float64]:
         """(n, 8): image, place, angle and scale of each scene, and the speeds of three of them."""
@@ -81,13 +87,16 @@ class Video:
         return np.column_stack([image, place, angle, scale, speed])
 
     def take(self, n: int) -> tuple[Rows, NDArray[np.float64]]:
-        cut = self.rng.random(n) < 1.0 / self._frames
-        number = np.cumsum(cut)
-        scenes = np.concatenate([self._scene, self._scenes(int(number[-1]))])
+        cuts = self._left + np.cumsum(np.concatenate([[0], self._lengths(4 * n // self._frames + 40)]))
+        if cuts[-1] < n:
+            raise AssertionError("scenes far shorter than their law")
         places = np.arange(n)
-        begun = np.maximum.accumulate(np.where(cut, places, -1))
-        age = np.where(begun >= 0, places - begun, places + self._age + 1)
-        self._scene, self._age = scenes[-1:], int(age[-1])
+        number = np.searchsorted(cuts, places, side="right")
+        last = int(number[-1])
+        self._left = int(cuts[last]) - n
+        scenes = np.concatenate([self._scene, self._scenes(last)]) if last else self._scene
+        age = places - np.concatenate([[-self._age], cuts])[number]
+        self._scene, self._age = scenes[-1:], int(age[-1]) + 1
         scene = scenes[number]
         angle = scene[:, 3] + scene[:, 7] * age + (np.pi / 4 if self.drift == self.DRIFTS[1] else 0.0)
         centre = scene[:, 1:3] + scene[:, 5:7] * age[:, None]
@@ -121,7 +130,7 @@ def _look(
     flat, at = images.reshape(-1), image[:, None] * (height * width) + top * width + left
     upper = flat[at] * (1 - dx) + flat[at + 1] * dx
     lower = flat[at + width] * (1 - dx) + flat[at + width + 1] * dx
-    return upper * (1 - dy) + lower * dy
+    return np.asarray(upper * (1 - dy) + lower * dy)
 
 
 class Patients:
@@ -130,7 +139,11 @@ class Patients:
     442 patients are few for a week, so each row has noise of a quarter of a standard deviation.
     """
 
-    DRIFTS = ("blood pressure + 1 sigma", "all columns + 0.5 sigma", "only half of the ages come")
+    DRIFTS: ClassVar[tuple[str, ...]] = (
+        "all columns + 0.5 sigma",
+        "all columns + 2 sigma",
+        "only half of the ages come",
+    )
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng([seed, 102])
@@ -147,10 +160,8 @@ class Patients:
         last = len(known) - 1
         place = np.where(place > last, 2 * last - place, place).astype(np.intp)
         rows = known[place] + np.float32(0.25) * self.rng.standard_normal((n, 10), dtype=np.float32)
-        if self.drift == self.DRIFTS[0]:
-            rows[:, 3] += 1.0
-        if self.drift == self.DRIFTS[1]:
-            rows += np.float32(0.5)
+        if self.drift in self.DRIFTS[:2]:
+            rows += np.float32(0.5 if self.drift == self.DRIFTS[0] else 2.0)
         return rows, times
 
 
@@ -163,7 +174,11 @@ class Requests:
     16 features, of which four are skewed, as sizes and durations are.
     """
 
-    DRIFTS = ("a client sends four features + 0.5 sigma", "a fifth of the sessions are of new users", "bots")
+    DRIFTS: ClassVar[tuple[str, ...]] = (
+        "all features + 1",
+        "a fifth of the sessions are of new users",
+        "half of the requests are a bot's",
+    )
     _SESSIONS, _LENGTH, _USERS, _D = 8, 8.0, 300, 16
 
     def __init__(self, seed: int) -> None:
@@ -206,9 +221,9 @@ class Requests:
         self.clock = float(times[-1])
         rows += 0.5 * self.rng.standard_normal((n, self._D))
         if self.drift == self.DRIFTS[0]:
-            rows[:, 4:8] += 0.6
+            rows += 1.0
         if self.drift == self.DRIFTS[2]:
-            rows[self.rng.random(n) < 0.2] *= 0.1
+            rows[self.rng.random(n) < 0.5] *= 0.1
         rows[:, 12:] = np.exp(0.5 * rows[:, 12:])
         again = np.flatnonzero(self.rng.random(n) < 0.05)
         again = again[again >= 20]
