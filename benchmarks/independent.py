@@ -37,7 +37,7 @@ def one_hot(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
 
 
 def sphere(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
-    """768 dimensions of unit norm whose standard deviations fall as 1 / k, as a sentence model's do."""
+    """768 dimensions of unit norm whose variances fall as 1 / k, as a sentence model's do."""
     rows = rng.standard_normal((n, 768), dtype=np.float32)
     rows /= np.sqrt(np.arange(1, 769, dtype=np.float32))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -32,7 +32,10 @@ def write(
     """Write ``settings`` (JSON values) and ``arrays`` (NumPy, no objects) to ``path``, with that mode."""
     target = Path(path)
     text = json.dumps({"kind": engine, "format": FORMAT_VERSION, **settings}, sort_keys=True)
-    content: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for name, array in content.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{name}: objects, which would have to be pickled")
     content[_SETTINGS] = np.frombuffer(text.encode(), dtype=np.uint8)
     content[_CHECKSUM] = _digest(content)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -41,7 +44,7 @@ def write(
     try:
         with os.fdopen(descriptor, "wb") as file:
             temporary.chmod(mode)  # whatever the process's mask says
-            np.savez(file, allow_pickle=False, **content)
+            np.savez(file, **content)  # NumPy before 2.2 would save allow_pickle=False as one more array
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

@@ -49,6 +49,22 @@ def test_a_float64_reference_comes_back_exactly(saved: Path) -> None:
     np.testing.assert_array_equal(arrays["reference"], stream(120, 0))
 
 
+def test_what_is_kept_is_read_by_every_numpy(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before NumPy 2.2 ``savez`` takes every keyword for an array to save."""
+    given = {}
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: given.update(arrays))
+    storage.write(saved.with_name("other.npz"), "online-mmd", {}, {"one": np.ones(2)}, mode=0o600)
+    assert sorted(given) == ["one", "settings", "sha256"]
+
+
+def test_objects_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    storage.write(tmp_path / "d.npz", "online-mmd", {}, {"one": np.ones(2)}, mode=0o600)
+    with pytest.raises(ValueError, match="one: objects"):
+        storage.write(tmp_path / "d.npz", "online-mmd", {}, {"one": np.array([{}])}, mode=0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.npz"]
+    storage.read(tmp_path / "d.npz", "online-mmd")
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("small") / "detector.npz"
