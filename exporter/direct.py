@@ -119,7 +119,8 @@ class DirectFace:
         embedding
             (d,) array of floats, numpy or torch; float32 is what is kept of it, copied before this returns.
         features
-            (k,) floats or a mapping: what the model was asked.
+            (k,) floats or a mapping: what the model was asked. Its numbers are tested for drift where no
+            embedding is ever given.
         request_id
             The caller's identifier.
         model
@@ -177,6 +178,7 @@ class DirectFace:
             (n, d) array of floats, numpy or torch; float32 is what is kept of it.
         features
             (n, k) numbers, or a mapping from name to (n,) numbers or texts; a data frame is one.
+            Tested as those of :meth:`record`.
         request_id
             (n,) identifiers.
         model

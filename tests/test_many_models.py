@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.hook import InferenceExporter
@@ -105,6 +106,27 @@ def test_with_a_helper_that_dies_each_goes_on(isolated: None):
     assert requests(exporter.wrap(service)) == told
     assert served(exporter) == told + told
     exporter.stop()
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["thread", "process"])
+def test_a_model_has_buckets_of_its_own(isolated: bool):
+    models = {"price*": {"capture": {"value_buckets": [100, 200]}}, "ratio": {}}
+    exporter = hook(models=models, registry=CollectorRegistry())
+    try:
+        for name in ("prices", "ratio"):  # the one is met on the way, the other known beforehand
+            exporter.record(model=name, value=150.0)
+        assert exporter.flush(60)
+        text = exporter.runtime.render()[1].decode()
+    finally:
+        exporter.stop()
+    found: dict[str, dict[str, float]] = {"prices": {}, "ratio": {}}
+    for family in text_string_to_metric_families(text):
+        for each in family.samples:
+            if each.name == "prediction_value_bucket" and each.labels["model"] in found:
+                found[each.labels["model"]][each.labels["le"]] = each.value
+    assert found["prices"] == {"100.0": 0, "200.0": 1, "+Inf": 1}
+    assert found["ratio"].keys() > {"1.0", "1000.0"}
+    assert found["ratio"]["+Inf"] == 1
 
 
 def test_a_sidecars_reload_brings_models_and_takes_them_away(tmp_path: Path):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from exporter.config.base import Section
 from exporter.config.capture import EmbedderConfig, FieldsConfig, Payload
 from exporter.config.drift import DetectorEntry
-from exporter.config.types import Bytes, Duration, Rule, Shown, Whole
+from exporter.config.types import Buckets, Bytes, Duration, Rule, Shown, Whole
 from exporter.model import MAX_NAME_CHARACTERS, OTHER, can_be_label
 
 AUTO = "auto"
@@ -44,6 +44,8 @@ class ModelCaptureConfig(Section):
     fields: FieldsConfig = FieldsConfig()
     max_classes: Whole = Field(default=200, ge=1, le=10_000)
     """As `capture.max_classes`."""
+    value_buckets: Buckets = ()
+    """As `capture.value_buckets`."""
     embedder: EmbedderConfig | None = None
 
 

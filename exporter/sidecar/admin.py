@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import html
 from collections.abc import Callable
 from importlib.resources import files
 from string import Template
@@ -23,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.receivers.ingest.app import IngestApp
 from exporter.runtime import Runtime
-from exporter.sidecar.findings_page import findings_page
+from exporter.sidecar.findings_page import findings_page, models_met
 from exporter.sidecar.messages import PROBES
 from exporter.version import __version__
 
@@ -35,9 +34,9 @@ def admin_app(
     template = Template((files("exporter.sidecar") / "pages" / "index.html").read_text(encoding="utf-8"))
 
     def index(_: Request) -> Response:
-        found = findings_page(runtime.status())
-        model = html.escape(runtime.config.model)
-        return HTMLResponse(template.substitute(version=__version__, model=model, found=found))
+        status = runtime.status()
+        filled = {"models": models_met(status), "found": findings_page(status)}
+        return HTMLResponse(template.substitute(filled, version=__version__))
 
     def status(_: Request) -> Response:
         return JSONResponse(runtime.status())

@@ -34,6 +34,14 @@ def test_keys_that_are_left_out_are_as_for_all():
     assert [each.model for each in (a, b, c)] == ["a", "b", "c"]
 
 
+def test_buckets_of_a_model_are_its_own():
+    models = {"a": {"capture": {"value_buckets": [1, 2]}}, "b": {"capture": {"value_buckets": []}}, "c": {}}
+    config = loaded(capture={"value_buckets": [5, 6], "max_classes": 7}, models=models)
+    buckets = {name: config.of(ModelId(name)).capture.value_buckets for name in "abcd"}
+    assert buckets == {"a": (1.0, 2.0), "b": (), "c": (5.0, 6.0), "d": (5.0, 6.0)}
+    assert config.of(ModelId("a")).capture.max_classes == 7
+
+
 def test_a_name_of_its_own_wins_then_the_first_pattern_that_fits():
     versions = {"food-*": "1", "food-1?": "2", "food-11": "3", "[xy]": "4"}
     config = loaded(models={name: {"version": version} for name, version in versions.items()})

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from exporter.sidecar.findings_page import findings_page
+import pytest
+
+from exporter.sidecar.findings_page import findings_page, models_met
 from tests.servers import get, request, wait_for
 from tests.sidecar.inprocess import running
 
@@ -31,6 +33,37 @@ def test_what_was_found_stands_on_the_page_and_in_the_status(tmp_path: Path):
         assert "secret" not in page
 
 
+def test_the_page_names_the_models_that_were_met(tmp_path: Path):
+    with running(tmp_path, "model: auto\nversion: auto\ncapture: {paths: ['/v2/models/*']}\n") as sidecar:
+        assert "no model met yet" in get(sidecar.admin, "/")[1]
+        sidecar.say("cat", "/v2/models/food/versions/2/infer")
+        sidecar.say("cat", "/v2/models/drinks/infer")
+        named = "models <code>food 2</code>, <code>drinks</code>"
+        wait_for(lambda: named in get(sidecar.admin, "/")[1], 30, "both on the page")
+        assert "<code>auto" not in get(sidecar.admin, "/")[1]
+
+
+@pytest.mark.parametrize(
+    ("models", "page"),
+    [
+        ([("m", "", 0)], "model <code>m</code>"),
+        ([("a", "1", 0), ("a", "other", 0), ("other", "", 0)], "model <code>a 1</code>"),
+        ([("a", "other", 1), ("other", "", 1)], "models <code>a other</code>, <code>other</code>"),
+        ([("other", "", 0)], "no model met yet"),
+    ],
+)
+def test_other_is_named_once_there_was_any(models: list[tuple[str, str, int]], page: str):
+    given = [dict(zip(("model", "version", "exchanges"), each, strict=True)) for each in models]
+    assert models_met({"models": given}) == page
+
+
+def test_of_very_many_models_the_page_names_some():
+    given = [{"model": f"m{n}", "version": "", "exchanges": 0} for n in range(1000)]
+    page = models_met({"models": given})
+    assert page.endswith(" more")
+    assert len(page) < 1000
+
+
 def test_what_strangers_wrote_is_escaped():
     group = {
         "path": "/<script>",
@@ -44,7 +77,7 @@ def test_what_strangers_wrote_is_escaped():
         "response_keys": ["<img> (text)"],
     }
     model = {"model": "<m>", "version": "2", "exchanges": 1, "read": 0, "found": [], "not_read": [group]}
-    page = findings_page({"models": [model]})
+    page = findings_page({"models": [model]}) + models_met({"models": [model]})
     assert "&lt;script&gt;" in page
     assert "&lt;img&gt; (text)" in page
     assert "&lt;m&gt; 2" in page

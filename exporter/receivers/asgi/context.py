@@ -41,7 +41,8 @@ def observe(
     embedding
         (d,) array of floats, numpy or torch; float32 is what is kept of it.
     features
-        (k,) floats or a mapping: what the model was asked.
+        (k,) floats or a mapping: what the model was asked. Its numbers are tested for drift where no
+        embedding is ever given.
     request_id
         The caller's identifier.
     """
