@@ -137,6 +137,29 @@ def test_what_is_posted_is_learned_from_and_tested(collecting: Collecting):
     assert collecting.named(post)[0] == "income"
 
 
+def test_an_embedding_that_is_not_made_of_the_features_is_sent_itself(collecting: Collecting):
+    url = f"http://{collecting.server.address}"
+    fields = {"embedding": "request.chosen", "features": "request.all"}
+    exporter = InferenceExporter(
+        model="m",
+        isolation="thread",
+        collector=url,
+        capture={"payload": "fields", "fields": fields},
+        registry=CollectorRegistry(),
+    )
+    app = exporter.wrap(service)
+    try:
+        for row in told(10):
+            chosen = {"age": row["age"]}
+            asyncio.run(ask(app, {"instances": [0], "chosen": chosen, "all": row}))
+        learned = 10 / 40
+        wait_for(lambda: collecting.samples("drift_learning_ratio", detector="mmd") == learned, 30, "all")
+        learner = collecting.runtime.pipeline.processors[1].watches[0]._learning.learner  # type: ignore[attr-defined]
+        assert learner.length == 1
+    finally:
+        exporter.stop()
+
+
 @pytest.mark.parametrize("way", [record, asked])
 def test_what_is_sent_to_a_collector_keeps_its_names(collecting: Collecting, way: Way):
     url = f"http://{collecting.server.address}"

@@ -27,7 +27,9 @@ from exporter.observation import Observation
 log = logging.getLogger(__name__)
 
 _ROUTE = "/v1/observations"
-_SENT_FIELDS = tuple(item.name for item in fields(Observation) if item.name != "source")
+_SENT_FIELDS = tuple(
+    item.name for item in fields(Observation) if item.name not in ("source", "feature_names")
+)
 _REFUSED = frozenset((400, 413, 422))
 _FIRST_BACKOFF_SECONDS = 0.1
 _TIMEOUT_SECONDS = 5.0  # for connecting, and for each wait for bytes of the response

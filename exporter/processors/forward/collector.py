@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from exporter.config import CollectorConfig, QueueConfig
+from exporter.decoders.features import number_names
 from exporter.metrics.contract import FORWARD_DROP_REASONS
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.totals import Totals
@@ -94,9 +95,9 @@ class Forward(Processor):
         version = self._model.version
         for position, observation in enumerate(observations):
             sent = replace(observation, version=version) if version else observation
-            if sent.feature_names is not None:
+            if sent.feature_names is not None and _of_features(sent):
                 # The collector makes it of the features, as of all that it is sent, and then has their names.
-                sent = replace(sent, embedding=None, feature_names=None)
+                sent = replace(sent, embedding=None)
             if not self._collector.submit(sent):
                 outcomes.dropped(position, "queue_full")
 
@@ -111,3 +112,9 @@ class Forward(Processor):
     def after_fork(self) -> None:
         """In a child process: the connection is the parent's."""
         self._collector.after_fork()
+
+
+def _of_features(observation: Observation) -> bool:
+    """Whether the embedding is made of the very features that are sent, and not of another part of a body."""
+    features = observation.features
+    return isinstance(features, dict) and observation.feature_names == tuple(sorted(number_names(features)))
