@@ -49,10 +49,11 @@ class Repeats:
 
         Left out are those with which no more than half of the last 250 rows are repeats.
         """
-        before = np.roll(self._recent, -(self.count % REACH))  # oldest first
+        before, count = self._recent.copy(), self.count
         found = self.find(rows)
         if not found.any():
             return found, found
+        before = np.roll(before, -(count % REACH))  # oldest first
         repeats = np.zeros(REACH + found.size + 1, dtype=np.int64)
         np.cumsum(np.concatenate([before, found]), out=repeats[1:])
         return found, found & (repeats[REACH + 1 :] - repeats[1 : found.size + 1] <= MOST)
