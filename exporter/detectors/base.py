@@ -38,11 +38,13 @@ class Scores:
         (b, k) float64, the statistics before the dependence of the stream was taken off; None from a
         detector that takes none off.
     repeated
-        (b,) bool; rows that repeat, bit for bit, one shortly before them, and are left out of the
-        test; None from a detector that does not look.
+        (b,) bool; rows that repeat, bit for bit, one shortly before them; None from a detector that does
+        not look.
     witness
         (b,) float64, the mean kernel value of each row with the reference, NaN where it was left out:
         small is untypical; None from a detector without a kernel.
+    skipped
+        (b,) bool; those of ``repeated`` that are left out of the test: all, unless repeats prevail.
     """
 
     test_stat: NDArray[np.float64]
@@ -55,6 +57,7 @@ class Scores:
     uncorrected_by_window: NDArray[np.float64] | None = None
     repeated: NDArray[np.bool_] | None = None
     witness: NDArray[np.float64] | None = None
+    skipped: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Scores:
         uncorrected_by_window: NDArray[np.float64] | None = None,
         repeated: NDArray[np.bool_] | None = None,
         witness: NDArray[np.float64] | None = None,
+        skipped: NDArray[np.bool_] | None = None,
     ) -> Scores:
         """The verdicts that (b, k) statistics and (k,) thresholds come to."""
         if len(windows) == 1:
@@ -85,12 +89,13 @@ class Scores:
             uncorrected_by_window,
             repeated,
             witness,
+            skipped,
         )
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
-        """(b,) bool; rows that did not enter the window: refused, or repeats."""
-        return self.refused if self.repeated is None else self.refused | self.repeated
+        """(b,) bool; rows that did not enter the window: refused, or repeats that were skipped."""
+        return self.refused if self.skipped is None else self.refused | self.skipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,8 @@ OPERATION = _specs(
         "Values found in an exchange but refused, by field and reason.", *_MODEL, "field", "reason"
     ),
     inference_exporter_repeats_total=_counter(
-        "Embeddings left out of the test, since they repeat one of the 250 before, bit for bit.", *_DETECTOR
+        "Embeddings that repeat one of the 250 before, bit for bit: not tested while at most half do.",
+        *_DETECTOR,
     ),
     inference_exporter_detect_seconds=_histogram(
         DETECT_SECONDS_BUCKETS, "Time a detector took for one batch.", *_DETECTOR

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.detectors.base import Detector
+from exporter.detectors.mmd.repeats import REACH
 from exporter.drift.evidence import moved_dimensions
 from exporter.drift.window_metrics import Episode
 
@@ -69,9 +70,11 @@ def replay(detector: Detector, embeddings: Any, *, progress: Callable[[float], N
 
     def moved(row: int, window: int) -> tuple[tuple[int, float], ...]:
         # The detector is past the onset: it gets once more what its window held there.
+        # Repeats are left out or not by how many there were before.
         end = int(np.searchsorted(accepted, row)) + 1
+        start = max(0, int(accepted[max(0, end - longest)]) - 2 * REACH)
         detector.reset()
-        detector.update(embeddings[accepted[max(0, end - longest) : end]])
+        detector.update(embeddings[start : row + 1])
         return moved_dimensions(detector.evidence(window))
 
     episodes = [

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 
 from exporter.detectors import OnlineMMD, storage
 from exporter.detectors.base import Scores
-from exporter.detectors.mmd import dependence_estimator
+from exporter.detectors.mmd import dependence_estimator, lags
 from exporter.detectors.mmd.dependence import Dependence, Null
 from tests.detectors.dependent import STREAMS, autoregressive, normal
 
@@ -84,7 +85,7 @@ def test_the_statistics_own_maxima_take_over_when_there_are_enough(fitted: Calla
         found = detector.dependence
         if taken_over is None and not np.isnan(found.observed_scale[0]):
             taken_over = start
-            assert found.scale[0] == found.observed_scale[0]
+            assert found.scale[0] == pytest.approx(found.observed_scale[0], rel=0.15)
             assert before.scale[0] / 1.5 < found.scale[0] < before.scale[0] * 1.5
         before = found
     assert taken_over is not None
@@ -103,7 +104,8 @@ def test_maxima_that_the_dependence_does_not_bear_out_are_not_believed(loud: flo
     assert found.scale[0] == 2.0
     assert found.ok == (loud == 0.2)  # too quiet is nothing to warn of
     agreeing = first.refined(maxima, np.zeros(1), True, null(0.04))
-    assert (agreeing.scale[0], agreeing.ok) == (pytest.approx(2.5), True)
+    # A quarter larger than explained at their 80 % point: half of that more further out.
+    assert (agreeing.scale[0], agreeing.ok) == (pytest.approx(2.5 * np.sqrt(1.25)), True)
     assert agreeing.effective_sample_ratio[0] == pytest.approx(0.4)
 
 
@@ -140,6 +142,34 @@ def test_a_drift_from_the_first_observation_on_is_seen(fitted: Callable[[], Onli
     for stream in (normal, autoregressive(0.7)):
         scores = fitted().update(stream(np.random.default_rng(6), 3000) + np.float32(1.0))
         assert scores.is_drift[200:].mean() > 0.9
+
+
+@pytest.mark.parametrize("clean", [20, 40])
+def test_a_drift_after_a_few_observations_is_not_explained_away(
+    clean: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handwritten digits, every one another, turned on their side from then on."""
+    images = np.random.default_rng(22).permutation(load_digits().images / 16.0)
+    detector = OnlineMMD.fit(images[:500].reshape(500, -1), window=50, expected_run_length=1000, seed=0)
+    turned = np.rot90(images[900 + clean : 1050 + clean], axes=(1, 2))
+    stream = np.concatenate([images[900 : 900 + clean], turned]).reshape(-1, 64)
+    scores = detector.update(stream)
+    assert scores.is_drift[70:].all()
+    # The negative control: likeness over the whole of a short stretch is believed.
+    monkeypatch.setattr(lags, "_SLACK", 1e9)
+    detector.reset()
+    believing = detector.update(stream).test_stat
+    assert np.nanmin(believing[70:]) < 0.5 * np.nanmin(scores.test_stat[70:])
+
+
+def test_nothing_is_kept_of_what_a_drift_began_in(fitted: Callable[[], OnlineMMD]) -> None:
+    detector, clean = fitted(), normal(np.random.default_rng(23), 32)
+    clean[16:] += np.float32(3.0)  # one change, in the first stretch that is learned from
+    detector.update(clean)
+    scores = detector.update(normal(np.random.default_rng(24), 500) + np.float32(3.0))
+    assert detector.dependence.rows == 0
+    assert detector.dependence.scale[0] == 1.0
+    assert scores.is_drift[40:].all()
 
 
 def test_a_slow_ramp_is_seen_as_soon_as_without(fitted: Callable[[], OnlineMMD]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from exporter.detectors import OnlineMMD
-from exporter.detectors.mmd.repeats import REACH, Repeats, are_natural, without_neighbours
+from exporter.detectors.mmd.repeats import MOST, REACH, Repeats, are_natural, without_neighbours
 
 
 def rows(n: int, seed: int, d: int = 4) -> NDArray[np.float64]:
@@ -47,13 +47,17 @@ def test_a_repeat_is_a_row_that_was_there_within_reach(values: list[int], cuts: 
 
 @pytest.mark.parametrize(("period", "share"), [(REACH, 1.0), (REACH + 1, 0.0)])
 def test_the_reach_is_250_observations(fitted: Path, period: int, share: float) -> None:
+    """A stream of a long period is what its rows are: tested, without alarm if they are normal, and said."""
     detector = OnlineMMD.load(fitted, device="cpu")
     scores = detector.update(np.tile(rows(period, 1), (6, 1)))
     assert scores.repeated is not None
     assert scores.repeated[:period].sum() == 0
     assert scores.repeated[period:].mean() == share
     assert detector.dependence.ok == (share == 0.0)
-    assert np.isnan(scores.test_stat[period:]).mean() == share
+    left_out = np.flatnonzero(scores.left_out)
+    assert left_out.tolist() == (list(range(period, period + MOST)) if share else [])
+    np.testing.assert_array_equal(np.isnan(scores.test_stat[period:]), scores.left_out[period:])
+    assert scores.is_drift.mean() < 0.05
 
 
 def test_retries_are_left_out_and_change_nothing_else(fitted: Path) -> None:
@@ -73,22 +77,57 @@ def test_retries_are_left_out_and_change_nothing_else(fitted: Path) -> None:
     assert detector.dependence.ok
 
 
-def test_of_a_constant_stream_one_row_is_taken_and_that_is_said(fitted: Path) -> None:
-    detector = OnlineMMD.load(fitted, device="cpu")
-    scores = detector.update(np.full((600, 4), 0.5))
-    assert scores.repeated is not None
-    assert scores.repeated.sum() == 599
-    assert np.isnan(scores.test_stat).all()
-    assert detector.dependence.reason.startswith("100% of the last 250 observations repeat one before them")
-    detector.update(rows(260, 4))
-    assert detector.dependence.ok
+@pytest.mark.parametrize("period", [1, 2, 5])
+def test_a_stream_that_is_stuck_alarms(fitted: Path, period: int) -> None:
+    """From its first observation on, or after normal ones: though each row that it brings is normal."""
+    for normal in (0, 1000):
+        detector = OnlineMMD.load(fitted, device="cpu")
+        stuck = np.tile(rows(period, 5), (600 // period, 1))
+        scores = detector.update(np.concatenate([rows(normal, 4), stuck]))
+        assert scores.repeated is not None
+        assert scores.repeated.sum() == len(stuck) - period
+        assert scores.left_out.sum() == MOST
+        tested = normal + MOST + period
+        assert not scores.is_drift[normal:tested].any()
+        assert scores.is_drift[tested + 20 :].all()  # nor is it explained away
+        assert detector.dependence.reason.startswith("100% of the last 250 observations repeat one before")
+        detector.update(rows(200, 6))
+        assert detector.dependence.ok
 
 
-def test_two_rows_in_turn_are_repeats_too(fitted: Path) -> None:
-    detector = OnlineMMD.load(fitted, device="cpu")
-    scores = detector.update(np.tile(rows(2, 5), (300, 1)))
+def test_one_drifted_request_again_and_again_alarms_among_normal_ones(fitted: Path) -> None:
+    """Two in three are the same; the negative control: one in three are left out and change nothing."""
+    for share, drift in ((2 / 3, True), (1 / 3, False)):
+        stream = rows(1500, 7)
+        stream[500:][np.random.default_rng(8).random(1000) < share] = 2.0
+        scores = OnlineMMD.load(fitted, device="cpu").update(stream)
+        assert scores.is_drift[900:].mean() > 0.9 if drift else scores.is_drift.mean() < 0.02
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_retries_below_half_are_never_tested(fitted: Path, share: float) -> None:
+    scores = OnlineMMD.load(fitted, device="cpu").update(retried(rows(4000, 9), share, 10))
     assert scores.repeated is not None
-    assert scores.repeated.sum() == 598
+    assert (scores.repeated & ~scores.left_out).mean() < 0.002
+    assert scores.is_drift.mean() < 0.01
+
+
+def test_each_request_sent_twice_is_left_out_once(fitted: Path) -> None:
+    scores = OnlineMMD.load(fitted, device="cpu").update(np.repeat(rows(1000, 11), 2, axis=0))
+    assert scores.left_out.tolist() == [False, True] * 1000
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 300), st.floats(0.2, 1.0), st.lists(st.integers(0, 900), max_size=5))
+def test_left_out_are_repeats_that_are_at_most_half(kinds: int, share: float, cuts: list[int]) -> None:
+    rng = np.random.default_rng(kinds)
+    x = np.where(rng.random(900) < share, rng.integers(kinds, size=900), 1000 + np.arange(900))
+    repeats = Repeats()
+    parts = [repeats.take(part) for part in np.split(x.astype(np.float32)[:, None], sorted(cuts))]
+    found, out = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    least = [found[max(0, i - REACH + 1) : i + 1].sum() <= MOST for i in range(900)]
+    np.testing.assert_array_equal(out, found & np.array(least))
+    assert repeats.prevail == (found[-REACH:].sum() > MOST)
 
 
 def test_refused_rows_are_no_repeats(fitted: Path) -> None:
@@ -110,6 +149,12 @@ def test_what_was_seen_is_saved_and_reset(fitted: Path, tmp_path: Path) -> None:
         again = one.update(stream[:5]).repeated
         assert again is not None
         assert again.all()
+    for seed in range(2):  # one more of what prevails is tested by both
+        more = np.concatenate([rows(1, 20 + seed), np.tile(stream[:5], (30, 1))])
+        detector.update(more)
+        loaded.update(more)
+    detector.save(tmp_path / "d.npz")
+    assert not OnlineMMD.load(tmp_path / "d.npz", device="cpu").update(stream[:5]).left_out.any()
     loaded.reset()
     anew = loaded.update(stream[:5]).repeated
     assert anew is not None

@@ -97,11 +97,13 @@ class Dependence:
         """With the second estimate: (m, k) largest ones of as many tests as a run has, (k,) the mean."""
         observed = (np.quantile(maxima, 0.8, axis=0) - mean) / np.array(null.loud_maxima)
         ratio = observed / self.scale
-        scale = self.scale
+        scale, effective = self.scale, self.effective_sample_ratio
         if significant:
             agree = (ratio <= _AGREE) & (ratio >= 1.0 / _AGREE)
-            scale = np.where(agree, np.maximum(observed, 1.0), scale)
-        effective = self.effective_sample_ratio * self.scale / scale
+            seen = np.maximum(observed, 1.0)
+            effective = np.where(agree, effective * scale / seen, effective)
+            # Values that are larger than explained at the 80 % point are more so further out.
+            scale = np.where(agree, seen * np.sqrt(np.maximum(ratio, 1.0)), scale)
         found = replace(self, scale=scale, observed_scale=observed, effective_sample_ratio=effective)
         if (ratio > _AGREE).any():
             return found.because(

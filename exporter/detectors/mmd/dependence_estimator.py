@@ -23,7 +23,7 @@ from exporter.detectors.mmd.lags import APART, Factors, FarPairs, LagSums, block
 SEGMENT = 1024  # rows, or as many as a simulated run is long
 _FIRST = 32
 _CHUNK = 256
-_SOON = 3  # windows, after which nothing is learned from a segment before the next one is seen
+_SOON = 3  # windows: until then a segment is learned from before the next one is seen, but warily
 _SEGMENTS = 20
 _HIGH = 0.5  # of the threshold: what the mean of a segment reaches only by drift
 _LOUD = 0.2  # share of tests above the threshold that independent drift alone explains
@@ -194,7 +194,8 @@ class DependenceEstimator:
         counts = tested.sum(axis=0)
         mean = np.full(k, np.nan)
         np.divide(np.where(tested, statistics, 0.0).sum(axis=0), counts, out=mean, where=counts > 0)
-        own = Factors.of(sums, null.windows, null.kernel_mean, null.kernel_sd)
+        short = sums.rows[0] < _SOON * self._widest
+        own = Factors.of(sums, null.windows, null.kernel_mean, null.kernel_sd, wary=short)
         found = self.found if own is None else Dependence.of(own, int(sums.rows[0]), null)
         corrected = (statistics - found.shift) / found.scale
         loud = np.divide((corrected > null.thresholds).sum(axis=0), counts, out=np.zeros(k), where=counts > 0)
@@ -206,16 +207,17 @@ class DependenceEstimator:
         return _Segment(sums, maxima, mean, bool((high | (loud > _LOUD)).any()))
 
     def _estimate(self) -> None:
-        used = list(self._kept)
-        if sum(segment.rows for segment in used) < _SOON * self._widest and self._pending is not None:
-            used += [] if self._pending.drift else [self._pending]
-        if not used:
+        null, used = self.null, list(self._kept)
+        soon = sum(segment.rows for segment in used) < _SOON * self._widest
+        if soon and self._pending is not None and not self._pending.drift:
+            used.append(self._pending)
+        if not used:  # nor any more, if a drift turned out to have begun in the only one
+            self.found = Dependence.none(null.windows)
             return
-        null = self.null
         sums = used[0].sums
         for segment in used[1:]:
             sums = sums + segment.sums
-        factors = Factors.of(sums, null.windows, null.kernel_mean, null.kernel_sd)
+        factors = Factors.of(sums, null.windows, null.kernel_mean, null.kernel_sd, wary=soon)
         if factors is None:
             return
         rows = int(sums.rows[0])

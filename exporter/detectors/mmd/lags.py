@@ -25,6 +25,8 @@ _FEWEST_FAR = 200  # pairs of them, below which the longest known lags serve
 _FEWEST_LAGS = 16
 _SIGNIFICANT = 3.0  # standard errors
 _CONSTANT = 1e-9
+_SLACK = 2.0
+_LIKEST = 0.98  # neighbours, beyond which nothing is said of how far likeness may reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,14 @@ class Factors:
         return cls(np.ones(k), np.ones(k), 1.0, False, constant)
 
     @classmethod
-    def of(cls, sums: LagSums, windows: tuple[int, ...], a: float, kernel_sd: float) -> Factors | None:
+    def of(
+        cls, sums: LagSums, windows: tuple[int, ...], a: float, kernel_sd: float, *, wary: bool = False
+    ) -> Factors | None:
         """The factors that the sums come to; None while they are too few.
 
         ``a`` is the mean off-diagonal kernel value of the reference, ``kernel_sd`` the standard
-        deviation of its centred kernel values.
+        deviation of its centred kernel values. A ``wary`` look, at few rows, allows for no more than
+        likeness that fades as it does from a row to its neighbours: see :func:`fading`.
         """
         known = sums.near_pairs > 0
         lags = int(known.sum())
@@ -111,9 +116,10 @@ class Factors:
         error = kernel_sd * np.sqrt(1.0 / pairs + 1.0 / base_pairs)
         rho1 = positive_sequence((near[:lags] - base) / variance)
         rho2 = positive_sequence((products[1 : lags + 1] - product_base) / product_variance)
+        most = [fading(rho) if wary else np.inf for rho in (rho1, rho2)]
         return cls(
-            np.array([inflation(rho1, w) for w in windows]),
-            np.array([inflation(rho2, w) for w in windows]),
+            np.array([min(inflation(rho1, w), most[0]) for w in windows]),
+            np.array([min(inflation(rho2, w), most[1]) for w in windows]),
             float(variance),
             bool(excess > _SIGNIFICANT * error),
         )
@@ -133,6 +139,16 @@ def inflation(rho: NDArray[np.float64], window: int) -> float:
     """By what factor autocorrelation raises the variance of the mean of ``window`` rows; at least 1."""
     lags = np.arange(1, min(rho.size, window - 1) + 1)
     return max(1.0, 1.0 + 2.0 * float(((1.0 - lags / window) * rho[: lags.size]).sum()))
+
+
+def fading(rho: NDArray[np.float64]) -> float:
+    """Twice the inflation by autocorrelation that is what it is for neighbours, and fades geometrically.
+
+    Rows before and after one change look as if they depended on each other weakly, but over the whole
+    of a short stretch; those of a dependent stream do so strongly at first.
+    """
+    near = float(rho[:2].max(initial=0.0))
+    return np.inf if near > _LIKEST else 1.0 + _SLACK * 2.0 * near / (1.0 - near)
 
 
 def lag_sums(kernel: NDArray[np.float64], past: int, known: int, reach: int) -> NDArray[np.float64]:

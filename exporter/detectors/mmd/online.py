@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,16 +14,15 @@ from numpy.typing import NDArray
 from exporter.arrays import on_host, place, resolve_device
 from exporter.detectors import storage
 from exporter.detectors.base import Evidence, Scores
-from exporter.detectors.mmd.calibration import CalibrationReport, Progress, calibrate
+from exporter.detectors.mmd.calibration import CalibrationReport, Progress
 from exporter.detectors.mmd.dependence import Dependence, Null
 from exporter.detectors.mmd.dependence_estimator import DependenceEstimator, own_factors
 from exporter.detectors.mmd.fitted import Fitted
+from exporter.detectors.mmd.fitting import Asked, learned
 from exporter.detectors.mmd.kernel import (
     SERIES,
     Scaling,
     Witness,
-    kernel_matrix,
-    median_bandwidth,
     squared_norms,
 )
 from exporter.detectors.mmd.lags import BLOCK
@@ -38,15 +36,11 @@ from exporter.detectors.validation import (
     check_positive,
     check_reference,
     check_windows,
-    fit_memory,
 )
 from exporter.errors import ConfigError, DetectorFileError
 
-_log = logging.getLogger(__name__)
-
 _ENGINE = "online-mmd"
 _CHUNK = 256
-_MOSTLY = 0.9  # share of repeats from which on too little of a stream is tested
 
 
 class OnlineMMD:
@@ -60,7 +54,7 @@ class OnlineMMD:
 
     The stream need not be independent: its dependence is learned while it runs and taken off the
     statistic (:attr:`dependence`). Rows that repeat one of the 250 before them, bit for bit, are left
-    out, unless the reference repeats itself in any order.
+    out as long as they are at most half of those, unless the reference repeats itself in any order.
 
     Not safe for concurrent use: one writer.
     """
@@ -154,20 +148,9 @@ class OnlineMMD:
         confidence = check_confidence(confidence)
         if block == 1:
             rows = check_reference(without_neighbours(rows), windows)
+        asked = Asked(windows, expected_run_length, bandwidth, tuple(feature_names), block, confidence)
         rng = np.random.default_rng(seed)
-        rows, notes = fit_memory(rows, cls.max_kernel_bytes, windows, rng, block)
-        if bandwidth is None:
-            bandwidth = median_bandwidth(rows - rows.mean(axis=0), rng)
-        _, scaled = Scaling.of(rows, bandwidth, device)
-        kernel = kernel_matrix(scaled.z, scaled.squared_norm)
-        n = rows.shape[0]
-        a = float((kernel.sum(axis=1, dtype=np.float64).sum() - n) / (n * (n - 1.0)))
-        thresholds, report = calibrate(kernel, windows, expected_run_length, rng, progress, block, confidence)
-        report = dataclasses.replace(report, warnings=(*notes, *report.warnings))
-        for text in report.warnings:
-            _log.warning("online MMD: %s", text)
-        names = tuple(feature_names)
-        fitted = Fitted(windows, expected_run_length, bandwidth, a, report, names, block, confidence)
+        rows, thresholds, fitted = learned(rows, asked, device, cls.max_kernel_bytes, rng, progress)
         return cls(rows, thresholds, fitted, device)
 
     @property
@@ -222,7 +205,7 @@ class OnlineMMD:
 
     @property
     def n_seen(self) -> int:
-        """Observations taken since the start or the last :meth:`reset`, without refused ones and repeats."""
+        """Observations taken since the start or the last :meth:`reset`, without those that were left out."""
         return self._window.count
 
     @cached_property
@@ -236,10 +219,10 @@ class OnlineMMD:
     def dependence(self) -> Dependence:
         """How dependent the stream is, as far as it was seen, and whether the verdicts hold on it."""
         found = self._dependence.found
-        if self._repeats.share > _MOSTLY:
+        if self._repeats.prevail:
             return found.because(
-                f"{self._repeats.share:.0%} of the last {REACH} observations repeat one before them and are "
-                "left out: hardly anything is tested"
+                f"{self._repeats.share:.0%} of the last {REACH} observations repeat one before them, bit for "
+                "bit: so many are tested as they are, and alarm unless the period is long"
             )
         return found
 
@@ -258,7 +241,8 @@ class OnlineMMD:
         k = len(self.windows)
         corrected, plain = np.full((rows.shape[0], k), np.nan), np.full((rows.shape[0], k), np.nan)
         witness = np.full(rows.shape[0], np.nan)
-        finite, repeated = np.ones(rows.shape[0], dtype=np.bool_), np.zeros(rows.shape[0], dtype=np.bool_)
+        finite = np.ones(rows.shape[0], dtype=np.bool_)
+        repeated, skipped = np.zeros_like(finite), np.zeros_like(finite)
         for start in range(0, rows.shape[0], _CHUNK):
             chunk = rows[start : start + _CHUNK]
             taken = self._scaling.apply(chunk)
@@ -266,9 +250,9 @@ class OnlineMMD:
             places = start + np.flatnonzero(taken.finite)
             finite[start : start + _CHUNK] = taken.finite
             if self._skips_repeats:
-                known = self._repeats.find(pick(chunk, taken.finite))
-                repeated[places[known]] = True
-                z, norms, places = pick(z, ~known), norms[~known], places[~known]
+                found, out = self._repeats.take(pick(chunk, taken.finite))
+                repeated[places[found]], skipped[places[out]] = True, True
+                z, norms, places = pick(z, ~out), norms[~out], places[~out]
             witness[places], series = self._witness(z, norms)
             s = 0
             while s < places.size:  # none where all rows were left out
@@ -276,7 +260,9 @@ class OnlineMMD:
                 at = places[part]
                 plain[at], corrected[at] = self._take(z[part], norms[part], witness[at], series[part])
                 s = part.stop
-        return Scores.of(corrected, self._thresholds, ~finite, self.windows, plain, repeated, witness)
+        return Scores.of(
+            corrected, self._thresholds, ~finite, self.windows, plain, repeated, witness, skipped
+        )
 
     def _take(
         self, z: Any, norms: NDArray[np.float64], witness: NDArray[np.float64], series: NDArray[np.float64]

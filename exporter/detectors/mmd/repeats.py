@@ -1,6 +1,7 @@
 """Rows that repeat one shortly before them, bit for bit: retries, cached responses, a stuck sensor.
 
-A repeat tells nothing new, and a window with repeats in it looks like a narrower distribution. Where
+A repeat tells nothing new, and a window with repeats in it looks like a narrower distribution. But a
+stream that hardly brings anything else has become narrower: there, repeats are tested as rows. Where
 the reference itself repeats, in any order, as one-hot rows do, repeats are the data's own nature.
 """
 
@@ -18,6 +19,7 @@ from exporter.arrays import on_host
 _log = logging.getLogger(__name__)
 
 REACH = 250
+MOST = REACH // 2  # of so many rows: beyond, repeats are what the stream is
 NATURAL = 0.01  # share of a reference's rows that repeat in any order, from which on it is their nature
 _ODDS = 1.5  # times as many in the order that they came in: then they are neighbours
 _FEWEST = 5
@@ -34,8 +36,27 @@ class Repeats:
 
     @property
     def share(self) -> float:
-        """Share of the last 250 rows that were repeats; 0 before there are so many."""
-        return float(self._recent.mean()) if self.count >= REACH else 0.0
+        """Share of the last 250 rows that were repeats; as if none had been, before there are so many."""
+        return float(self._recent.mean())
+
+    @property
+    def prevail(self) -> bool:
+        """Whether more than half of the last 250 rows were repeats: so many are tested."""
+        return int(self._recent.sum()) > MOST
+
+    def take(self, rows: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(b,) which of (b, d) rows repeat one of the 250 before them, and which of those to leave out.
+
+        Left out are those with which no more than half of the last 250 rows are repeats.
+        """
+        before, count = self._recent.copy(), self.count
+        found = self.find(rows)
+        if not found.any():
+            return found, found
+        before = np.roll(before, -(count % REACH))  # oldest first
+        repeats = np.zeros(REACH + found.size + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([before, found]), out=repeats[1:])
+        return found, found & (repeats[REACH + 1 :] - repeats[1 : found.size + 1] <= MOST)
 
     def find(self, rows: Any) -> NDArray[np.bool_]:
         """(b,) whether each of (b, d) rows repeats one of the 250 before it, repeats among them."""
