@@ -89,6 +89,7 @@ class DirectFace:
             instruments=instruments,
             registry=self.registry,
             scrape=None if metrics is None else (metrics, runtime.render),
+            alone=self.config.collector is None and runtime.instruments.shared_folder is None,
         )
 
     def record(

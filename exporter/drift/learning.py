@@ -64,7 +64,8 @@ class Learning:
         """
         if not self._announced:
             self._announced = True
-            log.info("%s", self._in_words())
+            # As a warning: applications seldom show what is less, and nobody may have asked for this.
+            log.warning("%s", self._in_words())
         learner = self.learner
         for observation in observations:
             row = observation.embedding
@@ -111,13 +112,20 @@ class Learning:
             source = f"{first}{spread} for good"
         else:
             source = f"the first {plan:,} embeddings"
+        soonest = ""
+        if config.sample is not None:
+            first_rows = plan if isinstance(plan, int) else plan.provisional or plan.rows
+            seconds = math.ceil(first_rows / config.sample.max_per_second)
+            rate = f"{config.sample.max_per_second:g} a second"
+            soonest = f"; at {rate} it tests after {in_time(seconds)} at the soonest"
         often = "as calibrated"
         if isinstance(config, MMDConfig):
             interval = config.false_alarm_interval
             often = in_time(interval) if interval is not None else f"{config.run_length:,.0f} tests"
         return (
             f"drift detection on: detector {config.label} of model {self._model} learns a reference from "
-            f"{source}; without drift one false alarm in {often} on average; drift: [] switches it off"
+            f"{source}{soonest}; without drift one false alarm in {often} on average; "
+            "drift: [] switches it off"
         )
 
 

@@ -127,7 +127,8 @@ def load_fitted(path: str | os.PathLike[str], *, device: str = "auto") -> Online
     """A saved detector with an empty window; a DetectorFileError if the file is none."""
     if Path(path).suffix.lower() != ".npz":
         raise DetectorFileError(
-            f"reference: {path} is no detector file (.npz); make one with `inference-exporter fit {path}`"
+            f"reference: {path} is no detector file (.npz); make one of a file of embeddings, with "
+            "`inference-exporter fit EMBEDDINGS --out detector.npz`, or give a checkpoint"
         )
     try:
         detector = OnlineMMD.load(path, device=device)

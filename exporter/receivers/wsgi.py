@@ -7,6 +7,7 @@ never reaches the application or the server.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,6 +21,8 @@ from exporter.metrics.http_instruments import HttpInstruments
 from exporter.receivers.asgi.context import current_exchange
 from exporter.receivers.scrape import Render, StartResponse, scrape_response
 from exporter.receivers.wsgi_input import NotedInput
+
+log = logging.getLogger(__name__)
 
 Environ = dict[str, Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -51,6 +54,8 @@ class CaptureWsgi:
         What ``instruments`` stand on.
     scrape
         A path, and what a scrape there gets; None leaves all paths to the application.
+    alone
+        Whether a scrape sees this process alone: where the server has several, the log says so once.
     clock
         Seconds since the epoch.
     """
@@ -66,6 +71,7 @@ class CaptureWsgi:
         instruments: HttpInstruments,
         registry: CollectorRegistry,
         scrape: tuple[str, Render] | None = None,
+        alone: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
@@ -77,6 +83,7 @@ class CaptureWsgi:
         self._instruments = instruments
         self._registry = registry
         self._scrape = scrape
+        self._alone = alone
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -108,6 +115,13 @@ class CaptureWsgi:
                 self._submit(exchange)
 
     def _begin(self, environ: Environ) -> _Request:
+        if self._alone and environ.get("wsgi.multiprocess"):
+            self._alone = False
+            log.warning(
+                "the server has several processes, and each counts and tests its own requests alone: a "
+                "scrape shows whichever answers it. Set PROMETHEUS_MULTIPROC_DIR to an empty folder, or "
+                "collector to the address of a sidecar (said once)"
+            )
         path = _path(environ)
         pattern = self._matches(path)
         if pattern is None and (root := environ.get("SCRIPT_NAME")):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import exporter.drift.calibrator
-from exporter.config import LearnConfig, MMDConfig, StretchesConfig
+from exporter.config import LearnConfig, MMDConfig, SampleConfig, StretchesConfig
 from exporter.drift.learning import in_time
 from exporter.drift.watch import DriftWatch
 from exporter.errors import InvalidReference
@@ -99,6 +99,16 @@ def test_a_provisional_reference_tests_until_the_lasting_one_is_there(caplog: py
     assert "one false alarm in 3,000 tests on average; drift: [] switches it off" in caplog.text
 
 
+def test_that_it_is_on_is_said_where_nobody_set_up_logging_and_when_to_expect_a_verdict(
+    caplog: pytest.LogCaptureFixture,
+):
+    service = Service(CONFIG.model_copy(update={"sample": SampleConfig(max_per_second=5)}))
+    service.send(normal(1))
+    (line,) = [record for record in caplog.records if "drift detection on" in record.message]
+    assert line.levelno >= logging.WARNING  # what Python's last resort shows
+    assert "at 5 a second it tests after 8s at the soonest" in line.message
+
+
 def test_a_service_without_embeddings_learns_nothing_and_says_nothing(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     service = Service()
@@ -125,7 +135,7 @@ def test_without_an_episode_nothing_is_warned_of(plain: list[Reference], caplog:
     service = Service()
     service.send(normal(950, shift=-1.0))
     assert [reference.origin.source for reference in plain] == ["provisional", "learned"]
-    assert caplog.text == ""
+    assert [record.message.split(":")[0] for record in caplog.records] == ["drift detection on"]
     assert service.shown("reference_drifting_ratio") == 0
 
 

@@ -460,6 +460,29 @@ def test_flask_is_observed_from_threads_of_a_real_server(flask_app: Flask):
     assert 'inference_exporter_observations_total{model="m",source="hook",version=""} 4.0' in text
 
 
+@pytest.mark.parametrize(
+    ("settings", "processes", "lines"),
+    [
+        ({}, True, 1),
+        ({}, False, 0),
+        ({"collector": "http://127.0.0.1:9"}, True, 0),
+    ],
+    ids=["alone", "one process", "collector"],
+)
+def test_a_server_with_several_processes_that_share_nothing_is_said_once(
+    settings: dict[str, Any], processes: bool, lines: int, caplog: pytest.LogCaptureFixture
+):
+    exporter = InferenceExporter(model="m", registry=CollectorRegistry(), **settings)
+    app = exporter.wrap_wsgi(answering(b"ok"), metrics="/metrics")
+    for _ in range(2):
+        environ: dict[str, Any] = {"PATH_INFO": "/other", "CONTENT_LENGTH": "0"}
+        setup_testing_defaults(environ)
+        environ["wsgi.multiprocess"] = processes
+        assert b"".join(app(environ, lambda *_: None)) == b"ok"
+    exporter.stop()
+    assert caplog.text.count("Set PROMETHEUS_MULTIPROC_DIR") == lines
+
+
 def test_switched_off_the_application_is_what_the_server_gets(
     flask_app: Flask, monkeypatch: pytest.MonkeyPatch
 ):
