@@ -284,7 +284,9 @@ def _has_its_own_keys(entry: Any) -> Any:
     return entry
 
 
-DRIFT_BY_DEFAULT = (MMDConfig(sample=SampleConfig(max_per_second=5), false_alarm_interval=7 * 86_400.0),)
+DRIFT_BY_DEFAULT = (
+    MMDConfig(sample=SampleConfig(max_per_second=5), false_alarm_interval=7 * 86_400.0, confidence=0.9),
+)
 """What tests a service whose configuration says nothing of drift."""
 
 DetectorEntry = Annotated[

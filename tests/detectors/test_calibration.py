@@ -187,7 +187,7 @@ def test_a_reference_that_says_little_about_rare_windows_is_said_so() -> None:
     assert not detector.report.trustworthy
     assert "more reference rows narrow this, or confidence: 0.9" in detector.report.warnings[-1]
     sure = OnlineMMD.fit(x, window=10, expected_run_length=1e6, seed=0, confidence=0.9)
-    assert sure.report.warnings[-1].endswith("more reference rows narrow this")
+    assert not any("may differ" in warning for warning in sure.report.warnings)  # it is allowed for
 
 
 @pytest.fixture

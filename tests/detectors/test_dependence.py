@@ -93,7 +93,7 @@ def test_the_statistics_own_maxima_take_over_when_there_are_enough(fitted: Calla
 
 
 def null(loud: float) -> Null:
-    return Null((W,), np.array([0.1]), 0.4, 0.1, 250, (loud,))
+    return Null((W,), np.array([0.1]), 0.4, 0.1, 250, loud_maxima=(loud,))
 
 
 @pytest.mark.parametrize("loud", [0.02, 0.2])
@@ -111,10 +111,10 @@ def test_maxima_that_the_dependence_does_not_bear_out_are_not_believed(loud: flo
 
 def test_a_window_with_too_little_in_it_and_too_short_a_look_are_said() -> None:
     few = Dependence((W,), np.array([0.1]), np.zeros(1), np.array([10.0]), np.full(1, np.nan), 20_000)
-    assert "holds about 2.0 independent observations" in few.judged(1000).reason
+    assert "holds about 2.0 independent observations" in few.judged(1000, 10_000).reason
     young = Dependence((W,), np.array([0.5]), np.zeros(1), np.array([2.0]), np.full(1, np.nan), 64)
-    assert young.judged(1000).reason == "the dependence is learned from 64 observations so far"
-    assert Dependence.none((W,), 64).judged(1000).ok
+    assert young.judged(1000, 10_000).reason == "the dependence is learned from 64 observations so far"
+    assert Dependence.none((W,), 64).judged(1000, 10_000).ok
 
 
 def test_a_drift_is_not_taken_for_dependence(
@@ -297,3 +297,14 @@ def test_rows_that_hardly_differ_and_modes_that_alternate_are_no_trouble(
     modes = normal(rng, 4000) + apart
     detector = OnlineMMD.fit(rng.permutation(modes[:800]), window=W, expected_run_length=R, seed=0)
     assert detector.update(modes[800:]).is_drift.mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("left", "run_length", "ok"), [(4, 1e4, True), (2, 1e4, False), (12, 3e6, False), (16, 3e6, True)]
+)
+def test_the_rarer_the_alarm_the_more_a_window_has_to_hold(left: float, run_length: float, ok: bool) -> None:
+    """Of a window of 50; at a week's rate 12 independent observations were measured to be too few, 16 not."""
+    one, nothing = np.array([left / 50]), np.full(1, np.nan)
+    found = Dependence((50,), one, np.zeros(1), 1 / one, nothing, 20_000).judged(1000, run_length)
+    assert found.ok == ok
+    assert ("independent observations" in found.reason) != ok

@@ -32,7 +32,7 @@ _GATHERS_FEW_RUNS = 600_000_000
 _RUNS = (200, 2000, 60_000)  # never fewer; not fewer unless too costly; never more
 _EXCEEDANCES = 1500  # runs above the threshold: more would not make it better by much
 _WIDE = 2.5
-_FEW_BLOCKS = 20
+_FEW_BLOCKS = 15
 _ROUNDS = 4
 
 
@@ -123,7 +123,7 @@ def calibrate(
         warnings=(
             *_few_blocks(n, block),
             *_warnings(worst, level, runs),
-            *_uncertain(spread, n, widest, allowed_for=confidence > 0.5),
+            *(() if confidence > 0.5 else _uncertain(spread, n, widest)),  # which it allows for
         ),
         calibrated_run_length=sought,
         loud_maxima=tuple(np.quantile(found.simulated.maxima, 0.8, axis=0).tolist()),
@@ -226,12 +226,12 @@ def _warnings(worst: Tail, level: float, runs: int) -> list[str]:
     return out
 
 
-def _uncertain(spread: float, n: int, widest: int, *, allowed_for: bool) -> list[str]:
+def _uncertain(spread: float, n: int, widest: int) -> list[str]:
     factor = float(np.exp(spread))
     if factor <= _WIDE:
         return []
-    fix = "" if allowed_for else ", or confidence: 0.9 allows for it"
     return [
         f"with {n} reference rows and a window of {widest}, the true mean run length may differ from "
-        f"the expected one by a factor of {factor:.1f}; more reference rows narrow this{fix}"
+        f"the expected one by a factor of {factor:.1f}; more reference rows narrow this, or confidence: 0.9 "
+        "allows for it"
     ]

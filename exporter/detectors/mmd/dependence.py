@@ -16,7 +16,11 @@ from exporter.detectors.mmd.lags import Factors
 
 FEWEST_MAXIMA = 40
 _AGREE = 1.5
-_FEW = 3.0  # independent observations in a window, below which the shape of the statistic is another
+# Independent observations in a window, below which the statistic has another shape: the further out in its
+# tail, the more of them. Measured on videos and sessions: at one alarm in three million, 12 were too few.
+_FEW = 3.0
+_FEW_A_DECADE = 5.0
+_MEASURED_RUN_LENGTH = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Null:
     kernel_mean: float  # of the reference, off the diagonal
     kernel_sd: float  # of its centred kernel values
     run_length: int  # windows in a simulated run
+    expected_run_length: float = _MEASURED_RUN_LENGTH  # that the thresholds are for
     loud_maxima: tuple[float, ...] = ()  # (k,) 80 % point of a run's largest statistic; empty if unknown
     own: Factors | None = None  # of the reference itself, where its blocks are in the thresholds
 
@@ -112,16 +117,18 @@ class Dependence:
             )
         return found
 
-    def judged(self, enough: int) -> Dependence:
+    def judged(self, enough: int, expected_run_length: float) -> Dependence:
         """With a reason, if the dependence is too strong, or was seen over fewer than ``enough`` rows."""
         if self.reason or not (self.effective_sample_ratio < 1.0).any():
             return self
         left = self.effective_sample_ratio * np.array(self.windows)
-        if left.min() < min(_FEW, 0.5 * self.windows[0]):
+        rarer = max(0.0, np.log10(expected_run_length / _MEASURED_RUN_LENGTH))
+        if left.min() < min(_FEW + _FEW_A_DECADE * rarer, 0.5 * self.windows[0]):
             at = int(left.argmin())
             return self.because(
-                f"a window of {self.windows[at]} holds about {left[at]:.1f} independent observations: "
-                "give a longer window, or sample in time"
+                f"a window of {self.windows[at]} holds about {left[at]:.1f} independent observations, too "
+                f"few for one false alarm in {expected_run_length:,.0f} tests: give a longer window, sample "
+                "in time, or ask for less"
             )
         if self.rows < enough:
             return self.because(f"the dependence is learned from {self.rows} observations so far")

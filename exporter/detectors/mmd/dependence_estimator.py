@@ -230,7 +230,7 @@ class DependenceEstimator:
         if null.loud_maxima and maxima.shape[0] >= FEWEST_MAXIMA:
             mean = np.array([segment.mean for segment in used if segment.maxima.size]).mean(axis=0)
             found = found.refined(maxima, mean, factors.significant, null)
-        self.found = found.judged(self._size)
+        self.found = found.judged(self._size, null.expected_run_length)
 
 
 def own_factors(witness: Witness, z: Any, fitted: Fitted) -> Factors:

@@ -81,6 +81,7 @@ class OnlineMMD:
             fitted.reference_kernel_mean,
             self._witness.kernel_sd,
             fitted.report.run_length,
+            fitted.expected_run_length,
             fitted.report.loud_maxima,
             own_factors(self._witness, rows.z, fitted) if fitted.block > 1 else None,
         )
