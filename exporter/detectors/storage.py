@@ -24,6 +24,7 @@ from exporter.errors import DetectorFileError
 FORMAT_VERSION = 1
 _SETTINGS = "settings"
 _CHECKSUM = "sha256"
+_ARCHIVE = b"PK"
 
 
 def write(
@@ -84,9 +85,9 @@ def read(path: str | os.PathLike[str], engine: str) -> tuple[dict[str, Any], dic
     """
     data = Path(path).read_bytes()
     try:
+        if not data.startswith(_ARCHIVE):  # NumPy would take it for a pickle, and advise to allow that
+            raise ValueError("it is no .npz archive")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive")
             content = {name: archive[name] for name in archive.files}
         settings = json.loads(content[_SETTINGS].tobytes().decode())
         version, found = settings["format"], settings["kind"]

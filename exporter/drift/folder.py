@@ -36,7 +36,8 @@ def entries(folder: Path, model: str | None = None) -> list[StateEntry]:
     A ConfigError if there is no such folder.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such folder; give the one that the key state names")
+        what = "is a file, and no folder" if folder.exists() else "there is no such folder"
+        raise ConfigError(f"{folder}: {what}; give the one that the key state names")
     found = [_entry(path) for path in sorted(folder.glob("*.npz"))]
     return [entry for entry in found if model is None or entry.model == model]
 
@@ -71,7 +72,7 @@ def _entry(path: Path) -> StateEntry:
         settings, arrays = storage.read(path, KIND)
         return StateEntry(path, in_use=held is None, **_numbers(settings, arrays))
     except Exception as error:  # a stranger's file fails wherever it is looked at first
-        return StateEntry(path, problem=str(error), in_use=held is None)
+        return StateEntry(path, problem=str(error).removeprefix(f"{path}: "), in_use=held is None)
 
 
 def _numbers(settings: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:

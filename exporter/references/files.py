@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,12 +74,22 @@ def read_table(path: str | os.PathLike[str], *, key: str | None = None) -> Table
         raise InvalidReference(f"reference: {source} cannot be read ({error}); write it again") from error
 
 
+def _begins_with(magic: bytes, file: BinaryIO, error: str) -> None:
+    """What begins otherwise NumPy takes for a pickle, and advises to allow that."""
+    if file.read(len(magic)) != magic:
+        raise ValueError(error)
+    file.seek(0)
+
+
 def _read_npy(path: Path, key: str | None) -> Table:  # noqa: ARG001 - one signature for all readers
     with path.open("rb") as file:
+        _begins_with(b"\x93NUMPY", file, "it is no .npy array")
         return Table(np.load(file, allow_pickle=False))
 
 
 def _read_npz(path: Path, key: str | None) -> Table:
+    with path.open("rb") as file:
+        _begins_with(b"PK", file, "it is no .npz archive")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         wanted = (key,) if key is not None else _NAMES

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_a_folder_holds_is_shown(folder: Path):
     (folder / "damaged.0.npz").write_bytes(b"hello")
     damaged, digits, faces = run("show", folder).splitlines()
-    assert "cannot be read" in damaged
+    assert "damaged.0.npz: cannot be read (not a detector file, or damaged (it is no .npz archive)" in damaged
     assert (
         "model digits 2, detector mmd, worker 0: a reference of 40 rows, provisional, complete at " in digits
     )
@@ -78,3 +78,6 @@ def test_nothing_is_removed_that_a_process_would_write_again(folder: Path):
 def test_a_folder_that_is_not_there(tmp_path: Path):
     with pytest.raises(Exception, match="there is no such folder; give the one that the key state names"):
         run("show", tmp_path / "none")
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(Exception, match=r"config\.yaml: is a file, and no folder; give the one"):
+        run("show", tmp_path / "config.yaml")

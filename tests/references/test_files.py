@@ -145,3 +145,13 @@ def test_a_column_that_looks_like_the_target_is_kept_and_said(tmp_path: Path) ->
     table = read_table(tmp_path / "r.csv")
     assert table.columns == ("a", "Target")
     assert table.notes[0].startswith("the column Target is taken as a feature")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_of_another_kind_is_said_to_be_so_and_nobody_is_told_to_unpickle_it(
+    suffix: str, tmp_path: Path
+):
+    path = tmp_path / f"reference{suffix}"
+    path.write_bytes(b"neither an array nor an archive")
+    with pytest.raises(InvalidReference, match=rf"cannot be read \(it is no {suffix} a\w+\); write it again"):
+        read_table(path)
