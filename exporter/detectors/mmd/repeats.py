@@ -99,7 +99,7 @@ class Repeats:
         if words.shape[1] != self._weights.size:
             # Multilinear hashing (Carter and Wegman): the chance of a collision is below 2^-31.
             odd = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64)
-            self._weights = 2 * odd + np.uint64(1)
+            self._weights = np.add(2 * odd, 1, dtype=np.uint64)
         return np.asarray(np.einsum("ij,j->i", words, self._weights))
 
 
