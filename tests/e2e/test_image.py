@@ -58,7 +58,9 @@ def test_the_images_command_line_starts_and_serves(installed: Path) -> None:
                 data, "POST", "/predict", b'{"x": 1}', {"Content-Type": "application/json"}
             )
             assert (status, "value" in json.loads(body)) == (200, True)
-            wait_for(lambda: 'source="sidecar"} 1.0' in get(admin, "/metrics")[1], 20, "the observation")
+            wait_for(
+                lambda: 'source="sidecar",version=""} 1.0' in get(admin, "/metrics")[1], 20, "the observation"
+            )
 
 
 def test_rules_and_dashboards_come_with_the_wheel(installed: Path) -> None:

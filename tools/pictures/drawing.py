@@ -15,7 +15,7 @@ from tools.pictures.queries import Period, Series
 TEXT, FAINT = "#d8d9da", "#6e7280"
 COLORS = {
     "green": "#73bf69", "red": "#f2495c", "orange": "#ff9830", "blue": "#5794f2", "purple": "#b877d9",
-    "yellow": "#fade2a",
+    "yellow": "#fade2a", "gray": "#8e8e8e", "semi-dark-green": "#56a64b",
 }  # fmt: skip
 LEGEND_ROWS = 2
 CYCLE = (

@@ -33,6 +33,7 @@ from exporter.receivers.ingest.validation import (
     Probability,
     RequestId,
     Truth,
+    Version,
     ruled,
 )
 
@@ -67,7 +68,7 @@ class PostedObservation(_Prediction):
     )
 
     model: ModelName | None = None
-    version: ModelName | None = None
+    version: Version | None = None
     predicted_class: ClassName | None = None
     confidence: Probability | None = None
     value: float | None = None

@@ -28,16 +28,17 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from exporter.config.messages import key_text
 from exporter.config.types import Rule
 from exporter.decoders.values import MAX_CLASS_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, class_name
 from exporter.errors import IngestError
+from exporter.model import MAX_NAME_CHARACTERS, NAME_PATTERN
 
 _MAX_EMBEDDING = 65_536
 _LARGEST_SINGLE = 3.4e38
 _MAX_FEATURES = 4096
-_MAX_MODEL_CHARACTERS = 128
 _LARGEST_INTEGER = 9 * 10**18  # of an identifier that is a number; the parser is exact up to here
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 _SINCE_1971 = "^(197[1-9]|19[89][0-9]|[2-8][0-9]{3})-"
@@ -123,9 +124,10 @@ def ruled(rule: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def _text(limit: int) -> GetPydanticSchema:
-    """Text, or a whole number that is taken as text."""
-    text = Annotated[str, Field(min_length=1, max_length=limit)]
+def _text(limit: int, pattern: str | None = None) -> GetPydanticSchema:
+    """Text, or a whole number that is taken as text; ``pattern`` is what its schema says, others check it."""
+    extra: JsonDict | None = None if pattern is None else {"pattern": pattern}
+    text = Annotated[str, Field(min_length=1, max_length=limit, json_schema_extra=extra)]
     number = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
     rule = f"it must be text of 1 to {limit} characters or a whole number up to {_LARGEST_INTEGER}; send one"
     either = Annotated[text | number, BeforeValidator(_as_integer), AfterValidator(str), ruled(rule)]
@@ -161,7 +163,8 @@ def _countable(features: Any) -> Any:
     return features
 
 
-ModelName = Annotated[str, _text(_MAX_MODEL_CHARACTERS)]
+ModelName = Annotated[str, _text(MAX_NAME_CHARACTERS, NAME_PATTERN)]
+Version = Annotated[str, _text(MAX_NAME_CHARACTERS)]
 RequestId = Annotated[str, _text(MAX_REQUEST_ID_CHARACTERS)]
 Moment = Annotated[
     float,
